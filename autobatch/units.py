@@ -1,0 +1,140 @@
+"""Numbers to text and text to numbers; nothing else in the package does either.
+
+GiB, MiB and KiB are powers of 1024; GB, MB and KB powers of 1000.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from autobatch.errors import SettingsError
+
+_BYTES_PER_UNIT = {
+    "": 1,
+    "b": 1,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_SECONDS_PER_UNIT = {"": 1.0, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_bytes(text: str) -> int:
+    """Read a memory size such as ``8GiB``, ``500 MB`` or ``1073741824``.
+
+    Args:
+        text: A positive number and an optional unit.
+
+    Returns:
+        The size in bytes.
+
+    Raises:
+        SettingsError: If the text is not a positive size.
+    """
+    match = _SIZE.fullmatch(text)
+    factor = _BYTES_PER_UNIT.get(match[2].lower()) if match else None
+    num_bytes = round(float(match[1]) * factor) if match and factor else 0
+    if num_bytes <= 0:
+        raise SettingsError(f"{text!r} is not a memory size", hint="write it like 8GiB or 500MB")
+    return num_bytes
+
+
+def parse_fraction(text: str) -> float:
+    """Read a share such as ``10%`` or ``0.1``.
+
+    Returns:
+        The share, at least 0 and below 1.
+
+    Raises:
+        SettingsError: If the text is not such a share.
+    """
+    stripped = text.strip()
+    try:
+        fraction = float(stripped.removesuffix("%")) / (100 if stripped.endswith("%") else 1)
+    except ValueError:
+        fraction = math.nan
+    if not 0 <= fraction < 1:
+        raise SettingsError(
+            f"{text!r} is not a share from 0 up to, not including, 1",
+            hint="write it like 10% or 0.1",
+        )
+    return fraction
+
+
+def parse_seconds(text: str) -> float:
+    """Read a time such as ``90``, ``90s``, ``1.5min`` or ``2h``.
+
+    Returns:
+        The time in seconds, above 0.
+
+    Raises:
+        SettingsError: If the text is not a positive time.
+    """
+    match = _SIZE.fullmatch(text)
+    factor = _SECONDS_PER_UNIT.get(match[2].lower()) if match else None
+    seconds = float(match[1]) * factor if match and factor else 0.0
+    if seconds <= 0:
+        raise SettingsError(f"{text!r} is not a time", hint="write it like 90s or 5min")
+    return seconds
+
+
+def format_bytes(num_bytes: float) -> str:
+    """Write a number of bytes with a binary unit, three digits at most: ``1.5 GiB``."""
+    sign = "-" if num_bytes < 0 else ""
+    value, unit = abs(float(num_bytes)), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1023.5:
+            break
+        value, unit = value / 1024, larger
+    digits = 0 if unit == "B" or value >= 99.95 else 1
+    return f"{sign}{value:.{digits}f} {unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a time with the unit that suits it: ``3.2 ms``, ``12 s``, ``2 h 05 min``."""
+    if seconds >= 3599.5:
+        minutes = round(seconds / 60)
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    if seconds >= 99.5:
+        whole = round(seconds)
+        return f"{whole // 60} min {whole % 60:02d} s"
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        value = seconds * factor
+        if value >= 0.9995 or unit == "us":
+            break
+    return f"{value:.3g} {unit}"
+
+
+def format_rate(samples_per_s: float) -> str:
+    """Write a throughput: ``3,290 samples/s``, ``1.52 samples/s``."""
+    digits = 0 if samples_per_s >= 99.95 else 1 if samples_per_s >= 9.995 else 2
+    return f"{samples_per_s:,.{digits}f} samples/s"
+
+
+def format_fraction(fraction: float) -> str:
+    """Write a share in per cent: ``5 %``, ``0.4 %``."""
+    percent = fraction * 100
+    return f"{percent:.0f} %" if abs(percent) >= 0.95 or percent == 0 else f"{percent:.1f} %"
+
+
+def format_count(count: float) -> str:
+    """Write a count with thousands separated: ``24,000``."""
+    return f"{count:,.0f}"
+
+
+def format_learning_rate(learning_rate: float) -> str:
+    """Write a learning rate with four significant digits: ``3.2``, ``0.0001414``."""
+    return f"{learning_rate:.4g}"
+
+
+def format_of(value: float, most: float | None, unit: str) -> str:
+    """Write a figure and the most that it can be: ``312 of 700 W``, ``1.5 cores``."""
+    of_most = "" if most is None else f" of {round(most, 2):g}"
+    return f"{round(value, 2):g}{of_most} {unit}"

@@ -1,0 +1,38 @@
+"""What every test run says of itself, and how GPU tests are skipped, or not."""
+
+from __future__ import annotations
+
+import platform
+
+import psutil
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-gpu", action="store_true", help="fail, instead of skip, where there is no GPU"
+    )
+
+
+def pytest_report_header() -> str:
+    import torch
+
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
+    free_gib = psutil.virtual_memory().available / 2**30
+    return (
+        f"torch {torch.__version__}, {gpu}, {psutil.cpu_count()} cores, {free_gib:.1f} GiB free, "
+        f"{platform.platform()}"
+    )
+
+
+@pytest.fixture(autouse=True)
+def _skip_without_gpu(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        reason = f"PyTorch {torch.__version__} sees no GPU"
+        if request.config.getoption("--require-gpu"):
+            pytest.fail(reason)
+        pytest.skip(reason)
