@@ -1,0 +1,74 @@
+"""Frozen records and enums: everything that travels between the rooms of the package."""
+
+from autobatch.records.curves import MemoryCurve, ThroughputCurve
+from autobatch.records.device_report import (
+    ClockReport,
+    CpuQuota,
+    CpuReport,
+    DeviceReport,
+    DeviceUse,
+    EccReport,
+    GpuReport,
+    MachineReport,
+    PcieReport,
+    PrecisionSupport,
+    ProcessUse,
+    Unknown,
+)
+from autobatch.records.enums import (
+    Bottleneck,
+    Goal,
+    LearningRateRule,
+    Outcome,
+    Phase,
+    Precision,
+    Regime,
+    StopReason,
+    WarningCode,
+)
+from autobatch.records.events import Observer, SilentObserver
+from autobatch.records.finding import Confirmation, Finding, FindingWarning
+from autobatch.records.memory import MemoryBound, MemoryBudget
+from autobatch.records.recommendation import Recommendation
+from autobatch.records.settings import Settings
+from autobatch.records.trial import TimingRound, Trial
+from autobatch.records.workload import Environment, WorkloadSummary
+
+__all__ = [
+    "Bottleneck",
+    "ClockReport",
+    "Confirmation",
+    "CpuQuota",
+    "CpuReport",
+    "DeviceReport",
+    "DeviceUse",
+    "EccReport",
+    "Environment",
+    "Finding",
+    "FindingWarning",
+    "Goal",
+    "GpuReport",
+    "LearningRateRule",
+    "MachineReport",
+    "MemoryBound",
+    "MemoryBudget",
+    "MemoryCurve",
+    "Observer",
+    "Outcome",
+    "PcieReport",
+    "Phase",
+    "Precision",
+    "PrecisionSupport",
+    "ProcessUse",
+    "Recommendation",
+    "Regime",
+    "Settings",
+    "SilentObserver",
+    "StopReason",
+    "ThroughputCurve",
+    "TimingRound",
+    "Trial",
+    "Unknown",
+    "WarningCode",
+    "WorkloadSummary",
+]

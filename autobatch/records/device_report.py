@@ -1,0 +1,253 @@
+"""What a device says of itself; what it cannot tell is ``Unknown``, with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autobatch.records.memory import MemoryBound, MemoryBudget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """A value that cannot be told here.
+
+    Attributes:
+        reason: Why not, in words that follow a colon: ``not supported by this GPU``.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionSupport:
+    """Whether a number format can be computed with.
+
+    Attributes:
+        name: ``fp32``, ``tf32``, ``bf16``, ``fp16`` or ``fp8``.
+        is_supported: Whether it can.
+        detail: What it comes with or why it is not there; may be empty.
+    """
+
+    name: str
+    is_supported: bool | Unknown
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessUse:
+    """A process that holds memory of a GPU.
+
+    Attributes:
+        pid: Its number, as the driver counts processes.
+        name: Its program's name.
+        used_bytes: What it holds of the GPU's memory.
+    """
+
+    pid: int
+    name: str | Unknown
+    used_bytes: int | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockReport:
+    """How fast a GPU runs at this moment, and what keeps it from running faster.
+
+    Attributes:
+        compute_mhz: Clock of the multiprocessors, in MHz.
+        max_compute_mhz: The highest it can be.
+        memory_mhz: Clock of the memory, in MHz.
+        max_memory_mhz: The highest it can be.
+        limited_by: What holds the clocks down, in words; ``idle`` is no defect.
+    """
+
+    compute_mhz: int | Unknown
+    max_compute_mhz: int | Unknown
+    memory_mhz: int | Unknown
+    max_memory_mhz: int | Unknown
+    limited_by: tuple[str, ...] | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EccReport:
+    """Error correction of a GPU's memory.
+
+    Attributes:
+        is_enabled: Whether it is on.
+        num_corrected: Errors corrected since the driver was loaded.
+        num_uncorrected: Errors that could not be.
+    """
+
+    is_enabled: bool | Unknown
+    num_corrected: int | Unknown
+    num_uncorrected: int | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PcieReport:
+    """The link to the host. An idle GPU may have turned it down.
+
+    Attributes:
+        generation: PCIe generation in use.
+        max_generation: The highest that the GPU and its slot can do.
+        width: Lanes in use.
+        max_width: The most that there can be.
+    """
+
+    generation: int | Unknown
+    max_generation: int | Unknown
+    width: int | Unknown
+    max_width: int | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuReport:
+    """What is told of a GPU beside its memory.
+
+    Of a MIG slice, power, temperature, clocks, error correction and link are the whole GPU's.
+
+    Attributes:
+        uuid: As the driver writes it: ``GPU-...``, or ``MIG-...`` for a slice.
+        is_mig_slice: Whether it is a slice of a GPU rather than a whole one.
+        compute_capability: Such as ``9.0``; for AMD the architecture, such as ``gfx942``.
+        processes: Other processes that hold memory of it.
+        utilization_fraction: Share of the last moments in which something ran on it.
+        power_w: Power drawn, in watts.
+        power_limit_w: Power at which the clocks are lowered, in watts.
+        temperature_c: Temperature, in degrees Celsius.
+        clocks: How fast it runs.
+        ecc: Error correction.
+        pcie: The link to the host.
+    """
+
+    uuid: str | Unknown
+    is_mig_slice: bool | Unknown
+    compute_capability: str | Unknown
+    processes: tuple[ProcessUse, ...] | Unknown
+    utilization_fraction: float | Unknown
+    power_w: float | Unknown
+    power_limit_w: float | Unknown
+    temperature_c: int | Unknown
+    clocks: ClockReport
+    ecc: EccReport
+    pcie: PcieReport
+
+    @classmethod
+    def not_told(cls, reason: str) -> GpuReport:
+        """The report of a GPU that nobody can be asked about.
+
+        Args:
+            reason: Why not.
+        """
+        unknown = Unknown(reason=reason)
+        return cls(
+            uuid=unknown,
+            is_mig_slice=unknown,
+            compute_capability=unknown,
+            processes=unknown,
+            utilization_fraction=unknown,
+            power_w=unknown,
+            power_limit_w=unknown,
+            temperature_c=unknown,
+            clocks=ClockReport(
+                compute_mhz=unknown,
+                max_compute_mhz=unknown,
+                memory_mhz=unknown,
+                max_memory_mhz=unknown,
+                limited_by=unknown,
+            ),
+            ecc=EccReport(is_enabled=unknown, num_corrected=unknown, num_uncorrected=unknown),
+            pcie=PcieReport(
+                generation=unknown, max_generation=unknown, width=unknown, max_width=unknown
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuQuota:
+    """A limit on processor time.
+
+    Attributes:
+        name: What sets it: ``control group /sys/fs/cgroup/app``.
+        num_cores: Cores' worth of time that the processes under it share.
+    """
+
+    name: str
+    num_cores: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuReport:
+    """The cores of a machine, and those that can really be used.
+
+    Attributes:
+        num_cores: Logical cores of the machine.
+        num_affinity_cores: Those that this process may be scheduled on.
+        quotas: Limits on processor time, innermost first.
+        num_usable_cores: The least of all these.
+    """
+
+    num_cores: int | Unknown
+    num_affinity_cores: int | Unknown
+    quotas: tuple[CpuQuota, ...]
+    num_usable_cores: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceReport:
+    """One place to train on.
+
+    Attributes:
+        name: As ``--device`` takes it: ``cpu``, ``cuda:0``.
+        hardware_name: What the hardware calls itself.
+        driver_version: Version of the driver.
+        capacity_bytes: All the memory that there is.
+        free_bytes: What of it nobody uses at this moment.
+        bounds: Every limit on the memory that training can come to hold.
+        budget: What may be used; its ``bound_by`` names the limit that binds.
+        precisions: Number formats.
+        gpu: What only a GPU has.
+        cpu: What only a processor has.
+    """
+
+    name: str
+    hardware_name: str
+    driver_version: str | Unknown
+    capacity_bytes: int | Unknown
+    free_bytes: int | Unknown
+    bounds: tuple[MemoryBound, ...]
+    budget: MemoryBudget | Unknown
+    precisions: tuple[PrecisionSupport, ...]
+    gpu: GpuReport | None = None
+    cpu: CpuReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineReport:
+    """The devices of a machine.
+
+    Attributes:
+        devices: The devices, those that ``auto`` prefers first.
+        auto: Name of the device that ``--device auto`` takes.
+        torch_version: Version of PyTorch.
+        notes: What else to know, one sentence each, such as why no GPU is listed.
+    """
+
+    devices: tuple[DeviceReport, ...]
+    auto: str
+    torch_version: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceUse:
+    """What a stretch of work took of a device.
+
+    Attributes:
+        elapsed_s: Wall-clock time from start to stop, in seconds.
+        energy_j: Energy in joules, as the driver counts it: of the whole GPU, whoever used it.
+        throttle_reasons: What lowered the clocks meanwhile, in words; empty if nothing did.
+    """
+
+    elapsed_s: float
+    energy_j: float | Unknown
+    throttle_reasons: tuple[str, ...] | Unknown

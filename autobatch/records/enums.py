@@ -1,0 +1,98 @@
+"""The closed sets of words that records use. Values are what JSON and the shell see."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Outcome(str, Enum):
+    """What became of a trial."""
+
+    FITS = "fits"
+    OUT_OF_MEMORY = "out_of_memory"
+    OVER_BUDGET = "over_budget"
+    KILLED = "killed"
+    TIMED_OUT = "timed_out"
+
+
+class StopReason(str, Enum):
+    """Why the search went no further up."""
+
+    MEMORY = "memory"
+    DATASET = "dataset"
+    CAP = "cap"
+    PLATEAU = "plateau"
+    TIME_LIMIT = "time_limit"
+    INTERRUPTED = "interrupted"
+
+
+class Goal(str, Enum):
+    """What the recommended size is best at."""
+
+    THROUGHPUT = "throughput"
+    MEMORY = "memory"
+
+
+class Precision(str, Enum):
+    """The arithmetic of a step."""
+
+    FP32 = "fp32"
+    TF32 = "tf32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class LearningRateRule(str, Enum):
+    """How the learning rate follows the global batch size."""
+
+    AUTO = "auto"
+    LINEAR = "linear"
+    SQRT = "sqrt"
+    NONE = "none"
+
+
+class Regime(str, Enum):
+    """How much of the data set one optimizer step sees."""
+
+    STOCHASTIC = "stochastic"
+    MINI_BATCH = "mini_batch"
+    FULL_BATCH = "full_batch"
+
+
+class Phase(str, Enum):
+    """What a measurement is for."""
+
+    SEARCH = "search"
+    TIMING = "timing"
+    CONFIRMATION = "confirmation"
+
+
+class Bottleneck(str, Enum):
+    """What bounds the throughput at the recommended size."""
+
+    DATA_LOADING = "data_loading"
+    PAGE_FAULTS = "page_faults"
+    LAUNCH_OVERHEAD = "launch_overhead"
+    DEVICE = "device"
+
+
+class WarningCode(str, Enum):
+    """What a user should know about a finding; each has a text and a remedy."""
+
+    DATA_LOADING = "data_loading"
+    PAGE_FAULTS = "page_faults"
+    BUSY_MACHINE = "busy_machine"
+    NOISY_TIMING = "noisy_timing"
+    POOR_THROUGHPUT_FIT = "poor_throughput_fit"
+    FALLING_THROUGHPUT = "falling_throughput"
+    LOSS_NOT_FINITE = "loss_not_finite"
+    LAST_BATCH_OF_ONE = "last_batch_of_one"
+    DROP_LAST_DROPS_ALL = "drop_last_drops_all"
+    LEAK = "leak"
+    NOT_CONFIRMED = "not_confirmed"
+    MEMORY_NOT_MONOTONE = "memory_not_monotone"
+    GLOBAL_BATCH_REMAINDER = "global_batch_remainder"
+    DATASET_SIZE_UNKNOWN = "dataset_size_unknown"
+    NO_BASE_LEARNING_RATE = "no_base_learning_rate"
+    TRIAL_KILLED = "trial_killed"
+    BUDGET_NOT_ENFORCED = "budget_not_enforced"

@@ -1,0 +1,77 @@
+"""What memory there is and how much of it may be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryBound:
+    """One limit on the memory that a training process can come to hold.
+
+    Attributes:
+        name: What sets the limit, in a user's words: ``physical memory``, ``--memory-limit``.
+        capacity_bytes: All that there is under this limit.
+        available_bytes: What the process could hold: the capacity less what others use.
+    """
+
+    name: str
+    capacity_bytes: int
+    available_bytes: int
+
+    @classmethod
+    def of(cls, name: str, capacity_bytes: int, available_bytes: int) -> MemoryBound:
+        """A bound whose available memory is brought between nothing and all there is."""
+        return cls(
+            name=name,
+            capacity_bytes=capacity_bytes,
+            available_bytes=max(0, min(available_bytes, capacity_bytes)),
+        )
+
+    @classmethod
+    def of_user(cls, memory_limit_bytes: int) -> MemoryBound:
+        """The limit that the user sets: on what this process holds, whatever others do."""
+        return cls.of("--memory-limit", memory_limit_bytes, memory_limit_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryBudget:
+    """What a trial may use: ``capacity - used by others - headroom``.
+
+    Attributes:
+        capacity_bytes: All there is under the limit that binds.
+        used_by_others_bytes: What other processes hold of it.
+        headroom_fraction: Share of the capacity kept free.
+        budget_bytes: What may be used.
+        bound_by: Name of the limit that binds.
+    """
+
+    capacity_bytes: int
+    used_by_others_bytes: int
+    headroom_fraction: float
+    budget_bytes: int
+    bound_by: str
+
+    @classmethod
+    def from_bounds(
+        cls, bounds: tuple[MemoryBound, ...], *, headroom_fraction: float
+    ) -> MemoryBudget:
+        """The budget under the tightest of several limits.
+
+        Args:
+            bounds: At least one limit.
+            headroom_fraction: Share of the binding limit's capacity to keep free.
+        """
+        budgets = [
+            cls(
+                capacity_bytes=bound.capacity_bytes,
+                used_by_others_bytes=bound.capacity_bytes - bound.available_bytes,
+                headroom_fraction=headroom_fraction,
+                budget_bytes=max(
+                    0, bound.available_bytes - round(headroom_fraction * bound.capacity_bytes)
+                ),
+                bound_by=bound.name,
+            )
+            for bound in bounds
+        ]
+        return min(budgets, key=lambda budget: budget.budget_bytes)

@@ -1,0 +1,118 @@
+"""One batch size really run, and what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from statistics import median
+
+from autobatch.records.enums import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimingRound:
+    """Steps timed without a break.
+
+    Attributes:
+        number: 0 for the steps of the first run; sizes timed in turn share a number above 0,
+            so that what the machine did meanwhile cancels in their ratio.
+        step_times_s: Wall-clock time of each step, fetching of the batch included.
+        data_times_s: The part of each step spent waiting for its batch.
+    """
+
+    number: int
+    step_times_s: tuple[float, ...]
+    data_times_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One batch size, really run.
+
+    Attributes:
+        batch_size: Samples per forward/backward pass.
+        outcome: Whether it fitted, and if not, how it failed.
+        peak_bytes: Highest memory use, the figure held against the budget; for a trial that
+            failed, what was in use when it did; ``None`` if nothing could be read.
+        peak_allocated_bytes: Highest use by tensors, on accelerators.
+        peak_reserved_bytes: Highest use by the caching allocator, on accelerators.
+        num_warmup_steps: Steps run before timing began.
+        window_peaks_bytes: Where a trial was run in several windows of steps, the peak of each.
+        rounds: The timed steps; empty if the trial did not fit.
+        page_faults_per_step: Minor page faults, on CPU.
+        kernel_time_fraction: Share of the steps' CPU time spent in the kernel, on CPU.
+        others_busy_cores: Cores that other processes kept busy meanwhile, on CPU; ``None`` if
+            that cannot be told.
+        loss_is_finite: Whether every loss that was looked at was finite.
+        message: First line of the error that ended the trial, or empty.
+    """
+
+    batch_size: int
+    outcome: Outcome
+    peak_bytes: int | None = None
+    peak_allocated_bytes: int | None = None
+    peak_reserved_bytes: int | None = None
+    num_warmup_steps: int = 0
+    window_peaks_bytes: tuple[int, ...] = ()
+    rounds: tuple[TimingRound, ...] = ()
+    page_faults_per_step: float | None = None
+    kernel_time_fraction: float | None = None
+    others_busy_cores: float | None = None
+    loss_is_finite: bool = True
+    message: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Whether this size ran inside the budget."""
+        return self.outcome is Outcome.FITS
+
+    @property
+    def step_times_s(self) -> tuple[float, ...]:
+        """All timed steps, in the order they ran."""
+        return tuple(time for timed in self.rounds for time in timed.step_times_s)
+
+    @property
+    def step_time_s(self) -> float | None:
+        """Median step time; ``None`` if nothing was timed."""
+        times = self.step_times_s
+        return median(times) if times else None
+
+    @property
+    def data_time_s(self) -> float | None:
+        """Median time per step spent waiting for the batch."""
+        times = [time for timed in self.rounds for time in timed.data_times_s]
+        return median(times) if times else None
+
+    @property
+    def samples_per_s(self) -> float | None:
+        """Throughput at the median step time."""
+        step_time_s = self.step_time_s
+        return self.batch_size / step_time_s if step_time_s else None
+
+    @property
+    def spread_fraction(self) -> float | None:
+        """Interquartile range of the step times over their median; ``None`` below 4 steps."""
+        times = sorted(self.step_times_s)
+        if len(times) < 4:
+            return None
+        quarter = (len(times) - 1) / 4
+        low, high = times[round(quarter)], times[round(3 * quarter)]
+        return (high - low) / median(times)
+
+    def with_round(self, again: Trial) -> Trial:
+        """This trial with the timed steps of a second run of the same size added.
+
+        Memory keeps the higher peak; what the steps cost the CPU keeps the newer figures, since
+        the second run was made to time steps.
+        """
+        if again.batch_size != self.batch_size:
+            raise ValueError(f"cannot merge sizes {self.batch_size} and {again.batch_size}")
+        peaks = [peak for peak in (self.peak_bytes, again.peak_bytes) if peak is not None]
+        return replace(
+            self,
+            peak_bytes=max(peaks) if peaks else None,
+            rounds=(*self.rounds, *again.rounds),
+            page_faults_per_step=again.page_faults_per_step,
+            kernel_time_fraction=again.kernel_time_fraction,
+            others_busy_cores=again.others_busy_cores,
+            loss_is_finite=self.loss_is_finite and again.loss_is_finite,
+        )

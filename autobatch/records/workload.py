@@ -1,0 +1,65 @@
+"""What is known of the user's workload without holding any of its objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadSummary:
+    """A workload in words and numbers, as it travels from the worker and into JSON.
+
+    Attributes:
+        model: Class name of the model.
+        num_parameters: Trainable parameters.
+        data: Where batches come from, in a user's words.
+        loss: The loss, in a user's words.
+        optimizer: Class name of the optimizer, ``None`` if a training step hides it.
+        optimizer_was_given: Whether the user chose the optimizer.
+        dataset_size: Samples in an epoch, ``None`` if unknown.
+        base_batch_size: The batch size that the user trains with now.
+        base_learning_rate: The learning rate that goes with it, ``None`` if unknown.
+        has_batch_norm: Whether the model has a BatchNorm layer.
+        num_loader_workers: DataLoader worker processes; 0 if batches are made in place.
+        num_threads: Intra-op threads that a step runs on.
+        guesses: What was not given and had to be assumed, one sentence each.
+    """
+
+    model: str
+    num_parameters: int
+    data: str
+    loss: str
+    optimizer: str | None
+    optimizer_was_given: bool
+    dataset_size: int | None
+    base_batch_size: int | None
+    base_learning_rate: float | None
+    has_batch_norm: bool
+    num_loader_workers: int
+    num_threads: int
+    guesses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Where a finding was measured.
+
+    Attributes:
+        device_name: What the hardware calls itself.
+        driver_version: Driver of an accelerator, ``None`` on CPU.
+        torch_version: Version of PyTorch.
+        python_version: Version of Python.
+        platform: Operating system and architecture.
+        num_cores: Cores that this process may use.
+        isolation: ``process`` if each trial ran in a process of its own, else ``shared``.
+        variables: Environment variables set for the trials with ``--env``.
+    """
+
+    device_name: str
+    driver_version: str | None
+    torch_version: str
+    python_version: str
+    platform: str
+    num_cores: int
+    isolation: str
+    variables: dict[str, str]
