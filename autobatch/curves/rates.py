@@ -1,0 +1,169 @@
+"""How much faster one size is than another, on a machine whose speed drifts.
+
+Steps timed without a break make a cell (size, round). Sizes timed in turn share a round, and
+what the machine did during it slows all of them: the log of a cell's throughput is modelled as
+
+    log rate(size, round) = rate of the size + drift of the round + noise
+
+First runs (round 0) were made one after the other, so each drifts on its own. The model is
+linear; generalised least squares gives the rates with their covariance, and Huber weights
+(Huber 1964) keep a cell that something disturbed from moving the others.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autobatch.records import ThroughputCurve, Trial
+
+# What two runs of one size, a minute apart, were seen to differ by, beyond what the spread of
+# their steps explains, on shared machines.
+_DRIFT_BETWEEN_ROUNDS = 0.10
+_DRIFT_OF_FIRST_RUNS = 0.05
+_NOISE_WITHIN_ROUND = 0.025
+_SMALLEST_ERROR = 0.005
+_CORRELATED_SHARE = 0.4
+_SMALLEST_MISFIT = 0.015
+_HUBER_THRESHOLD = 1.5
+_NUM_REWEIGHTINGS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Log throughputs of several sizes with their covariance.
+
+    Attributes:
+        sizes: Batch sizes, ascending.
+        logs: Natural log of samples per second, one per size.
+        covariance: Of ``logs``.
+    """
+
+    sizes: tuple[int, ...]
+    logs: np.ndarray
+    covariance: np.ndarray
+
+    def log_rate(self, size: int) -> float:
+        """Log throughput of a size."""
+        return float(self.logs[self.sizes.index(size)])
+
+    def log_ratio(self, size: int, other: int) -> tuple[float, float]:
+        """Log of ``rate(size) / rate(other)``, and its standard error."""
+        a, b = self.sizes.index(size), self.sizes.index(other)
+        variance = self.covariance[a, a] + self.covariance[b, b] - 2 * self.covariance[a, b]
+        return float(self.logs[a] - self.logs[b]), math.sqrt(max(0.0, float(variance)))
+
+    def scaled(self, factors: Mapping[int, float]) -> Rates:
+        """The same rates, each multiplied by a factor of its size."""
+        logs = self.logs + np.log([factors.get(size, 1.0) for size in self.sizes])
+        return Rates(self.sizes, logs, self.covariance)
+
+    def best(self) -> int:
+        """The size with the highest rate."""
+        return self.sizes[int(np.argmax(self.logs))]
+
+
+def estimate_rates(trials: Mapping[int, Trial], curve: ThroughputCurve | None = None) -> Rates:
+    """Estimate the throughput of every timed size.
+
+    Args:
+        trials: Trials by batch size.
+        curve: A good fitted curve, to which points are drawn that are less certain than it.
+
+    Returns:
+        The rates of the sizes that were timed.
+    """
+    timed = {size: trials[size] for size in sorted(trials) if trials[size].step_time_s}
+    rates = _solve(timed)
+    if curve is None or not curve.is_good or not timed:
+        return rates
+    return _draw_to_curve(rates, curve)
+
+
+def cell_log_error(step_times_s: Sequence[float]) -> float:
+    """Standard error of the log of the median step time of one cell.
+
+    From the interquartile range where there are four steps or more; from the range below that.
+    However many steps there are, the error stays above four tenths of their spread: what
+    disturbs a machine lasts longer than a step, so that neighbouring steps are disturbed alike
+    (cells of 15 steps, timed in turn, were seen to differ by half of the spread within them).
+    """
+    times = sorted(step_times_s)
+    if len(times) < 2:
+        return 0.05
+    center = statistics.median(times)
+    if len(times) >= 4:
+        quarters = statistics.quantiles(times, n=4, method="inclusive")
+        sigma = (quarters[2] - quarters[0]) / 1.349
+    else:
+        sigma = (times[-1] - times[0]) / 1.7  # expected range of three normal values
+    return max(
+        _SMALLEST_ERROR,
+        sigma / center * max(_CORRELATED_SHARE, 1.2533 / math.sqrt(len(times))),
+    )
+
+
+def _solve(timed: Mapping[int, Trial]) -> Rates:
+    sizes = tuple(timed)
+    cells = [
+        (size, each.number, math.log(size / statistics.median(each.step_times_s)), each)
+        for size, trial in timed.items()
+        for each in trial.rounds
+    ]
+    numbers = sorted({number for _, number, _, _ in cells if number > 0})
+    columns = {("size", size): index for index, size in enumerate(sizes)}
+    columns |= {("round", number): len(sizes) + i for i, number in enumerate(numbers)}
+    rows = len(cells) + len(numbers)
+    design = np.zeros((rows, len(columns)))
+    values = np.zeros(rows)
+    errors = np.full(rows, _DRIFT_BETWEEN_ROUNDS)  # of the drifts themselves, about zero
+    for row, (size, number, log_rate, each) in enumerate(cells):
+        design[row, columns["size", size]] = 1
+        values[row] = log_rate
+        extra = _DRIFT_OF_FIRST_RUNS
+        if number > 0:
+            design[row, columns["round", number]] = 1
+            extra = _NOISE_WITHIN_ROUND
+        errors[row] = math.hypot(cell_log_error(each.step_times_s), extra)
+    for row, number in enumerate(numbers, start=len(cells)):
+        design[row, columns["round", number]] = 1
+    solution, covariance = _huber(design, values, errors)
+    count = len(sizes)
+    return Rates(sizes, solution[:count], covariance[:count, :count])
+
+
+def _huber(
+    design: np.ndarray, values: np.ndarray, errors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    weights = np.ones(len(values))
+    for _ in range(_NUM_REWEIGHTINGS):
+        scale = np.sqrt(weights) / errors
+        covariance = np.linalg.inv((design * scale[:, None]).T @ (design * scale[:, None]))
+        solution = covariance @ (design * (scale**2)[:, None]).T @ values
+        residuals = np.abs((values - design @ solution) / errors)
+        weights = np.minimum(1.0, _HUBER_THRESHOLD / np.maximum(residuals, 1e-12))
+    freedom = len(values) - design.shape[1]
+    if freedom > 0:
+        # More scatter than was assumed widens the errors; less does not narrow them.
+        covariance = covariance * max(1.0, float(np.sum(weights * residuals**2)) / freedom)
+    return solution, covariance
+
+
+def _draw_to_curve(rates: Rates, curve: ThroughputCurve) -> Rates:
+    fitted = np.log([curve.samples_per_s(size) for size in rates.sizes])
+    deviations = rates.logs - fitted
+    # What the points' own errors do not explain of their distance from the curve is how far the
+    # truth may lie from it (empirical Bayes, by the method of moments).
+    excess = float(np.mean(deviations**2) - np.mean(np.diag(rates.covariance)))
+    spread = max(_SMALLEST_MISFIT, math.sqrt(max(0.0, excess)))
+    total = rates.covariance + spread**2 * np.eye(len(rates.sizes))
+    gain = rates.covariance @ np.linalg.inv(total)
+    return Rates(
+        rates.sizes,
+        rates.logs - gain @ deviations,
+        rates.covariance - gain @ rates.covariance,
+    )
