@@ -1,0 +1,80 @@
+"""What is known of the memory limit: the bracket between what fitted and what was refuted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autobatch.records import Outcome, Trial
+
+_PEAK_NOISE_FRACTION = 0.02
+_MONOTONE_SLACK_FRACTION = 0.2
+_MONOTONE_SLACK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bracket:
+    """Evidence about the memory limit. It holds only what ran, or what the line refutes.
+
+    Attributes:
+        fitted: Largest size that ran and fitted, 0 if none did.
+        refuted: Smallest size that ran and did not fit, ``None`` if all fitted.
+    """
+
+    fitted: int
+    refuted: int | None
+
+
+def find_bracket(trials: Mapping[int, Trial]) -> Bracket:
+    """The bracket that the trials make."""
+    refuted = min((size for size, trial in trials.items() if not trial.fits), default=None)
+    fitted = max(
+        (
+            size
+            for size, trial in trials.items()
+            if trial.fits and (refuted is None or size < refuted)
+        ),
+        default=0,
+    )
+    return Bracket(fitted=fitted, refuted=refuted)
+
+
+def measured_peaks(trials: Mapping[int, Trial]) -> dict[int, int]:
+    """Peaks of the trials that fitted, by batch size, ascending."""
+    return {
+        size: trial.peak_bytes
+        for size, trial in sorted(trials.items())
+        if trial.outcome is Outcome.FITS and trial.peak_bytes is not None
+    }
+
+
+def lower_bound_bytes(
+    trials: Mapping[int, Trial], size: int, *, uncertainty_fraction: float
+) -> float:
+    """The least that a size above all measured ones must need.
+
+    Peak memory is convex in the batch size, so the line through the last two measured sizes
+    can only underestimate; how far an allocator may bend that is ``uncertainty_fraction`` of
+    the growth, and two peaks of one size differ by up to 2 %.
+
+    Returns:
+        Bytes; 0 where nothing can be said.
+    """
+    peaks = measured_peaks(trials)
+    if len(peaks) < 2 or not is_monotone(peaks):
+        return 0.0
+    (small, small_peak), (large, large_peak) = list(peaks.items())[-2:]
+    slope = max(0.0, (large_peak - small_peak) / (large - small))
+    growth = slope * (size - large) * (1 - uncertainty_fraction)
+    return (large_peak + growth) * (1 - _PEAK_NOISE_FRACTION)
+
+
+def is_monotone(peaks_bytes: Mapping[int, int]) -> bool:
+    """Whether no size needs much less memory than a smaller one."""
+    highest = 0
+    for _, peak in sorted(peaks_bytes.items()):
+        slack = max(_MONOTONE_SLACK_BYTES, _MONOTONE_SLACK_FRACTION * highest)
+        if peak < highest - slack:
+            return False
+        highest = max(highest, peak)
+    return True

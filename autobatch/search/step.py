@@ -1,0 +1,156 @@
+"""The next size to run, or why there is none.
+
+Both goals walk the same grid with the same bracket. For ``throughput`` the search climbs, and
+stops where more is no longer faster. For ``memory`` it jumps to where the memory line meets
+the budget and tests the boundary itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autobatch.curves.memory import fit_memory
+from autobatch.curves.rates import estimate_rates
+from autobatch.curves.throughput import fit_throughput
+from autobatch.records import Goal, StopReason, Trial
+from autobatch.search.bracket import (
+    Bracket,
+    find_bracket,
+    is_monotone,
+    lower_bound_bytes,
+    measured_peaks,
+)
+from autobatch.search.grid import Grid
+from autobatch.search.plateau import is_on_plateau
+
+# Growth below this share of the peak says nothing of where the line leads.
+_TELLING_GROWTH_FRACTION = 0.05
+_MAX_JUMP = 16
+_CAREFUL_JUMP = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A size to run, or the end.
+
+    Attributes:
+        batch_size: The next size, ``None`` at the end.
+        stop_reason: Why the search ends, ``None`` before that.
+    """
+
+    batch_size: int | None = None
+    stop_reason: StopReason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a search goes by.
+
+    Attributes:
+        grid: The candidates.
+        goal: What to find.
+        tolerance_fraction: How far below the best throughput an answer may lie.
+        budget_bytes: Memory that a trial may use.
+        uncertainty_fraction: How far added memory may lie from a straight line.
+    """
+
+    grid: Grid
+    goal: Goal
+    tolerance_fraction: float
+    budget_bytes: int
+    uncertainty_fraction: float
+
+
+def next_step(rules: Rules, trials: Mapping[int, Trial]) -> Step:
+    """Decide what to run next.
+
+    Args:
+        rules: What to go by.
+        trials: All trials so far, by batch size.
+
+    Returns:
+        A size that has not run yet, or the reason to stop.
+    """
+    if not trials:
+        return Step(batch_size=rules.grid.sizes[0])
+    bracket = find_bracket(trials)
+    if bracket.fitted == 0:
+        return Step(stop_reason=StopReason.MEMORY)
+    if rules.goal is Goal.THROUGHPUT and _is_flat(rules, trials):
+        return Step(stop_reason=StopReason.PLATEAU)
+    following = rules.grid.after(bracket.fitted)
+    if following is None:
+        return Step(stop_reason=rules.grid.end)
+    if (bracket.refuted is not None and following >= bracket.refuted) or _is_refuted(
+        rules, trials, following
+    ):
+        return _refine(rules, trials, bracket, following)
+    if rules.goal is Goal.THROUGHPUT:
+        return Step(batch_size=following)
+    return Step(batch_size=_jump(rules, trials, bracket, following))
+
+
+def predict_largest(rules: Rules, trials: Mapping[int, Trial]) -> int:
+    """The largest candidate that should fit, by the memory curve; at least what has fitted."""
+    bracket = find_bracket(trials)
+    curve = fit_memory(measured_peaks(trials))
+    if curve is None:
+        return bracket.fitted
+    limit = curve.batch_size_at(rules.budget_bytes)
+    candidates = rules.grid.between(bracket.fitted, bracket.refuted or rules.grid.sizes[-1] + 1)
+    return max((size for size in candidates if size <= limit), default=bracket.fitted)
+
+
+def _is_flat(rules: Rules, trials: Mapping[int, Trial]) -> bool:
+    curve = fit_throughput(trials, with_band=False)
+    rates = estimate_rates(trials, curve)
+    return is_on_plateau(rates, curve, tolerance_fraction=rules.tolerance_fraction)
+
+
+def _is_refuted(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
+    least_bytes = lower_bound_bytes(trials, size, uncertainty_fraction=rules.uncertainty_fraction)
+    return least_bytes > rules.budget_bytes
+
+
+def _refine(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, following: int) -> Step:
+    """Between the last candidate that fits and the first that does not, try multiples."""
+    multiple = rules.grid.multiple
+    end = Step(stop_reason=StopReason.MEMORY)
+    if multiple is None:
+        return end
+    high = min(bracket.refuted or following, following)
+    low_multiple, high_multiple = bracket.fitted // multiple, -(-high // multiple)
+    inside = [
+        each * multiple
+        for each in range(low_multiple + 1, high_multiple)
+        if bracket.fitted < each * multiple < high
+        and not _is_refuted(rules, trials, each * multiple)
+    ]
+    return Step(batch_size=inside[len(inside) // 2]) if inside else end
+
+
+def _jump(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, following: int) -> int:
+    high = bracket.refuted or rules.grid.sizes[-1] + 1
+    candidates = [
+        size
+        for size in rules.grid.between(bracket.fitted, high)
+        if not _is_refuted(rules, trials, size)
+    ]
+    peaks = measured_peaks(trials)
+    curve = fit_memory(peaks)
+    if curve is None or not _is_telling(peaks) or not is_monotone(peaks):
+        farthest = bracket.fitted * _CAREFUL_JUMP
+        if bracket.refuted is not None:  # nothing to go by but the bracket: halve it
+            return candidates[(len(candidates) - 1) // 2]
+        return max((size for size in candidates if size <= farthest), default=following)
+    limit = curve.batch_size_at(rules.budget_bytes)
+    reach = [size for size in candidates if size <= min(limit, bracket.fitted * _MAX_JUMP)]
+    return max(reach, default=following)
+
+
+def _is_telling(peaks_bytes: Mapping[int, int]) -> bool:
+    if len(peaks_bytes) < 2:
+        return False
+    smaller, last = list(peaks_bytes.values())[-2:]
+    return last - smaller > _TELLING_GROWTH_FRACTION * last
