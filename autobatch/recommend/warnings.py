@@ -1,0 +1,340 @@
+"""What a user should know about a finding: each check is one small function.
+
+Warnings come in the order of the checks below: what makes the answer wrong, then what makes
+training slow, then what makes the answer uncertain, then what was not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from autobatch.recommend.accumulation import split_global_batch
+from autobatch.recommend.bottleneck import (
+    data_fraction,
+    has_costly_page_faults,
+    waits_for_data,
+)
+from autobatch.recommend.inputs import find_dataset_size, find_fitting_trial
+from autobatch.recommend.leak import find_growth_bytes_per_step
+from autobatch.records import (
+    Confirmation,
+    FindingWarning,
+    LearningRateRule,
+    MemoryBudget,
+    Outcome,
+    Recommendation,
+    Settings,
+    ThroughputCurve,
+    Trial,
+    WarningCode,
+    WorkloadSummary,
+)
+
+_NOISY_SPREAD_FRACTION = 0.25
+_FALL_FRACTION = 0.1
+_PEAK_DROP_FRACTION = 0.2
+_PEAK_DROP_BYTES = 64 * 2**20
+_CONTENDED_CORES = 0.3
+
+
+def find_warnings(
+    *,
+    settings: Settings,
+    workload: WorkloadSummary,
+    trials: tuple[Trial, ...],
+    recommendation: Recommendation,
+    confirmation: Confirmation | None,
+    budget: MemoryBudget,
+    throughput_curve: ThroughputCurve | None,
+    memory_is_enforced: bool,
+    num_cores: int,
+) -> tuple[FindingWarning, ...]:
+    """All that a user should know about a recommendation.
+
+    Args:
+        settings: What was asked.
+        workload: What is trained.
+        trials: All trials, by batch size.
+        recommendation: The answer; among the trials one of its size fitted.
+        confirmation: The final run of the recommended size, ``None`` if there was none.
+        budget: Memory that it may use.
+        throughput_curve: Fitted step time, ``None`` if there is none.
+        memory_is_enforced: Whether a trial over the budget would have been stopped.
+        num_cores: Cores that the trials could use.
+    """
+    evidence = _Evidence(
+        settings=settings,
+        workload=workload,
+        trials=trials,
+        answer=recommendation,
+        confirmation=confirmation,
+        budget=budget,
+        chosen=find_fitting_trial(trials, recommendation.batch_size),
+        fitting=tuple(sorted((t for t in trials if t.fits), key=lambda trial: trial.batch_size)),
+        dataset_size=find_dataset_size(settings, workload),
+        curve=throughput_curve,
+        memory_is_enforced=memory_is_enforced,
+        num_cores=num_cores,
+    )
+    found = (check(evidence) for check in _CHECKS)
+    return tuple(warning for warning in found if warning is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Evidence:
+    settings: Settings
+    workload: WorkloadSummary
+    trials: tuple[Trial, ...]
+    answer: Recommendation
+    confirmation: Confirmation | None
+    budget: MemoryBudget
+    chosen: Trial
+    fitting: tuple[Trial, ...]
+    dataset_size: int | None
+    curve: ThroughputCurve | None
+    memory_is_enforced: bool
+    num_cores: int
+
+
+def _warning(code: WarningCode, **figures: float) -> FindingWarning:
+    return FindingWarning(code=code, figures=figures)
+
+
+def _drop_last_drops_all(evidence: _Evidence) -> FindingWarning | None:
+    answer, dataset_size = evidence.answer, evidence.dataset_size
+    if dataset_size is None or not answer.drop_last or answer.iterations_per_epoch != 0:
+        return None
+    return _warning(
+        WarningCode.DROP_LAST_DROPS_ALL,
+        dataset_size=dataset_size,
+        global_batch_size=answer.global_batch_size,
+    )
+
+
+def _last_batch_of_one(evidence: _Evidence) -> FindingWarning | None:
+    answer = evidence.answer
+    if answer.drop_last or not evidence.workload.has_batch_norm or answer.batch_size == 1:
+        return None
+    if answer.last_batch_size is None or answer.iterations_per_epoch is None:
+        return None
+    per_device = -(-answer.last_batch_size // answer.num_devices)
+    if per_device % answer.batch_size != 1:
+        return None
+    return _warning(WarningCode.LAST_BATCH_OF_ONE, iterations_per_epoch=answer.iterations_per_epoch)
+
+
+def _loss_not_finite(evidence: _Evidence) -> FindingWarning | None:
+    affected = [trial for trial in evidence.fitting if not trial.loss_is_finite]
+    if not affected:
+        return None
+    shown = evidence.chosen if evidence.chosen in affected else affected[0]
+    return _warning(WarningCode.LOSS_NOT_FINITE, batch_size=shown.batch_size)
+
+
+def _global_batch_remainder(evidence: _Evidence) -> FindingWarning | None:
+    settings, answer = evidence.settings, evidence.answer
+    split = split_global_batch(settings.global_batch_size, settings.num_devices, answer.batch_size)
+    if split.remainder == 0:
+        return None
+    return _warning(
+        WarningCode.GLOBAL_BATCH_REMAINDER,
+        global_batch_size=answer.global_batch_size,
+        batch_size=answer.batch_size,
+        steps=split.steps,
+        remainder=split.remainder,
+    )
+
+
+def _data_loading(evidence: _Evidence) -> FindingWarning | None:
+    chosen = evidence.chosen
+    if not waits_for_data(chosen) or chosen.data_time_s is None or chosen.step_time_s is None:
+        return None
+    return _warning(
+        WarningCode.DATA_LOADING,
+        data_fraction=data_fraction(chosen),
+        data_time_s=chosen.data_time_s,
+        step_time_s=chosen.step_time_s,
+        num_loader_workers=evidence.workload.num_loader_workers,
+    )
+
+
+def _page_faults(evidence: _Evidence) -> FindingWarning | None:
+    chosen = evidence.chosen
+    larger = [trial for trial in evidence.fitting if trial.batch_size > chosen.batch_size]
+    for trial in (chosen, *reversed(larger)):
+        faults, kernel = trial.page_faults_per_step, trial.kernel_time_fraction
+        if has_costly_page_faults(trial) and faults is not None and kernel is not None:
+            return _warning(
+                WarningCode.PAGE_FAULTS,
+                page_faults_per_step=faults,
+                kernel_time_fraction=kernel,
+                batch_size=trial.batch_size,
+            )
+    return None
+
+
+def _falling_throughput(evidence: _Evidence) -> FindingWarning | None:
+    rates = [(t.samples_per_s, t) for t in evidence.fitting if t.samples_per_s is not None]
+    if not rates:
+        return None
+    best_rate, best = max(rates, key=lambda pair: pair[0])
+    slower = [
+        (rate, trial)
+        for rate, trial in rates
+        if trial.batch_size > best.batch_size
+        and rate < (1 - _FALL_FRACTION) * best_rate
+        and _is_beyond_spread(best_rate, best, rate, trial)
+    ]
+    if not slower:
+        return None
+    worst_rate, worst = min(slower, key=lambda pair: pair[0])
+    return _warning(
+        WarningCode.FALLING_THROUGHPUT,
+        best_batch_size=best.batch_size,
+        best_samples_per_s=best_rate,
+        worst_batch_size=worst.batch_size,
+        worst_samples_per_s=worst_rate,
+    )
+
+
+def _is_beyond_spread(best_rate: float, best: Trial, slower_rate: float, slower: Trial) -> bool:
+    """Whether even the quick steps of the slower size are slower than the best's slow ones."""
+    low_of_best = best_rate / (1 + _spread_fraction(best) / 2)
+    high_of_slower = slower_rate / max(1 - _spread_fraction(slower) / 2, 1e-9)
+    return high_of_slower < low_of_best
+
+
+def _spread_fraction(trial: Trial) -> float:
+    spread, times = trial.spread_fraction, trial.step_times_s
+    if spread is not None or trial.step_time_s is None:
+        return spread or 0.0
+    return (max(times) - min(times)) / trial.step_time_s
+
+
+def _leak(evidence: _Evidence) -> FindingWarning | None:
+    confirmation = evidence.confirmation
+    if confirmation is None or confirmation.peak_bytes is None:
+        return None
+    growth = find_growth_bytes_per_step(confirmation)
+    if growth == 0:
+        return None
+    left_bytes = max(0, evidence.budget.budget_bytes - confirmation.peak_bytes)
+    return _warning(
+        WarningCode.LEAK,
+        batch_size=confirmation.batch_size,
+        growth_bytes=growth,
+        steps_left=left_bytes // growth,
+    )
+
+
+def _not_confirmed(evidence: _Evidence) -> FindingWarning | None:
+    if evidence.confirmation is not None:
+        return None
+    return _warning(WarningCode.NOT_CONFIRMED, batch_size=evidence.answer.batch_size)
+
+
+def _memory_not_monotone(evidence: _Evidence) -> FindingWarning | None:
+    peaks = [(t.batch_size, t.peak_bytes) for t in evidence.fitting if t.peak_bytes is not None]
+    drops = [
+        (small_peak - large_peak, small, small_peak, large, large_peak)
+        for index, (small, small_peak) in enumerate(peaks)
+        for large, large_peak in peaks[index + 1 :]
+        if small_peak - large_peak > max(_PEAK_DROP_BYTES, _PEAK_DROP_FRACTION * small_peak)
+    ]
+    if not drops:
+        return None
+    _, small, small_peak, large, large_peak = max(drops)
+    return _warning(
+        WarningCode.MEMORY_NOT_MONOTONE,
+        small_batch_size=small,
+        small_peak_bytes=small_peak,
+        large_batch_size=large,
+        large_peak_bytes=large_peak,
+    )
+
+
+def _busy_machine(evidence: _Evidence) -> FindingWarning | None:
+    others = [t.others_busy_cores for t in evidence.fitting if t.others_busy_cores is not None]
+    num_threads = evidence.workload.num_threads
+    if not others or num_threads < 2:
+        return None
+    others_busy_cores = median(others)
+    if others_busy_cores + num_threads <= evidence.num_cores + _CONTENDED_CORES:
+        return None
+    return _warning(
+        WarningCode.BUSY_MACHINE,
+        others_busy_cores=others_busy_cores,
+        num_cores=evidence.num_cores,
+        num_threads=num_threads,
+    )
+
+
+def _noisy_timing(evidence: _Evidence) -> FindingWarning | None:
+    spread = evidence.chosen.spread_fraction
+    if spread is None or spread <= _NOISY_SPREAD_FRACTION:
+        return None
+    return _warning(
+        WarningCode.NOISY_TIMING,
+        batch_size=evidence.chosen.batch_size,
+        spread_fraction=spread,
+    )
+
+
+def _poor_throughput_fit(evidence: _Evidence) -> FindingWarning | None:
+    if evidence.curve is None or evidence.curve.is_good:
+        return None
+    return _warning(WarningCode.POOR_THROUGHPUT_FIT, r_squared=evidence.curve.r_squared)
+
+
+def _trial_killed(evidence: _Evidence) -> FindingWarning | None:
+    killed = [t.batch_size for t in evidence.trials if t.outcome is Outcome.KILLED]
+    return _warning(WarningCode.TRIAL_KILLED, batch_size=min(killed)) if killed else None
+
+
+def _budget_not_enforced(evidence: _Evidence) -> FindingWarning | None:
+    if evidence.memory_is_enforced:
+        return None
+    return _warning(WarningCode.BUDGET_NOT_ENFORCED)
+
+
+def _dataset_size_unknown(evidence: _Evidence) -> FindingWarning | None:
+    if evidence.dataset_size is not None:
+        return None
+    return _warning(WarningCode.DATASET_SIZE_UNKNOWN)
+
+
+def _no_base_learning_rate(evidence: _Evidence) -> FindingWarning | None:
+    answer = evidence.answer
+    is_scaled = answer.learning_rate_rule is not LearningRateRule.NONE
+    if answer.base_learning_rate is not None or not is_scaled:
+        return None
+    if not evidence.workload.optimizer_was_given:
+        return None
+    return _warning(
+        WarningCode.NO_BASE_LEARNING_RATE,
+        learning_rate_multiplier=answer.learning_rate_multiplier,
+        base_batch_size=answer.base_batch_size,
+    )
+
+
+_CHECKS: tuple[Callable[[_Evidence], FindingWarning | None], ...] = (
+    _drop_last_drops_all,
+    _last_batch_of_one,
+    _loss_not_finite,
+    _leak,
+    _global_batch_remainder,
+    _data_loading,
+    _page_faults,
+    _falling_throughput,
+    _trial_killed,
+    _memory_not_monotone,
+    _not_confirmed,
+    _budget_not_enforced,
+    _busy_machine,
+    _noisy_timing,
+    _poor_throughput_fit,
+    _dataset_size_unknown,
+    _no_base_learning_rate,
+)
