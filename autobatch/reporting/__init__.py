@@ -1,0 +1,55 @@
+"""Records in; text, JSON or a picture out.
+
+    finding --> document   JSON, and back
+            --> text       the answer on stdout
+            --> plot       two panels, png svg or pdf
+    events  --> progress   what goes on meanwhile, on stderr
+    devices --> device_document, device_text
+
+Nothing here measures, decides or loads torch; matplotlib is loaded by ``plot`` when it draws.
+"""
+
+from autobatch.reporting.device_document import (
+    DEVICES_SCHEMA_VERSION,
+    devices_document,
+    dumps_devices,
+)
+from autobatch.reporting.device_text import render_devices
+from autobatch.reporting.document import (
+    SCHEMA_VERSION,
+    dumps,
+    from_document,
+    load,
+    save,
+    to_document,
+)
+from autobatch.reporting.files import check_writable
+from autobatch.reporting.partial import save_partial
+from autobatch.reporting.plot import check_plot_path, save_plot
+from autobatch.reporting.progress import LineProgress, LiveProgress
+from autobatch.reporting.text import render, render_error
+from autobatch.reporting.warnings import FIGURES, Advice, advise
+
+__all__ = [
+    "DEVICES_SCHEMA_VERSION",
+    "FIGURES",
+    "SCHEMA_VERSION",
+    "Advice",
+    "LineProgress",
+    "LiveProgress",
+    "advise",
+    "check_plot_path",
+    "check_writable",
+    "devices_document",
+    "dumps",
+    "dumps_devices",
+    "from_document",
+    "load",
+    "render",
+    "render_devices",
+    "render_error",
+    "save",
+    "save_partial",
+    "save_plot",
+    "to_document",
+]

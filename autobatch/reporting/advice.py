@@ -1,0 +1,186 @@
+"""The recommendation in words, and the rules of thumb to hold against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from autobatch import units
+from autobatch.records import (
+    Confirmation,
+    Finding,
+    LearningRateRule,
+    MemoryBudget,
+    Recommendation,
+    Trial,
+)
+from autobatch.reporting.tables import Row
+from autobatch.reporting.wording import BOTTLENECKS, OUTCOMES, REGIMES, RULES
+
+_FIRST_SIZE = 32
+_USUAL_SIZES = (64, 128, 256)
+_FULL_BATCH_BELOW = 2_000
+
+
+def recommendation_rows(finding: Finding) -> Iterator[Row]:
+    """The recommendation, one labelled line for each thing to set or to know."""
+    recommendation = finding.recommendation
+    size = units.format_count(recommendation.batch_size)
+    yield "batch size", Text(size, style="bold green")
+    yield "", Text(recommendation.reason)
+    yield "largest that fits", Text(_largest(recommendation))
+    yield "memory", Text(_memory(finding))
+    if finding.confirmation is not None:
+        yield "confirmed", Text(_confirmation(finding.confirmation, finding.budget))
+    yield "throughput", Text(_throughput(recommendation))
+    yield "bounded by", Text(BOTTLENECKS[recommendation.bottleneck])
+    if recommendation.global_batch_size != recommendation.batch_size:
+        yield "global batch", Text(_global_batch(recommendation))
+    yield "iterations", Text(_iterations(finding))
+    if recommendation.epoch_time_s is not None:
+        yield "epoch time", Text(f"{units.format_seconds(recommendation.epoch_time_s)}, predicted")
+    yield from _learning_rate_rows(recommendation)
+    if recommendation.regime is not None:
+        yield "regime", Text(_regime(recommendation))
+
+
+def rule_of_thumb_rows(finding: Finding) -> Iterator[Row]:
+    """The usual advice, with what was measured at the sizes that it names."""
+    yield f"start at {_FIRST_SIZE}", Text(_measured(finding, _FIRST_SIZE))
+    for index, size in enumerate(_USUAL_SIZES):
+        yield f"{'try' if index == 0 else '   '} {size}", Text(_measured(finding, size))
+    yield "full batch", Text(_full_batch(finding))
+
+
+def _largest(recommendation: Recommendation) -> str:
+    how = "ran" if recommendation.largest_was_run else "predicted from the memory line, not run"
+    return f"{units.format_count(recommendation.largest_batch_size)} ({how})"
+
+
+def _memory(finding: Finding) -> str:
+    peak = finding.recommendation.peak_bytes
+    if peak is None:
+        return "peak not known: the device does not tell"
+    text = f"{units.format_bytes(peak)} peak"
+    if not finding.budget.budget_bytes:
+        return text
+    share = units.format_fraction(peak / finding.budget.budget_bytes)
+    return f"{text}, {share} of the budget"
+
+
+def _confirmation(confirmation: Confirmation, budget: MemoryBudget) -> str:
+    steps = _plural("step", confirmation.num_steps)
+    text = f"for {units.format_count(confirmation.num_steps)} {steps} after the search"
+    if confirmation.peak_bytes is None:
+        return text
+    peak, whole = (units.format_bytes(n) for n in (confirmation.peak_bytes, budget.budget_bytes))
+    return f"{text}, peak {peak} of {whole}"
+
+
+def _throughput(recommendation: Recommendation) -> str:
+    rate = units.format_rate(recommendation.samples_per_s)
+    time = units.format_seconds(recommendation.step_time_s)
+    return f"{rate} on one device, {time} per pass"
+
+
+def _global_batch(recommendation: Recommendation) -> str:
+    factors = [units.format_count(recommendation.batch_size)]
+    if recommendation.gradient_accumulation_steps > 1:
+        count = units.format_count(recommendation.gradient_accumulation_steps)
+        factors.append(f"{count} accumulation steps")
+    if recommendation.num_devices > 1:
+        factors.append(f"{units.format_count(recommendation.num_devices)} devices")
+    total = units.format_count(recommendation.global_batch_size)
+    return f"{total} samples per optimizer step ({' x '.join(factors)})"
+
+
+def _iterations(finding: Finding) -> str:
+    recommendation = finding.recommendation
+    iterations, last = recommendation.iterations_per_epoch, recommendation.last_batch_size
+    if iterations is None:
+        return "unknown without the size of the data set (--dataset-size)"
+    text = f"{units.format_count(iterations)} per epoch"
+    size = finding.settings.dataset_size or finding.workload.dataset_size
+    if recommendation.drop_last:
+        dropped = max(0, (size or 0) - iterations * recommendation.global_batch_size)
+        return f"{text}; drop_last leaves out {_samples(dropped)}"
+    if last is None or last == recommendation.global_batch_size:
+        return text
+    return f"{text}; the last one has {_samples(last)}"
+
+
+def _learning_rate_rows(recommendation: Recommendation) -> Iterator[Row]:
+    yield "learning rate", Text(_learning_rate(recommendation))
+    if recommendation.learning_rate_reason:
+        yield "", Text(recommendation.learning_rate_reason)
+    adam = []
+    if recommendation.adam_betas is not None:
+        betas = ", ".join(map(units.format_learning_rate, recommendation.adam_betas))
+        adam.append(f"betas ({betas})")
+    if recommendation.adam_epsilon_multiplier is not None:
+        factor = units.format_learning_rate(recommendation.adam_epsilon_multiplier)
+        adam.append(f"epsilon x {factor}")
+    if adam:
+        yield "Adam", Text(", ".join(adam))
+
+
+def _learning_rate(recommendation: Recommendation) -> str:
+    factor = units.format_learning_rate(recommendation.learning_rate_multiplier)
+    base_size = units.format_count(recommendation.base_batch_size)
+    rule = RULES[recommendation.learning_rate_rule]
+    rate, base = recommendation.learning_rate, recommendation.base_learning_rate
+    if rate is None or base is None:
+        return f"{factor} x the rate that suits batch size {base_size} ({rule}); give it with --lr"
+    scaled = units.format_learning_rate(rate)
+    if recommendation.learning_rate_rule is LearningRateRule.NONE:
+        return f"{scaled} ({rule})"
+    if rate == base:
+        return f"{scaled}, the base rate unchanged ({rule})"
+    base_rate = units.format_learning_rate(base)
+    return f"{scaled} = {base_rate} at batch size {base_size} x {factor} ({rule})"
+
+
+def _regime(recommendation: Recommendation) -> str:
+    regime = recommendation.regime
+    words = REGIMES[regime] if regime is not None else ""
+    updates = recommendation.iterations_per_epoch
+    if updates is None:
+        return words
+    return f"{words}; {units.format_count(updates)} {_plural('update', updates)} per epoch"
+
+
+def _full_batch(finding: Finding) -> str:
+    size = finding.settings.dataset_size or finding.workload.dataset_size
+    rule = f"below about {units.format_count(_FULL_BATCH_BELOW)} samples, when it fits"
+    if size is None:
+        return f"{rule}; the size of this data set is not known"
+    if size >= _FULL_BATCH_BELOW:
+        return f"{rule}; this data set has {units.format_count(size)}"
+    return f"{rule}; {_samples(size)} here: {_measured(finding, size)}"
+
+
+def _measured(finding: Finding, batch_size: int) -> str:
+    trial = next((trial for trial in finding.trials if trial.batch_size == batch_size), None)
+    if trial is None:
+        return "not run"
+    if trial.samples_per_s is None:
+        return OUTCOMES[trial.outcome]
+    return units.format_rate(trial.samples_per_s) + _against(finding.recommendation, trial)
+
+
+def _against(recommendation: Recommendation, trial: Trial) -> str:
+    if trial.batch_size == recommendation.batch_size:
+        return ", the recommended size"
+    if not trial.samples_per_s or not recommendation.samples_per_s:
+        return ""
+    share = units.format_fraction(trial.samples_per_s / recommendation.samples_per_s)
+    return f", {share} of the recommended size's"
+
+
+def _samples(count: int) -> str:
+    return f"{units.format_count(count)} {_plural('sample', count)}"
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"

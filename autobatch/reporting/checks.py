@@ -1,0 +1,83 @@
+"""What a document can say with the right types and still not be a finding.
+
+The unit suffix of a field's name says what range its number has, so one walk over all records
+does for every field there is and will be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from autobatch.records import Finding
+
+_MAX_INT = 2**63 - 1
+# Far beyond any real time, size or rate, and sums and ratios of such numbers stay finite.
+_MAX_FLOAT = 1e18
+_MIN_STEP_TIME_S = 1e-12
+# The intercept of a line may lie below zero; a limit may report more than its capacity as free.
+_SIGNED = frozenset({"fixed_bytes", "used_by_others_bytes"})
+
+
+def first_complaint(finding: Finding) -> tuple[str, str] | None:
+    """The first thing about a finding that cannot be.
+
+    Returns:
+        Where it is and what is wrong with it, or ``None``.
+    """
+    for where, name, value in _numbers(finding, ""):
+        complaint = _range_complaint(name, value)
+        if complaint:
+            return where, f"{complaint}, got {value}"
+    return _contradiction(finding)
+
+
+def _numbers(value: Any, where: str, name: str = "") -> Iterator[tuple[str, str, float]]:
+    if is_dataclass(value):
+        for item in fields(value):
+            path = f"{where}.{item.name}" if where else item.name
+            yield from _numbers(getattr(value, item.name), path, item.name)
+    elif isinstance(value, tuple):
+        for index, element in enumerate(value):
+            yield from _numbers(element, f"{where}[{index}]", name)
+    elif isinstance(value, dict):
+        for key, element in value.items():
+            yield from _numbers(element, f"{where}.{key}")
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield where, name, value
+
+
+def _range_complaint(name: str, value: float) -> str:
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    if abs(value) > (_MAX_INT if isinstance(value, int) else _MAX_FLOAT):
+        return "expected a smaller number"
+    if name.endswith(("batch_size", "dataset_size", "num_devices", "knee")) and value < 1:
+        return "expected at least 1"
+    if name.endswith("_fraction") and not 0 <= value <= 1:
+        return "expected a share from 0 to 1"
+    if name in ("step_time_s", "step_times_s", "samples_per_s") and value < _MIN_STEP_TIME_S:
+        return "expected a number above 0"
+    if name.endswith(("_bytes", "_s")) and name not in _SIGNED and value < 0:
+        return "expected no negative number"
+    return ""
+
+
+def _contradiction(finding: Finding) -> tuple[str, str] | None:
+    recommendation = finding.recommendation
+    ran = [trial.batch_size for trial in finding.trials]
+    fitted = {trial.batch_size for trial in finding.trials if trial.fits}
+    if len(set(ran)) < len(ran):
+        return "trials", "a batch size is there twice"
+    if recommendation.batch_size not in fitted:
+        return "batch_size", f"no trial of size {recommendation.batch_size} fits"
+    largest = recommendation.largest_batch_size
+    if largest < recommendation.batch_size:
+        return "largest_batch_size", f"{largest} is below batch_size"
+    if recommendation.largest_was_run and largest not in fitted:
+        return "largest_batch_size", f"no trial of size {largest} fits"
+    if finding.budget.budget_bytes > finding.budget.capacity_bytes:
+        return "budget_bytes", f"{finding.budget.budget_bytes} is more than capacity_bytes"
+    return None

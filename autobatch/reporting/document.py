@@ -1,0 +1,247 @@
+"""A finding as a JSON document, and back.
+
+The document is flat where users read it (``batch_size``, ``peak_bytes``, ``budget_bytes``) and
+nested where they look things up (``trials``, ``settings``, ``environment``). A few keys repeat
+what others say, for the reader's ease: ``dataset_size`` and, in a trial, ``step_time_s``,
+``samples_per_s`` and ``step_times_s``. They are written and never read back.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from autobatch._version import __version__
+from autobatch.errors import ResultFormatError
+from autobatch.records import (
+    Confirmation,
+    Environment,
+    Finding,
+    FindingWarning,
+    MemoryBudget,
+    MemoryCurve,
+    Recommendation,
+    Settings,
+    StopReason,
+    ThroughputCurve,
+    Trial,
+    WorkloadSummary,
+)
+from autobatch.reporting.checks import first_complaint
+from autobatch.reporting.files import check_writable, write_atomically
+
+SCHEMA_VERSION = 1
+
+_T = TypeVar("_T")
+_REDO = "make it again with autobatch probe TARGET -o FILE"
+
+
+def to_document(finding: Finding) -> dict[str, Any]:
+    """A finding as dicts, lists, strings and finite numbers.
+
+    A number that is not finite is written as ``None``: JSON has no other word for it.
+    """
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "autobatch_version": __version__,
+        "target": finding.target,
+        "device": finding.device,
+        **msgspec.to_builtins(finding.recommendation),
+        "dataset_size": finding.settings.dataset_size or finding.workload.dataset_size,
+        **msgspec.to_builtins(finding.budget),
+        "stop_reason": finding.stop_reason.value,
+        "search_time_s": finding.search_time_s,
+        "confirmation": msgspec.to_builtins(finding.confirmation),
+        "trials": [trial_to_dict(trial) for trial in finding.trials],
+        "memory_curve": msgspec.to_builtins(finding.memory_curve),
+        "throughput_curve": msgspec.to_builtins(finding.throughput_curve),
+        "warnings": msgspec.to_builtins(finding.warnings),
+        "workload": msgspec.to_builtins(finding.workload),
+        "settings": msgspec.to_builtins(finding.settings),
+        "environment": msgspec.to_builtins(finding.environment),
+    }
+    plain: dict[str, Any] = without_nonfinite(document)
+    return plain
+
+
+def from_document(document: Any) -> Finding:
+    """The finding that a document holds.
+
+    Args:
+        document: What ``to_document`` returned, or its like read from a file. Keys that this
+            version does not know are ignored.
+
+    Raises:
+        ResultFormatError: If it is not a finding; the message says where and why.
+    """
+    _check_version(document)
+    finding = Finding(
+        target=_convert(document, "target", str),
+        device=_convert(document, "device", str),
+        settings=_convert(document, "settings", Settings),
+        environment=_convert(document, "environment", Environment),
+        workload=_convert(document, "workload", WorkloadSummary),
+        budget=_convert_flat(document, MemoryBudget),
+        trials=_convert(document, "trials", tuple[Trial, ...]),
+        memory_curve=_convert_optional(document, "memory_curve", MemoryCurve),
+        throughput_curve=_convert_optional(document, "throughput_curve", ThroughputCurve),
+        recommendation=_convert_flat(document, Recommendation),
+        confirmation=_convert_optional(document, "confirmation", Confirmation),
+        warnings=_convert_warnings(document),
+        stop_reason=_convert(document, "stop_reason", StopReason),
+        search_time_s=_convert(document, "search_time_s", float),
+    )
+    complaint = first_complaint(finding)
+    if complaint:
+        raise _format_error(*complaint)
+    return finding
+
+
+def dumps(finding: Finding) -> str:
+    """A finding as indented JSON text that ends in a newline."""
+    return json.dumps(to_document(finding), indent=2, allow_nan=False) + "\n"
+
+
+def save(finding: Finding, path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Write a finding to a file, whole or not at all.
+
+    Args:
+        finding: What to write.
+        path: Where to.
+        overwrite: Whether a file that is there already may be replaced.
+
+    Raises:
+        SettingsError: If it cannot be written.
+    """
+    check_writable(path, overwrite)
+    write_atomically(path, dumps(finding).encode("utf-8"))
+
+
+def load(path: str | os.PathLike[str]) -> Finding:
+    """Read a finding that ``save`` wrote.
+
+    Raises:
+        ResultFormatError: If the file cannot be read or does not hold a finding.
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+        document = json.loads(text, parse_constant=_refuse_constant)
+        return from_document(document)
+    except ResultFormatError as error:
+        raise ResultFormatError(f"cannot read {path}: {error}", hint=error.hint) from error
+    except RecursionError as error:
+        raise _load_error(path, "nested too deeply", _REDO) from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise _load_error(path, reason, "give a file that autobatch -o wrote") from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        reason = f"not JSON: {error.msg} at {place}" if text.strip() else "the file is empty"
+        raise _load_error(path, reason, _REDO) from error
+    except UnicodeDecodeError as error:
+        raise _load_error(path, f"not UTF-8 text at byte {error.start}", _REDO) from error
+    except ValueError as error:
+        raise _load_error(path, str(error).splitlines()[0], _REDO) from error
+
+
+def trial_to_dict(trial: Trial) -> dict[str, Any]:
+    """A trial as a dict, what follows from its step times included."""
+    stored = msgspec.to_builtins(trial)
+    return {
+        "batch_size": stored.pop("batch_size"),
+        "outcome": stored.pop("outcome"),
+        "peak_bytes": stored.pop("peak_bytes"),
+        "step_time_s": trial.step_time_s,
+        "samples_per_s": trial.samples_per_s,
+        "num_warmup_steps": stored.pop("num_warmup_steps"),
+        "step_times_s": trial.step_times_s,
+        **stored,
+    }
+
+
+def without_nonfinite(value: Any) -> Any:
+    """The same dicts and lists, with ``None`` for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: without_nonfinite(element) for key, element in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nonfinite(element) for element in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _check_version(document: Any) -> None:
+    if not isinstance(document, dict):
+        raise ResultFormatError("it does not hold a finding", hint=_REDO)
+    version = document.get("schema_version")
+    if type(version) is not int or version < 1:
+        raise _format_error("schema_version", f"expected {SCHEMA_VERSION}, got {version!r:.40}")
+    if version > SCHEMA_VERSION:
+        raise ResultFormatError(
+            f"schema_version {version} is newer than {SCHEMA_VERSION}, which this version reads",
+            hint="upgrade autobatch",
+        )
+    if isinstance(document.get("error"), dict):
+        message = document["error"].get("message")
+        raise ResultFormatError(
+            f"it holds the trials of a search that failed: {message!s:.300}", hint=_REDO
+        )
+
+
+def _convert(document: Mapping[str, Any], key: str, kind: type[_T]) -> _T:
+    if key not in document:
+        raise _format_error(key, "missing")
+    return _convert_value(document[key], key, kind)
+
+
+def _convert_flat(document: Mapping[str, Any], kind: type[_T]) -> _T:
+    names = [item.name for item in fields(cast(Any, kind))]
+    return _convert_value({name: document[name] for name in names if name in document}, "", kind)
+
+
+def _convert_optional(document: Mapping[str, Any], key: str, kind: type[_T]) -> _T | None:
+    if document.get(key) is None:
+        return None
+    return _convert_value(_nan_for_null(document[key]), key, kind)
+
+
+def _convert_warnings(document: Mapping[str, Any]) -> tuple[FindingWarning, ...]:
+    listed = _convert(document, "warnings", list[dict[str, Any]])
+    return _convert_value(_nan_for_null(listed), "warnings", tuple[FindingWarning, ...])
+
+
+def _nan_for_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nan_for_null(element) for key, element in value.items()}
+    if isinstance(value, list):
+        return [_nan_for_null(element) for element in value]
+    return math.nan if value is None else value
+
+
+def _convert_value(value: Any, where: str, kind: type[_T]) -> _T:
+    try:
+        return msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at ")
+        path = f"{where}{place.strip('`').removeprefix('$')}".lstrip(".")
+        raise _format_error(path, reason.replace("`", "")) from error
+
+
+def _format_error(where: str, reason: str) -> ResultFormatError:
+    message = f"{where}: {reason[:1].lower()}{reason[1:]}" if where else reason
+    return ResultFormatError(message, hint=_REDO)
+
+
+def _load_error(path: str | os.PathLike[str], reason: str, hint: str) -> ResultFormatError:
+    return ResultFormatError(f"cannot read {path}: {reason}", hint=hint)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ResultFormatError(f"not JSON: it holds {name}", hint=_REDO)

@@ -1,0 +1,93 @@
+"""A finding as a picture: throughput and peak memory against batch size, side by side."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autobatch.errors import SettingsError
+from autobatch.records import Finding
+from autobatch.reporting.files import check_writable, write_atomically
+from autobatch.reporting.memory_panel import draw_memory
+from autobatch.reporting.screen import printable
+from autobatch.reporting.throughput_panel import draw_throughput
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SUFFIXES = (".png", ".svg", ".pdf")
+# A date in the file would make two plots of one finding differ.
+_METADATA: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+_MAX_TITLE = 100
+
+
+def check_plot_path(path: str | os.PathLike[str]) -> None:
+    """Find out whether a plot can be drawn and written, before a long search.
+
+    Raises:
+        SettingsError: If the suffix is none of png, svg and pdf, the file cannot be written,
+            or matplotlib is not installed.
+    """
+    if Path(path).suffix.lower() not in _SUFFIXES:
+        raise SettingsError(
+            f"cannot draw {path}: a plot is a .png, .svg or .pdf file",
+            hint=f"write it to {Path(path).stem or 'plot'}.png",
+        )
+    check_writable(path, overwrite=True)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise _no_matplotlib()
+
+
+def save_plot(finding: Finding, path: str | os.PathLike[str]) -> None:
+    """Draw a finding into a png, svg or pdf file, replacing one that is there.
+
+    Args:
+        finding: What to draw.
+        path: Where to; the suffix says the format.
+
+    Raises:
+        SettingsError: If it cannot be drawn or written.
+    """
+    check_plot_path(path)
+    suffix = Path(path).suffix.lower()
+    picture = io.BytesIO()
+    draw(finding).savefig(picture, format=suffix[1:], dpi=200, metadata=_METADATA[suffix])
+    write_atomically(path, picture.getvalue())
+
+
+def draw(finding: Finding) -> Figure:
+    """A finding as a matplotlib figure that no global state knows of.
+
+    Raises:
+        SettingsError: If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise _no_matplotlib() from error
+    figure = Figure(figsize=(10.5, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    title = printable(f"{finding.target} on {finding.device}")
+    if len(title) > _MAX_TITLE:
+        title = f"...{title[3 - _MAX_TITLE :]}"
+    # A dollar sign in a file name begins no formula.
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    throughput, memory = figure.subplots(1, 2)
+    draw_throughput(throughput, finding)
+    draw_memory(memory, finding)
+    return figure
+
+
+def _no_matplotlib() -> SettingsError:
+    return SettingsError(
+        "a plot needs matplotlib, which is not installed",
+        hint="pip install 'torch-autobatch[plot]'",
+    )

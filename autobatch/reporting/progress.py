@@ -1,0 +1,158 @@
+"""What goes on during a search, on standard error: a live table, or a line per trial."""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console, Group, JustifyMethod
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from autobatch import units
+from autobatch.records import MemoryBudget, Phase, Trial, WorkloadSummary
+from autobatch.reporting.screen import printable
+from autobatch.reporting.tables import outcome_text, throughput_figure
+from autobatch.reporting.wording import OUTCOMES
+
+# The display is drawn beside the measurement, on cores that it may need.
+_REFRESHES_PER_S = 2
+_BAR_WIDTH = 24
+_LINES_BESIDE_TRIALS = 4
+_DOING = {
+    Phase.SEARCH: "running",
+    Phase.TIMING: "timing again",
+    Phase.CONFIRMATION: "confirming",
+}
+_DONE = {Phase.TIMING: "timed again", Phase.CONFIRMATION: "confirmed"}
+_JUSTIFY: tuple[JustifyMethod, ...] = ("right", "left", "right", "right", "left")
+
+
+class LineProgress:
+    """Writes one plain line per trial.
+
+    Args:
+        stream: Where to, usually standard error. A stream that fails is written to no more.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
+        """Write what is being measured and the memory that there is for it."""
+        self._write(_introduction(workload, budget, device))
+
+    def trial_started(self, batch_size: int, phase: Phase) -> None:
+        """Write nothing: the line comes with the result."""
+
+    def trial_finished(self, trial: Trial, phase: Phase) -> None:
+        """Write what came of a trial."""
+        again = phase is Phase.TIMING and trial.fits
+        facts = [_DONE[phase] if trial.fits and phase in _DONE else OUTCOMES[trial.outcome]]
+        if trial.peak_bytes is not None and not again:
+            facts.append(units.format_bytes(trial.peak_bytes))
+        if trial.step_time_s is not None:
+            facts.append(units.format_seconds(trial.step_time_s))
+        if trial.samples_per_s is not None:
+            facts.append(units.format_rate(trial.samples_per_s))
+        self._write(f"batch {units.format_count(trial.batch_size)}: {', '.join(facts)}")
+
+    def _write(self, line: str) -> None:
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        # A search must not end because nobody listens any more.
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(printable(line, encoding) + "\n")
+            self._stream.flush()
+
+
+class LiveProgress:
+    """Shows the trials so far and the size that is running; gone once the search has ended.
+
+    Use it as a context manager.
+
+    Args:
+        console: A console on standard error, on a terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._introduction = Text()
+        self._spinner = Spinner("line", "loading")
+        self._trials: dict[int, Trial] = {}
+        self._live = Live(
+            get_renderable=self._picture,
+            console=console,
+            refresh_per_second=_REFRESHES_PER_S,
+            transient=True,
+            redirect_stdout=False,
+        )
+
+    def __enter__(self) -> LiveProgress:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
+        """Show what is being measured and the memory that there is for it."""
+        line = printable(_introduction(workload, budget, device), self._console.encoding)
+        self._introduction = Text(line, no_wrap=True, overflow="ellipsis")
+        self._refresh()
+
+    def trial_started(self, batch_size: int, phase: Phase) -> None:
+        """Show which size is running."""
+        self._spinner.update(text=f"batch {units.format_count(batch_size)}: {_DOING[phase]}")
+        self._refresh()
+
+    def trial_finished(self, trial: Trial, phase: Phase) -> None:
+        """Show what came of a trial."""
+        # A new dict, since the thread that draws may be in the middle of the old one.
+        self._trials = {**self._trials, trial.batch_size: trial}
+        self._spinner.update(text="choosing what to run next")
+        self._refresh()
+
+    def _refresh(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._live.refresh()
+
+    def _picture(self) -> Group:
+        trials = sorted(self._trials.values(), key=lambda trial: trial.batch_size)
+        best = max((trial.samples_per_s or 0.0 for trial in trials), default=0.0)
+        table = Table.grid(padding=(0, 2))
+        for justify in _JUSTIFY:
+            table.add_column(justify=justify, no_wrap=True)
+        for trial in trials[-max(1, self._console.height - _LINES_BESIDE_TRIALS) :]:
+            peak = "-" if trial.peak_bytes is None else units.format_bytes(trial.peak_bytes)
+            rate = throughput_figure(trial.samples_per_s)
+            table.add_row(
+                units.format_count(trial.batch_size),
+                outcome_text(trial.outcome),
+                peak,
+                f"{rate} samples/s" if trial.samples_per_s else rate,
+                _bar(trial.samples_per_s, best),
+            )
+        return Group(self._introduction, table, self._spinner)
+
+
+def _bar(samples_per_s: float | None, best: float) -> ProgressBar | str:
+    if not samples_per_s or not best:
+        return ""
+    # Never complete: a full bar of rich's has another colour.
+    return ProgressBar(total=best * 1.0001, completed=samples_per_s, width=_BAR_WIDTH)
+
+
+def _introduction(workload: WorkloadSummary, budget: MemoryBudget, device: str) -> str:
+    return (
+        f"{workload.model} on {device}, memory budget {units.format_bytes(budget.budget_bytes)} "
+        f"({budget.bound_by})"
+    )

@@ -1,0 +1,39 @@
+"""The one door to a console: what goes through it fits, and holds no foreign control codes."""
+
+from __future__ import annotations
+
+import re
+
+from rich.console import Console, RenderableType
+from rich.segment import Segment, Segments
+
+# Lines of prose longer than this are hard to read, however wide the window.
+_MAX_WIDTH = 120
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ESCAPE_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b."
+)
+
+
+def show(console: Console, *blocks: RenderableType) -> None:
+    """Print blocks without trailing blanks, which rich would leave on every line of a table."""
+    options = console.options.update(width=min(console.width, _MAX_WIDTH))
+    for block in blocks:
+        for line in console.render_lines(block, options, pad=False):
+            segments = [*_without_trailing_blanks(line, console.encoding), Segment.line()]
+            console.print(Segments(segments), end="", soft_wrap=True)
+
+
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """Text without escape sequences, control codes and characters that cannot be encoded."""
+    bare = _CONTROL.sub("", _ESCAPE_SEQUENCE.sub("", text))
+    return bare.encode(encoding, "replace").decode(encoding)
+
+
+def _without_trailing_blanks(line: list[Segment], encoding: str) -> list[Segment]:
+    kept = [segment._replace(text=printable(segment.text, encoding)) for segment in line]
+    while kept and not kept[-1].text.strip():
+        kept.pop()
+    if kept:
+        kept[-1] = kept[-1]._replace(text=kept[-1].text.rstrip())
+    return kept

@@ -1,0 +1,128 @@
+"""A finding as text: what was asked, what was measured, what follows, what to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from autobatch import units
+from autobatch.errors import AutobatchError, WorkerError, WorkloadError
+from autobatch.records import Finding, FindingWarning
+from autobatch.reporting.advice import recommendation_rows, rule_of_thumb_rows
+from autobatch.reporting.screen import printable, show
+from autobatch.reporting.tables import CHOICE_MARK, KNEE_MARK, Row, labelled, trials_table
+from autobatch.reporting.warnings import advise
+from autobatch.reporting.wording import stop_sentence
+
+
+def render(finding: Finding, console: Console) -> None:
+    """Print a finding, for a person to read.
+
+    Args:
+        finding: What to print.
+        console: Where to; its width, colours and encoding are respected.
+    """
+    show(console, _headline(finding), "", labelled(_header_rows(finding)))
+    if finding.workload.guesses:
+        show(console, "", Text("Assumed", style="bold"), *_bullets(finding.workload.guesses))
+    show(console, "", *_trials(finding))
+    show(console, "", Text("Recommendation", style="bold"))
+    show(console, labelled(recommendation_rows(finding)))
+    show(console, "", Text("Rules of thumb, beside the measurement", style="bold"))
+    show(console, labelled(rule_of_thumb_rows(finding)))
+    show(console, "", Text(stop_sentence(finding)))
+    for warning in finding.warnings:
+        show(console, "", *_warning(warning))
+
+
+def render_error(error: AutobatchError, console: Console) -> None:
+    """Print an error: the evidence there is, the message, a blank line and one hint.
+
+    Args:
+        error: What went wrong.
+        console: Where to, usually standard error.
+    """
+    evidence = ""
+    if isinstance(error, WorkloadError):
+        evidence = error.user_traceback
+    elif isinstance(error, WorkerError):
+        evidence = error.stderr_tail
+    if error.trials:
+        show(console, trials_table(error.trials), "")
+    if evidence.strip():
+        _print_whole(console, Text(printable(evidence.rstrip(), console.encoding)), Text(""))
+    message = printable(str(error), console.encoding)
+    _print_whole(console, Text.assemble(("Error:", "bold red"), " ", message))
+    if error.hint:
+        hint = printable(error.hint, console.encoding)
+        _print_whole(console, Text(""), Text.assemble(("Hint:", "bold cyan"), " ", hint))
+
+
+def _print_whole(console: Console, *lines: Text) -> None:
+    # Paths and commands are there to be copied, so the terminal wraps them, not we.
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _headline(finding: Finding) -> Text:
+    environment = finding.environment
+    cores = f"{environment.num_cores} {'core' if environment.num_cores == 1 else 'cores'}"
+    driver = f", driver {environment.driver_version}" if environment.driver_version else ""
+    return Text.assemble(
+        (finding.target, "bold"),
+        " on ",
+        (finding.device, "bold"),
+        f" ({environment.device_name}{driver}; {cores}; PyTorch {environment.torch_version})",
+    )
+
+
+def _header_rows(finding: Finding) -> Iterator[Row]:
+    workload, budget = finding.workload, finding.budget
+    size = finding.settings.dataset_size or workload.dataset_size
+    samples = "data set size unknown" if size is None else f"{units.format_count(size)} samples"
+    count = units.format_count(workload.num_parameters)
+    yield "model", Text(f"{workload.model}, {count} parameters")
+    yield "data", Text(f"{workload.data}; {samples}")
+    yield "training", Text(f"{_training(finding)}, {finding.settings.precision.value}")
+    yield (
+        "memory budget",
+        Text(
+            f"{units.format_bytes(budget.budget_bytes)} of "
+            f"{units.format_bytes(budget.capacity_bytes)} {budget.bound_by}: "
+            f"{units.format_bytes(budget.used_by_others_bytes)} used by others, "
+            f"{units.format_fraction(budget.headroom_fraction)} kept free"
+        ),
+    )
+    if finding.environment.variables:
+        pairs = [f"{name}={value}" for name, value in finding.environment.variables.items()]
+        yield "environment", Text(" ".join(pairs))
+
+
+def _training(finding: Finding) -> str:
+    workload = finding.workload
+    return f"{workload.loss}, {workload.optimizer}" if workload.optimizer else workload.loss
+
+
+def _bullets(lines: tuple[str, ...]) -> Iterator[RenderableType]:
+    for line in lines:
+        yield Padding(Text(line, overflow="fold"), (0, 0, 0, 2))
+
+
+def _trials(finding: Finding) -> Iterator[RenderableType]:
+    recommendation = finding.recommendation
+    marks = {recommendation.knee: KNEE_MARK, recommendation.batch_size: CHOICE_MARK}
+    yield trials_table(finding.trials, budget_bytes=finding.budget.budget_bytes, marks=marks)
+    legend = f"{CHOICE_MARK} recommended"
+    if recommendation.knee != recommendation.batch_size:
+        legend += f"   {KNEE_MARK} knee: the smallest size about as fast as the fastest"
+    yield Text(legend, style="dim")
+
+
+def _warning(warning: FindingWarning) -> Iterator[RenderableType]:
+    advice = advise(warning)
+    yield Text.assemble(("Warning:", "bold yellow"), " ", advice.title)
+    yield Padding(Text(advice.happened), (0, 0, 0, 2))
+    yield Padding(Text(advice.remedy), (0, 0, 0, 2))

@@ -1,0 +1,245 @@
+"""The text of every warning: what happened, with its figures, and then what to try.
+
+Figures are written by their names' unit suffix, so a text needs no formatting of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from autobatch import units
+from autobatch.records import FindingWarning, WarningCode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """A warning in words.
+
+    Attributes:
+        title: What it is about, a few words.
+        happened: One sentence with the figures.
+        remedy: One sentence: what to try.
+    """
+
+    title: str
+    happened: str
+    remedy: str
+
+
+FIGURES: dict[WarningCode, tuple[str, ...]] = {
+    WarningCode.DATA_LOADING: (
+        "data_fraction",
+        "data_time_s",
+        "step_time_s",
+        "num_loader_workers",
+    ),
+    WarningCode.PAGE_FAULTS: ("page_faults_per_step", "kernel_time_fraction", "batch_size"),
+    WarningCode.BUSY_MACHINE: ("others_busy_cores", "num_cores", "num_threads"),
+    WarningCode.NOISY_TIMING: ("batch_size", "spread_fraction"),
+    WarningCode.POOR_THROUGHPUT_FIT: ("r_squared",),
+    WarningCode.FALLING_THROUGHPUT: (
+        "best_batch_size",
+        "best_samples_per_s",
+        "worst_batch_size",
+        "worst_samples_per_s",
+    ),
+    WarningCode.LOSS_NOT_FINITE: ("batch_size",),
+    WarningCode.LAST_BATCH_OF_ONE: ("iterations_per_epoch",),
+    WarningCode.DROP_LAST_DROPS_ALL: ("dataset_size", "global_batch_size"),
+    WarningCode.LEAK: ("batch_size", "growth_bytes", "steps_left"),
+    WarningCode.NOT_CONFIRMED: ("batch_size",),
+    WarningCode.MEMORY_NOT_MONOTONE: (
+        "small_batch_size",
+        "small_peak_bytes",
+        "large_batch_size",
+        "large_peak_bytes",
+    ),
+    WarningCode.GLOBAL_BATCH_REMAINDER: ("global_batch_size", "batch_size", "steps", "remainder"),
+    WarningCode.DATASET_SIZE_UNKNOWN: (),
+    WarningCode.NO_BASE_LEARNING_RATE: ("learning_rate_multiplier", "base_batch_size"),
+    WarningCode.TRIAL_KILLED: ("batch_size",),
+    WarningCode.BUDGET_NOT_ENFORCED: (),
+}
+
+_TEXTS: dict[WarningCode, Advice] = {
+    WarningCode.DATA_LOADING: Advice(
+        title="data loading holds the device up",
+        happened=(
+            "A step of {step_time_s} waited {data_time_s} for its batch ({data_fraction}), "
+            "with {num_loader_workers} loader workers."
+        ),
+        remedy=(
+            "Raise num_workers of the DataLoader, or do the work on the samples once and keep it."
+        ),
+    ),
+    WarningCode.PAGE_FAULTS: Advice(
+        title="memory is given back and faulted in again at every step",
+        happened=(
+            "At batch size {batch_size} a step took {page_faults_per_step} page faults and spent "
+            "{kernel_time_fraction} of its CPU time in the kernel."
+        ),
+        remedy=(
+            "Let glibc keep its memory: --env MALLOC_MMAP_THRESHOLD_=4294967296 "
+            "--env MALLOC_TRIM_THRESHOLD_=4294967296; if that is faster, train with them too."
+        ),
+    ),
+    WarningCode.BUSY_MACHINE: Advice(
+        title="other processes were busy during the trials",
+        happened=(
+            "They kept {others_busy_cores} of {num_cores} cores busy beside the {num_threads} "
+            "threads of a step; threads that wait for each other then slow down by far more "
+            "than their share."
+        ),
+        remedy="Search again on a quiet machine, or leave cores to the others: --env "
+        "OMP_NUM_THREADS=1.",
+    ),
+    WarningCode.NOISY_TIMING: Advice(
+        title="step times vary widely",
+        happened=(
+            "At batch size {batch_size} the middle half of the step times spans "
+            "{spread_fraction} of their median."
+        ),
+        remedy="Stop other work on this machine and search again.",
+    ),
+    WarningCode.POOR_THROUGHPUT_FIT: Advice(
+        title="no curve describes the step times",
+        happened=(
+            "The fitted curve (R^2 {r_squared}) misses measured step times by more than they are "
+            "uncertain, so the choice rests on the measurements alone."
+        ),
+        remedy="Search again on a quiet machine if the choice looks odd.",
+    ),
+    WarningCode.FALLING_THROUGHPUT: Advice(
+        title="larger batches are slower",
+        happened=(
+            "Throughput falls from {best_samples_per_s} at batch size {best_batch_size} to "
+            "{worst_samples_per_s} at {worst_batch_size}."
+        ),
+        remedy=(
+            "Stay at the recommended size; reach a larger global batch with gradient accumulation."
+        ),
+    ),
+    WarningCode.LOSS_NOT_FINITE: Advice(
+        title="the loss is not finite",
+        happened=(
+            "At batch size {batch_size} a loss was NaN or infinite; the timing and the memory "
+            "hold, the training would not."
+        ),
+        remedy="Lower the learning rate, or probe with --precision fp32 to see if it goes away.",
+    ),
+    WarningCode.LAST_BATCH_OF_ONE: Advice(
+        title="the last batch of an epoch has one sample",
+        happened=(
+            "The last of {iterations_per_epoch} iterations has a single sample, and BatchNorm "
+            "cannot train on one."
+        ),
+        remedy="Train with drop_last=True (--drop-last).",
+    ),
+    WarningCode.DROP_LAST_DROPS_ALL: Advice(
+        title="drop_last drops the whole data set",
+        happened=(
+            "The data set has {dataset_size} samples, fewer than one global batch of "
+            "{global_batch_size}, so an epoch has no iteration."
+        ),
+        remedy="Leave out --drop-last, or make the global batch smaller.",
+    ),
+    WarningCode.LEAK: Advice(
+        title="memory grows from step to step",
+        happened=(
+            "At batch size {batch_size} each step held on to {growth_bytes} more; at that pace the "
+            "budget is used up after {steps_left} further steps."
+        ),
+        remedy="Look for tensors that are kept with their graph, such as losses in a list: keep "
+        "loss.item() instead.",
+    ),
+    WarningCode.NOT_CONFIRMED: Advice(
+        title="the recommended size was not confirmed",
+        happened=(
+            "Batch size {batch_size} ran and fitted, but the search ended before its longer final "
+            "run."
+        ),
+        remedy="Give the search more time (--time-limit).",
+    ),
+    WarningCode.MEMORY_NOT_MONOTONE: Advice(
+        title="a larger batch took less memory",
+        happened=(
+            "Batch size {small_batch_size} took {small_peak_bytes} and {large_batch_size} took "
+            "{large_peak_bytes}, so sizes between those that ran may not fit."
+        ),
+        remedy="Use only sizes that ran; cudnn.benchmark = False often makes memory regular.",
+    ),
+    WarningCode.GLOBAL_BATCH_REMAINDER: Advice(
+        title="the global batch is not a whole number of passes",
+        happened=(
+            "A global batch of {global_batch_size} takes {steps} passes of {batch_size}, of which "
+            "the last is {remainder} samples short."
+        ),
+        remedy="Ask for a --global-batch-size that is a multiple of {batch_size}.",
+    ),
+    WarningCode.DATASET_SIZE_UNKNOWN: Advice(
+        title="the size of the data set is not known",
+        happened="Without it there are no iterations per epoch and no epoch time.",
+        remedy="Give it with --dataset-size.",
+    ),
+    WarningCode.NO_BASE_LEARNING_RATE: Advice(
+        title="no learning rate to scale",
+        happened=(
+            "No base learning rate was given or found, so there is only a factor: "
+            "{learning_rate_multiplier} times the rate that suits batch size {base_batch_size}."
+        ),
+        remedy="Give the rate that you train with now: --lr RATE --base-batch-size SIZE.",
+    ),
+    WarningCode.TRIAL_KILLED: Advice(
+        title="the system killed a trial",
+        happened=(
+            "The trial of batch size {batch_size} was killed from outside, most likely for lack "
+            "of memory; it counts as not fitting."
+        ),
+        remedy="Set --memory-limit below what the machine or the container can really give.",
+    ),
+    WarningCode.BUDGET_NOT_ENFORCED: Advice(
+        title="the memory budget was watched, not enforced",
+        happened=(
+            "This system has no limit that stops a process at the budget, so a trial could pass "
+            "it for a moment before it was seen."
+        ),
+        remedy="Keep more memory free with --headroom 20%.",
+    ),
+}
+
+
+def advise(warning: FindingWarning) -> Advice:
+    """A warning in words, with its figures; one that is missing reads ``unknown``."""
+    text = _TEXTS[warning.code]
+    figures = _Figures({name: _figure(name, number) for name, number in warning.figures.items()})
+    return Advice(
+        title=text.title,
+        happened=text.happened.format_map(figures),
+        remedy=text.remedy.format_map(figures),
+    )
+
+
+class _Figures(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return "unknown"
+
+
+def _figure(name: str, number: float) -> str:
+    if not math.isfinite(number):
+        return "unknown"
+    if name.endswith("_per_s"):
+        return units.format_rate(number)
+    if name.endswith("_bytes"):
+        return units.format_bytes(number)
+    if name.endswith("_fraction"):
+        return units.format_fraction(number)
+    if name.endswith("_s"):
+        return units.format_seconds(number)
+    if name.endswith("_busy_cores"):
+        return f"{number:.1f}"
+    if name == "r_squared":
+        return f"{number:.2f}"
+    if name.startswith("learning_rate"):
+        return units.format_learning_rate(number)
+    return units.format_count(number)

@@ -1,0 +1,64 @@
+"""The closed sets of words, as a user reads them."""
+
+from __future__ import annotations
+
+from autobatch import units
+from autobatch.records import (
+    Bottleneck,
+    Finding,
+    LearningRateRule,
+    Outcome,
+    Regime,
+    Settings,
+    StopReason,
+)
+
+OUTCOMES = {
+    Outcome.FITS: "fits",
+    Outcome.OUT_OF_MEMORY: "out of memory",
+    Outcome.OVER_BUDGET: "over budget",
+    Outcome.KILLED: "killed",
+    Outcome.TIMED_OUT: "timed out",
+}
+BOTTLENECKS = {
+    Bottleneck.DATA_LOADING: "data loading",
+    Bottleneck.PAGE_FAULTS: "page faults",
+    Bottleneck.LAUNCH_OVERHEAD: "the fixed cost of a step, not its samples",
+    Bottleneck.DEVICE: "the device itself",
+}
+REGIMES = {
+    Regime.STOCHASTIC: "stochastic, one sample per update",
+    Regime.MINI_BATCH: "mini-batch",
+    Regime.FULL_BATCH: "full batch",
+}
+RULES = {
+    LearningRateRule.AUTO: "automatic",
+    LearningRateRule.LINEAR: "linear rule",
+    LearningRateRule.SQRT: "square-root rule",
+    LearningRateRule.NONE: "not scaled",
+}
+
+
+def stop_sentence(finding: Finding) -> str:
+    """How long the search took, over how many sizes, and why it went no further."""
+    count = len(finding.trials)
+    return (
+        f"Searched for {units.format_seconds(finding.search_time_s)}, "
+        f"{count} {'size' if count == 1 else 'sizes'}. "
+        f"Stopped because {_stop_reason(finding.stop_reason, finding.settings)}."
+    )
+
+
+def _stop_reason(reason: StopReason, settings: Settings) -> str:
+    cap = settings.max_batch_size
+    limit_s = settings.time_limit_s
+    return {
+        StopReason.MEMORY: "the next size up does not fit the memory budget",
+        StopReason.DATASET: "the next size up is more than the data set holds",
+        StopReason.CAP: "the largest size to consider was reached"
+        + (f" (--max-batch-size {cap})" if cap else ""),
+        StopReason.PLATEAU: "throughput was flat or falling over two doublings",
+        StopReason.TIME_LIMIT: "the time was used up"
+        + (f" (--time-limit {units.format_seconds(limit_s)})" if limit_s else ""),
+        StopReason.INTERRUPTED: "it was interrupted",
+    }[reason]

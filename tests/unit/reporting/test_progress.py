@@ -1,0 +1,109 @@
+"""What goes on during a search: a line per trial, or a live display that leaves no trace."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from autobatch.records import Observer, Outcome, Phase
+from autobatch.reporting.progress import LineProgress, LiveProgress
+
+
+def tell(observer: Observer, finding) -> None:
+    """Tell an observer the story of a finding."""
+    observer.loaded(finding.workload, finding.budget, finding.device)
+    for trial in finding.trials:
+        observer.trial_started(trial.batch_size, Phase.SEARCH)
+        observer.trial_finished(trial, Phase.SEARCH)
+    observer.trial_started(finding.trials[0].batch_size, Phase.TIMING)
+    observer.trial_finished(finding.trials[0], Phase.TIMING)
+
+
+def test_each_trial_is_one_plain_line(make_finding, make_trial):
+    stream = io.StringIO()
+    trials = (make_trial(64), make_trial(4096, Outcome.OUT_OF_MEMORY, peak_bytes=None))
+    tell(LineProgress(stream), make_finding(trials))
+    assert stream.getvalue().splitlines() == [
+        "SmallCNN on cpu, memory budget 4.0 GiB (physical memory)",
+        "batch 64: fits, 442 MiB, 24 ms, 2,665 samples/s",
+        "batch 4,096: out of memory",
+        "batch 64: timed again, 24 ms, 2,665 samples/s",
+    ]
+
+
+def test_a_size_that_failed_when_timed_again_says_so(make_trial):
+    stream = io.StringIO()
+    trial = make_trial(64, Outcome.OVER_BUDGET)
+    LineProgress(stream).trial_finished(trial, Phase.TIMING)
+    assert stream.getvalue() == "batch 64: over budget, 442 MiB\n"
+
+
+class BrokenStream(io.StringIO):
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_search_outlives_the_stream_that_it_reports_to(make_finding):
+    closed = io.StringIO()
+    closed.close()
+    for stream in (BrokenStream(), closed):
+        tell(LineProgress(stream), make_finding())
+
+
+def test_a_stream_that_knows_only_ascii_gets_ascii(make_finding):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    finding = make_finding()
+    LineProgress(stream).loaded(finding.workload, finding.budget, "gerät\x1b[31m")
+    assert stream.buffer.getvalue().startswith(b"SmallCNN on ger?t, memory")
+
+
+def live_console(height=40):
+    console = Console(
+        file=io.StringIO(), force_terminal=True, width=80, height=height, legacy_windows=False
+    )
+    return console, console.file
+
+
+def test_the_live_display_shows_trials_and_what_runs(make_finding):
+    console, stream = live_console()
+    with LiveProgress(console) as progress:
+        tell(progress, make_finding())
+        progress.trial_started(2048, Phase.SEARCH)
+        shown = stream.getvalue()
+    assert "batch 2,048: running" in shown
+    assert "2,802 samples/s" in shown
+    assert "out of memory" in shown
+    assert "batch 1: timing again" in shown
+
+
+def test_the_live_display_is_gone_when_the_search_ends_or_fails(make_finding):
+    console, stream = live_console()
+    progress = LiveProgress(console)
+
+    def search():
+        with progress:
+            tell(progress, make_finding())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search()
+    # Cursor shown again, and the last lines erased.
+    assert "\x1b[?25h" in stream.getvalue()
+    assert stream.getvalue().endswith("\x1b[2K")
+    # One console takes one live display at a time, so a second says that the first has ended.
+    with LiveProgress(console):
+        pass
+
+
+def test_a_low_terminal_shows_the_newest_sizes_and_the_one_that_runs(make_finding):
+    console, stream = live_console(height=8)
+    with LiveProgress(console) as progress:
+        tell(progress, make_finding())
+        stream.truncate(0)
+        progress.trial_started(4096, Phase.SEARCH)
+        shown = stream.getvalue()
+    assert "4,096: running" in shown
+    assert "2,048" in shown
+    assert "\n    16" not in shown

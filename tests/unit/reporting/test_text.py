@@ -1,0 +1,313 @@
+"""What a person reads: complete, inside its columns, and without codes where none belong."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from autobatch.errors import (
+    NothingFitsError,
+    ResultFormatError,
+    SettingsError,
+    WorkerError,
+    WorkloadError,
+)
+from autobatch.records import (
+    Bottleneck,
+    FindingWarning,
+    LearningRateRule,
+    Outcome,
+    Regime,
+    Settings,
+    StopReason,
+    WarningCode,
+)
+from autobatch.reporting.text import render, render_error
+from autobatch.reporting.warnings import FIGURES, advise
+from autobatch.reporting.wording import BOTTLENECKS, OUTCOMES, REGIMES, RULES
+
+
+def one_line(text):
+    """The text with its line breaks undone, for sentences that may wrap."""
+    return " ".join(text.split())
+
+
+@pytest.fixture
+def all_warnings():
+    return tuple(
+        FindingWarning(code=code, figures=dict.fromkeys(FIGURES[code], 12345.678))
+        for code in WarningCode
+    )
+
+
+@pytest.fixture
+def long_winded(make_finding, all_warnings):
+    finding = make_finding(
+        target="/home/someone/" + "very-long-folder/" * 12 + "model.py",
+        warnings=all_warnings,
+        settings=Settings(variables={"MALLOC_TRIM_THRESHOLD_": "4294967296", "X" * 90: "1"}),
+    )
+    guesses = ("loss: " + "word " * 60, "x" * 200)
+    workload = replace(finding.workload, model="M" * 120, guesses=guesses)
+    environment = replace(
+        finding.environment,
+        device_name="NVIDIA " + "H200 " * 20,
+        driver_version="570.1",
+        variables=finding.settings.variables,
+    )
+    return replace(finding, workload=workload, environment=environment)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_no_line_is_wider_than_the_console(long_winded, printed, width):
+    lines = printed(render, long_winded, width=width).splitlines()
+    assert max(map(len, lines)) <= min(width, 120)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_column_of_the_table_is_cut(make_finding, make_trial, printed, width):
+    sizes = (1, 1024, 1_048_576)
+    failed = (make_trial(2**21, outcome) for outcome in Outcome)
+    text = printed(render, make_finding(tuple(map(make_trial, sizes))), width=width)
+    assert "…" not in text
+    for trial in failed:
+        text = printed(render, make_finding((make_trial(1), trial)), width=width)
+        assert "…" not in text
+        assert OUTCOMES[trial.outcome] in text
+
+
+def test_a_pipe_gets_no_escape_codes_and_no_trailing_blanks(long_winded, printed):
+    text = printed(render, long_winded)
+    assert "\x1b" not in text
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_a_terminal_gets_colours_unless_no_color_is_set(make_finding, printed, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[32mfits" in printed(render, make_finding(), **TERMINAL)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[3" not in printed(render, make_finding(), **TERMINAL)
+
+
+TERMINAL = {"force_terminal": True, "color_system": "standard", "legacy_windows": False}
+
+
+def test_escape_codes_in_a_users_words_do_not_reach_the_terminal(make_finding, printed):
+    hostile = "evil\x1b[31m\x1b]0;title\x07\x9b1m\r.py [bold]"
+    finding = make_finding(target=hostile)
+    finding = replace(finding, workload=replace(finding.workload, guesses=(hostile,)))
+    text = printed(render, finding)
+    assert not set(text) & set("\x1b\x07\x9b\r")
+    assert text.count(".py [bold]") == 2
+    text = printed(render_error, SettingsError(hostile, hint=hostile))
+    assert text.startswith("Error: evil.py [bold]\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_any_encoding_can_show_it(make_finding, encoding):
+    finding = make_finding(target="modèle-模型-\udc80.py")
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    render(finding, Console(file=stream, width=80))
+    render_error(ResultFormatError(finding.target), Console(file=stream, width=80))
+    stream.flush()
+    assert b"mod" in stream.buffer.getvalue()
+
+
+def test_the_header_says_what_was_measured_and_where(make_finding, printed):
+    text = one_line(printed(render, make_finding()))
+    assert text.startswith("examples/cnn.py on cpu (Intel Xeon E5-2680 v4; 2 cores; PyTorch 2.8.0)")
+    assert "SmallCNN, 1,234,567 parameters" in text
+    assert "random images of 3x32x32; 60,000 samples" in text
+    assert "cross entropy, SGD, fp32" in text
+    assert "4.0 GiB of 5.0 GiB physical memory: 512 MiB used by others, 10 % kept free" in text
+    assert "Assumed loss: cross entropy, since the targets are class numbers" in text
+
+
+def test_the_table_has_a_row_for_each_trial_and_a_mark_at_the_choice(make_finding, printed):
+    lines = printed(render, make_finding()).splitlines()
+    (chosen,) = [line for line in lines if line.startswith(">  ")]
+    assert one_line(chosen) == "> 128 fits 634 MiB 15 % 45.7 ms 1 % 2,802"
+    (failed,) = [line for line in lines if "out of memory" in line]
+    assert one_line(failed) == "2,048 out of memory 6.2 GiB 156 % - - -"
+
+
+def test_a_knee_apart_from_the_choice_has_its_own_mark(make_finding, printed):
+    text = printed(render, make_finding(recommendation={"knee": 64}))
+    assert any(line.startswith("*     64") for line in text.splitlines())
+    assert "* knee" in text
+    assert "* knee" not in printed(render, make_finding())
+
+
+def test_the_recommendation_says_what_to_set(make_finding, printed):
+    text = one_line(printed(render, make_finding()))
+    for words in (
+        "batch size 128 the smallest size within 5 % of the best measured throughput",
+        "largest that fits 1,024 (ran)",
+        "634 MiB peak, 15 % of the budget",
+        "2,802 samples/s on one device, 45.7 ms per pass",
+        "bounded by the device itself",
+        "469 per epoch; the last one has 96 samples",
+        "epoch time 21.4 s, predicted",
+        "0.4 = 0.1 at batch size 32 x 4 (linear rule)",
+        "Goyal et al. 2017",
+        "mini-batch; 469 updates per epoch",
+    ):
+        assert words in text
+
+
+CHANGES = {
+    "a largest that did not run says so": (
+        {"largest_batch_size": 16_384, "largest_was_run": False},
+        "16,384 (predicted from the memory line, not run)",
+    ),
+    "a global batch shows its factors": (
+        {"global_batch_size": 1024, "gradient_accumulation_steps": 4, "num_devices": 2},
+        "1,024 samples per optimizer step (128 x 4 accumulation steps x 2 devices)",
+    ),
+    "drop_last says what is left out": (
+        {"drop_last": True, "iterations_per_epoch": 468},
+        "468 per epoch; drop_last leaves out 96 samples",
+    ),
+    "a last batch of one is in the singular": ({"last_batch_size": 1}, "the last one has 1 sample"),
+    "a whole last batch goes without saying": (
+        {"last_batch_size": 128},
+        "469 per epoch epoch time",
+    ),
+    "without a data set size the option is named": (
+        {"iterations_per_epoch": None, "epoch_time_s": None, "regime": None},
+        "unknown without the size of the data set (--dataset-size)",
+    ),
+    "without a base rate the factor is given": (
+        {"learning_rate": None, "base_learning_rate": None},
+        "4 x the rate that suits batch size 32 (linear rule); give it with --lr",
+    ),
+    "an unscaled rate says so": (
+        {"learning_rate": 0.1, "learning_rate_rule": LearningRateRule.NONE},
+        "learning rate 0.1 (not scaled)",
+    ),
+    "a factor of one changes nothing": (
+        {"learning_rate": 0.1, "learning_rate_multiplier": 1.0},
+        "learning rate 0.1, the base rate unchanged (linear rule)",
+    ),
+    "Adam's betas and epsilon go with the square root": (
+        {"adam_betas": (0.6, 0.996), "adam_epsilon_multiplier": 0.5},
+        "Adam betas (0.6, 0.996), epsilon x 0.5",
+    ),
+    "a peak that nobody knows is not made up": ({"peak_bytes": None}, "peak not known"),
+    "a full batch is named": (
+        {"regime": Regime.FULL_BATCH, "iterations_per_epoch": 1},
+        "full batch; 1 update per epoch",
+    ),
+    "a bottleneck is named": ({"bottleneck": Bottleneck.PAGE_FAULTS}, "bounded by page faults"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_special_is_said(make_finding, printed, name):
+    changes, words = CHANGES[name]
+    assert words in one_line(printed(render, make_finding(recommendation=changes)))
+
+
+def test_rules_of_thumb_stand_beside_the_measurement(make_finding, make_trial, printed):
+    text = one_line(printed(render, make_finding()))
+    assert "start at 32 2,318 samples/s, 83 % of the recommended size's" in text
+    assert "128 2,802 samples/s, the recommended size 256 2,726 samples/s, 97 % of" in text
+    assert "below about 2,000 samples, when it fits; this data set has 60,000" in text
+    few = make_finding((make_trial(32), make_trial(64, Outcome.OUT_OF_MEMORY)))
+    text = one_line(printed(render, few))
+    assert "try 64 out of memory 128 not run 256 not run" in text
+
+
+def test_the_full_batch_rule_names_the_trial_of_the_whole_data_set(
+    make_finding, make_trial, printed
+):
+    trials = (make_trial(512), make_trial(1500))
+    small = make_finding(trials, settings=Settings(dataset_size=1500))
+    text = one_line(printed(render, small))
+    assert "when it fits; 1,500 samples here: 1,659 samples/s, 68 % of" in text
+    failed = (make_trial(512), make_trial(1500, Outcome.OUT_OF_MEMORY))
+    small = make_finding(failed, settings=Settings(dataset_size=1500))
+    assert "1,500 samples here: out of memory" in one_line(printed(render, small))
+
+
+def test_every_stop_reason_is_a_sentence(make_finding, printed):
+    asked = Settings(max_batch_size=512, time_limit_s=300)
+    texts = [
+        one_line(printed(render, make_finding(stop_reason=reason, settings=asked)))
+        for reason in StopReason
+    ]
+    sentences = [
+        text[text.index("Searched for 42 s, 12 sizes. Stopped because") :] for text in texts
+    ]
+    assert len(set(sentences)) == len(StopReason)
+    assert any("(--max-batch-size 512)" in sentence for sentence in sentences)
+    assert any("(--time-limit 5 min 00 s)" in sentence for sentence in sentences)
+
+
+def test_every_word_of_every_enum_has_a_wording():
+    for enum, words in (
+        (Outcome, OUTCOMES),
+        (Bottleneck, BOTTLENECKS),
+        (Regime, REGIMES),
+        (LearningRateRule, RULES),
+    ):
+        assert set(words) == set(enum)
+
+
+def test_warnings_say_what_happened_and_then_what_to_try(make_finding, printed, all_warnings):
+    text = one_line(printed(render, make_finding(warnings=all_warnings)))
+    for warning in all_warnings:
+        advice = advise(warning)
+        assert f"Warning: {advice.title} {advice.happened} {advice.remedy}" in text
+
+
+def test_figures_that_are_not_finite_break_nothing(make_finding, printed):
+    figures = dict.fromkeys(FIGURES[WarningCode.DATA_LOADING], math.nan)
+    warning = FindingWarning(code=WarningCode.DATA_LOADING, figures=figures)
+    assert "unknown" in printed(render, make_finding(warnings=(warning,)))
+
+
+def test_a_budget_of_nothing_divides_by_nothing(make_finding, printed):
+    finding = make_finding()
+    finding = replace(finding, budget=replace(finding.budget, budget_bytes=0))
+    assert "634 MiB peak\n" in printed(render, finding)
+
+
+def test_an_error_is_a_fact_a_blank_line_and_one_hint(printed):
+    error = NothingFitsError(
+        "batch size 1 does not fit: peak 5.2 GiB, budget 4.0 GiB",
+        hint="raise --memory-limit, or turn on gradient checkpointing",
+    )
+    assert printed(render_error, error) == (
+        "Error: batch size 1 does not fit: peak 5.2 GiB, budget 4.0 GiB\n"
+        "\n"
+        "Hint: raise --memory-limit, or turn on gradient checkpointing\n"
+    )
+
+
+def test_an_error_without_a_hint_is_one_line(printed):
+    assert printed(render_error, SettingsError("no")) == "Error: no\n"
+
+
+def test_a_users_traceback_and_a_workers_last_words_come_first(printed):
+    error = WorkloadError("forward failed", hint="look there", user_traceback="  File x\n  boom\n")
+    assert printed(render_error, error).startswith("  File x\n  boom\n\nError: forward failed\n")
+    error = WorkerError("the worker died", stderr_tail="\x1b[31mSegmentation fault\n")
+    assert printed(render_error, error) == "Segmentation fault\n\nError: the worker died\n"
+
+
+def test_the_trials_before_an_error_are_shown(make_trial, printed):
+    error = NothingFitsError("none fits", trials=(make_trial(1, Outcome.OUT_OF_MEMORY),))
+    text = printed(render_error, error)
+    assert text.index("out of memory") < text.index("Error: none fits")
+
+
+def test_long_error_lines_are_left_whole_to_be_copied(printed):
+    path = "/folder" * 30
+    assert f"Error: cannot read {path}\n" in printed(
+        render_error, ResultFormatError(f"cannot read {path}")
+    )
