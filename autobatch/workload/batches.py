@@ -1,0 +1,223 @@
+"""Where batches come from: an endless stream of them at any batch size."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    default_collate,
+)
+
+from autobatch.errors import WorkloadError
+from autobatch.workload.contract import Workload
+
+_COUNT_TIME_S = 1.0
+_KEPT_LOADER_OPTIONS = (
+    "num_workers",
+    "collate_fn",
+    "pin_memory",
+    "timeout",
+    "worker_init_fn",
+    "multiprocessing_context",
+    "prefetch_factor",
+    "persistent_workers",
+)
+
+
+class BatchSource(Protocol):
+    """Makes batches."""
+
+    description: str
+    """Where they come from, in a user's words."""
+
+    dataset_size: int | None
+    """Samples in an epoch, ``None`` if it cannot be told."""
+
+    num_loader_workers: int
+    """Processes that make batches; 0 if they are made in place."""
+
+    def batches(self, batch_size: int) -> Iterator[Any]:
+        """Endlessly many batches of exactly this size."""
+
+
+class LoaderSource:
+    """Batches that a ``DataLoader`` collates from a data set."""
+
+    def __init__(self, dataset: Any, options: dict[str, Any], description: str) -> None:
+        self._dataset = dataset
+        self._options = options
+        self.description = description
+        self.dataset_size = _count_samples(_drawn_from(dataset, options.get("sampler")))
+        self.num_loader_workers = int(options.get("num_workers", 0))
+        if self.dataset_size == 0:
+            raise WorkloadError("the data set has 0 samples", hint="give one that has samples")
+
+    def batches(self, batch_size: int) -> Iterator[Any]:
+        """Epoch after epoch, last partial batches left out."""
+        options = dict(self._options)
+        if not isinstance(self._dataset, IterableDataset) and "sampler" not in options:
+            options["shuffle"] = True
+        loader: DataLoader[Any] = DataLoader(
+            self._dataset, batch_size=batch_size, drop_last=True, **options
+        )
+        while True:
+            is_empty = True
+            for batch in loader:
+                is_empty = False
+                yield batch
+            if is_empty:
+                raise WorkloadError(
+                    f"the data set ended before one batch of {batch_size} samples",
+                    hint="lower --max-batch-size",
+                )
+
+
+class FunctionSource:
+    """Batches from the user's function of the batch size."""
+
+    description = "batch(batch_size)"
+    num_loader_workers = 0
+
+    def __init__(self, batch: Callable[[int], Any]) -> None:
+        self._batch = batch
+        self.dataset_size: int | None = None
+
+    def batches(self, batch_size: int) -> Iterator[Any]:
+        """One call of the function for each batch; the size of the first is checked."""
+        first = self._batch(batch_size)
+        check_batch_size(first, batch_size)
+        yield first
+        while True:
+            yield self._batch(batch_size)
+
+
+class RepeatedSource:
+    """One batch, made once and used for every step, so that no loading is timed."""
+
+    num_loader_workers = 0
+
+    def __init__(self, make_batch: Callable[[int], Any], description: str) -> None:
+        self._make_batch = make_batch
+        self.description = description
+        self.dataset_size: int | None = None
+
+    def batches(self, batch_size: int) -> Iterator[Any]:
+        """The same batch again and again."""
+        return itertools.repeat(self._make_batch(batch_size))
+
+
+def make_source(workload: Workload) -> BatchSource:
+    """The source that a workload asks for.
+
+    Raises:
+        WorkloadError: If its data cannot be batched at another size.
+    """
+    if workload.train_loader is not None:
+        return _from_loader(workload.train_loader)
+    if workload.dataset is not None:
+        _require_dataset(workload.dataset)
+        options = {"collate_fn": workload.collate_fn} if workload.collate_fn else {}
+        name = type(workload.dataset).__name__
+        return LoaderSource(workload.dataset, options, f"dataset ({name})")
+    if workload.batch is not None:
+        return FunctionSource(workload.batch)
+    sample, collate = workload.sample, workload.collate_fn or default_collate
+    return RepeatedSource(lambda size: collate([sample] * size), "sample, repeated")
+
+
+def check_batch_size(batch: Any, batch_size: int) -> None:
+    """Refuse a batch in which no tensor has the batch size as one of its first two dimensions.
+
+    Raises:
+        WorkloadError: With the shapes that were found.
+    """
+    shapes = [tuple(tensor.shape) for tensor in find_tensors(batch)]
+    if any(batch_size in shape[:2] for shape in shapes) or not shapes:
+        return
+    raise WorkloadError(
+        f"batch({batch_size}) returned tensors of shapes {', '.join(map(str, shapes))}: none "
+        f"holds {batch_size} samples",
+        hint="return as many samples as batch is asked for",
+    )
+
+
+def find_tensors(batch: Any) -> list[torch.Tensor]:
+    """All tensors in a batch, however it is nested."""
+    return list(_walk_tensors(batch, set()))
+
+
+def _walk_tensors(batch: Any, seen: set[int]) -> Iterator[torch.Tensor]:
+    if isinstance(batch, torch.Tensor):
+        yield batch
+        return
+    if id(batch) in seen:  # it holds itself
+        return
+    seen.add(id(batch))
+    if isinstance(batch, dict):
+        parts = list(batch.values())
+    elif isinstance(batch, (list, tuple)):
+        parts = list(batch)
+    else:
+        parts = list(getattr(batch, "__dict__", {}).values())
+    for part in parts:
+        yield from _walk_tensors(part, seen)
+
+
+def _from_loader(loader: Any) -> LoaderSource:
+    if not isinstance(loader, DataLoader):
+        raise WorkloadError(
+            f"'train_loader' is a {type(loader).__name__}, not a torch.utils.data.DataLoader",
+            hint="give the data as dataset, or as a function batch(batch_size)",
+        )
+    if loader.batch_size is None or type(loader.batch_sampler) not in (BatchSampler, type(None)):
+        raise WorkloadError(
+            "'train_loader' has a batch sampler of its own, which decides the batch size",
+            hint="give the data as dataset (with collate_fn), or as batch(batch_size)",
+        )
+    options = {name: getattr(loader, name) for name in _KEPT_LOADER_OPTIONS}
+    if not isinstance(loader.dataset, IterableDataset):
+        options["sampler"] = loader.sampler
+    name = type(loader.dataset).__name__
+    workers = f", {loader.num_workers} workers" if loader.num_workers else ""
+    return LoaderSource(loader.dataset, options, f"train_loader ({name}{workers})")
+
+
+def _require_dataset(dataset: Any) -> None:
+    if hasattr(dataset, "__getitem__") or isinstance(dataset, IterableDataset):
+        return
+    raise WorkloadError(
+        f"'dataset' is a {type(dataset).__name__}, which has no __getitem__ and is no "
+        "torch.utils.data.IterableDataset",
+        hint="give the data as a function batch(batch_size)",
+    )
+
+
+def _drawn_from(dataset: Any, sampler: Any) -> Any:
+    # A sampler may draw more or fewer samples than there are; one that shares them among
+    # devices counts its own share alone.
+    is_whole_epoch = hasattr(sampler, "__len__") and not hasattr(sampler, "num_replicas")
+    return sampler if is_whole_epoch else dataset
+
+
+def _count_samples(dataset: Any) -> int | None:
+    if hasattr(dataset, "__len__"):
+        try:
+            return len(dataset)
+        except TypeError:  # some classes define it only to say that they have none
+            pass
+    if not isinstance(dataset, IterableDataset):
+        return None
+    deadline = time.monotonic() + _COUNT_TIME_S
+    count = 0
+    for _ in dataset:
+        count += 1
+        if time.monotonic() > deadline:
+            return None
+    return count

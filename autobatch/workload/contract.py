@@ -1,0 +1,57 @@
+"""The workload contract: the names under which a user says what is trained.
+
+A target file uses the same names at module level. PyTorch is not imported here, so that
+``import autobatch`` stays light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch.utils.data import DataLoader
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What is trained, in one object.
+
+    Of ``train_loader``, ``dataset``, ``batch`` and ``sample`` at least one is needed; if there
+    are several the first in this order is used.
+
+    Attributes:
+        model: A module, or a class or function without arguments that makes one.
+        train_loader: A loader, of which everything but the batch size is kept.
+        dataset: A map-style or iterable data set of single samples.
+        collate_fn: How a list of samples of ``dataset`` becomes a batch.
+        batch: A function from a batch size to a batch of that size.
+        sample: One sample, repeated to fill a batch.
+        loss: A function of the model's output and the target. Not needed by a model that
+            returns its loss.
+        optimizer: A function of the parameters, an optimizer class, or an optimizer made from
+            the model's parameters. AdamW if left out.
+        training_step: A function of the model and a batch on the device, returning the loss,
+            for full control over what happens between the two.
+        batch_size: The batch size trained with now: the base for scaling the learning rate.
+        lr: The learning rate trained with now.
+        dataset_size: Samples in an epoch, where the data does not tell.
+    """
+
+    model: torch.nn.Module | Callable[[], torch.nn.Module]
+    train_loader: DataLoader[Any] | None = None
+    dataset: Any = None
+    collate_fn: Callable[[list[Any]], Any] | None = None
+    batch: Callable[[int], Any] | None = None
+    sample: Any = None
+    loss: Callable[..., torch.Tensor] | None = None
+    optimizer: Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer] | Any = None
+    training_step: Callable[[torch.nn.Module, Any], torch.Tensor] | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    dataset_size: int | None = None
+
+
+CONTRACT_NAMES = tuple(field.name for field in fields(Workload))

@@ -1,0 +1,142 @@
+"""From ``model.py``, ``model.py:name`` or ``package.module:name`` to a namespace."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from autobatch.errors import WorkloadError, message_of
+
+_OWN_FOLDER = str(Path(__file__).resolve().parents[1])
+_IMPORT_FOLDER = str(Path(importlib.__file__).resolve().parent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A target taken apart.
+
+    Attributes:
+        text: As the user wrote it.
+        location: Path of a file, or dotted name of a module.
+        is_file: Whether ``location`` is a path.
+        name: What follows the colon, or an empty string.
+    """
+
+    text: str
+    location: str
+    is_file: bool
+    name: str
+
+
+def parse_target(text: str) -> Target:
+    """Take a target apart and check that what it names exists, without running it.
+
+    Raises:
+        WorkloadError: If there is no such Python file, or the text cannot be a module's name.
+    """
+    location, colon, name = text.rpartition(":")
+    if not colon or os.sep in name or name.endswith(".py"):
+        location, name = text, ""
+    # A package in the current folder is a module; any other folder is a mistake to point out.
+    is_package = (Path(location) / "__init__.py").is_file() and os.sep not in location
+    is_file = location.endswith(".py") or os.sep in location or Path(location).exists()
+    is_file = is_file and not is_package
+    target = Target(text=text, location=location, is_file=is_file, name=name)
+    if is_file and not Path(location).is_file():
+        what = "is a folder, not a file" if Path(location).is_dir() else "does not exist"
+        raise WorkloadError(f"target {text!r}: {location} {what}", hint="check the path")
+    if is_file and not location.endswith(".py"):
+        raise WorkloadError(
+            f"target {text!r}: {location} is not a Python file", hint="give a file that ends in .py"
+        )
+    if not is_file and not all(part.isidentifier() for part in location.split(".")):
+        raise WorkloadError(
+            f"target {text!r} is neither a Python file nor the name of a module",
+            hint="write it like model.py, model.py:name or package.module:name",
+        )
+    return target
+
+
+def load_namespace(target: Target) -> Mapping[str, Any]:
+    """Run a target's file, or import its module, and return its names.
+
+    Raises:
+        WorkloadError: If it cannot be loaded; carries the user's part of the traceback.
+    """
+    try:
+        module = _run_file(target) if target.is_file else _import(target)
+    except Exception as error:
+        raise _load_error(target, error) from error
+    except SystemExit as error:
+        raise WorkloadError(
+            f"target {target.text!r} called sys.exit({error.code!r}) while it was loaded",
+            hint="put what runs the program under: if __name__ == '__main__'",
+        ) from error
+    return vars(module)
+
+
+def format_user_traceback(error: BaseException) -> str:
+    """Format an exception with the frames of this package and of the import system left out."""
+    trace = traceback.TracebackException.from_exception(error)
+    current: traceback.TracebackException | None = trace
+    while current is not None:
+        kept = [frame for frame in current.stack if _is_users(frame.filename)]
+        current.stack = traceback.StackSummary.from_list(kept)
+        current = current.__cause__ or current.__context__
+    return "".join(trace.format()).rstrip()
+
+
+def _is_users(filename: str) -> bool:
+    if filename.startswith("<frozen "):
+        return False
+    return not filename.startswith((_OWN_FOLDER + os.sep, _IMPORT_FOLDER + os.sep))
+
+
+def _run_file(target: Target) -> ModuleType:
+    path = Path(target.location).resolve()
+    # A module under its own name, so that what it defines can be pickled by loader workers;
+    # but never in the place of one that others import.
+    name = path.stem if _is_free(path.stem) else f"_autobatch_target_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))
+    sys.argv = [str(path)]
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _is_free(name: str) -> bool:
+    return name.isidentifier() and name not in sys.modules and not importlib.util.find_spec(name)
+
+
+def _import(target: Target) -> ModuleType:
+    sys.path.insert(0, os.getcwd())
+    return importlib.import_module(target.location)
+
+
+def _load_error(target: Target, error: Exception) -> WorkloadError:
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and not target.is_file and f"{target.location}.".startswith(f"{missing}."):
+        return WorkloadError(
+            f"target {target.text!r}: there is no module {missing}",
+            hint="give the path of a file, or run from the folder that holds the package",
+        )
+    hint = f"install {missing} here" if missing else f"run python {target.location} to see it"
+    if not target.is_file:
+        hint = hint.replace("python ", "python -m ")
+    return WorkloadError(
+        f"target {target.text!r} cannot be loaded: {type(error).__name__}: {message_of(error)}",
+        hint=hint,
+        user_traceback=format_user_traceback(error),
+    )

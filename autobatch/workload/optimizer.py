@@ -1,0 +1,89 @@
+"""The user's optimizer, or AdamW."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from autobatch.errors import WorkloadError, message_of
+from autobatch.workload.contract import Workload
+from autobatch.workload.files import format_user_traceback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltOptimizer:
+    """An optimizer over a model's parameters.
+
+    Attributes:
+        optimizer: The optimizer. Its learning rates are zero: a step costs what it costs and
+            leaves the weights as they were, so that trials neither diverge nor need a copy.
+        was_given: Whether the user chose it.
+        learning_rate: Its learning rate before that; ``None`` if it has several.
+    """
+
+    optimizer: torch.optim.Optimizer
+    was_given: bool
+    learning_rate: float | None
+
+
+def build_optimizer(workload: Workload, model: nn.Module) -> BuiltOptimizer:
+    """Make the optimizer that a workload asks for.
+
+    Raises:
+        WorkloadError: If it cannot be made, or belongs to another model.
+    """
+    given: Any = workload.optimizer
+    if given is None:
+        optimizer: Any = _call(torch.optim.AdamW, model, workload.lr)
+    elif isinstance(given, torch.optim.Optimizer):
+        optimizer = given
+        _require_same_parameters(given, model)
+    elif isinstance(given, type):
+        optimizer = _call(given, model, workload.lr)
+    else:
+        optimizer = _call(given, model, None)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise WorkloadError(
+            f"'optimizer' made a {type(optimizer).__name__}, not a torch.optim.Optimizer",
+            hint="make it a function of the parameters, or an optimizer class",
+        )
+    # Some optimizers have no rate, or None where they schedule it themselves.
+    groups = [group for group in optimizer.param_groups if group.get("lr") is not None]
+    rates = {float(group["lr"]) for group in groups}
+    for group in groups:
+        group["lr"] = torch.zeros_like(group["lr"]) if torch.is_tensor(group["lr"]) else 0.0
+    return BuiltOptimizer(
+        optimizer=optimizer,
+        was_given=given is not None,
+        learning_rate=rates.pop() if len(rates) == 1 else None,
+    )
+
+
+def _call(make: Any, model: nn.Module, learning_rate: float | None) -> Any:
+    if not callable(make):
+        raise WorkloadError(
+            f"'optimizer' is a {type(make).__name__}",
+            hint="make it a function of the parameters, or an optimizer class",
+        )
+    keywords = {} if learning_rate is None else {"lr": learning_rate}
+    try:
+        return make(model.parameters(), **keywords)
+    except Exception as error:
+        raise WorkloadError(
+            f"making the optimizer failed: {type(error).__name__}: {message_of(error)}",
+            hint="it is called with the model's parameters",
+            user_traceback=format_user_traceback(error),
+        ) from error
+
+
+def _require_same_parameters(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    own = {id(parameter) for parameter in model.parameters()}
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if not held <= own:
+        raise WorkloadError(
+            "'optimizer' holds parameters that are not the model's",
+            hint="make it a function of the parameters: optimizer = lambda p: SGD(p, lr=0.1)",
+        )

@@ -1,0 +1,125 @@
+"""Everything a trial needs of a workload, built once and used at every batch size."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from autobatch.records import Settings, WorkloadSummary
+from autobatch.workload.batches import BatchSource, make_source
+from autobatch.workload.contract import Workload
+from autobatch.workload.files import load_namespace, parse_target
+from autobatch.workload.loss import LossFunction
+from autobatch.workload.names import (
+    build_model,
+    find_workload,
+    lacks_data,
+    missing_data_error,
+)
+from autobatch.workload.optimizer import BuiltOptimizer, build_optimizer
+from autobatch.workload.synthetic import make_synthetic_source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingTask:
+    """A workload that is ready to be trained.
+
+    Attributes:
+        workload: What the user said.
+        model: The module.
+        source: Where batches come from.
+        loss: Forward pass and loss.
+        built: The optimizer.
+        guesses: What had to be assumed, one sentence each.
+    """
+
+    workload: Workload
+    model: nn.Module
+    source: BatchSource
+    loss: LossFunction
+    built: BuiltOptimizer
+    guesses: tuple[str, ...]
+
+    def summarize(self, num_threads: int) -> WorkloadSummary:
+        """The task in words and numbers."""
+        guesses = [*self.guesses]
+        if self.loss.guess:
+            guesses.append(self.loss.guess)
+        if not self.built.was_given:
+            guesses.append("AdamW as the optimizer")
+        workload = self.workload
+        given_rate = self.built.learning_rate if self.built.was_given else None
+        loader_batch_size = getattr(workload.train_loader, "batch_size", None)
+        return WorkloadSummary(
+            model=type(self.model).__name__,
+            num_parameters=sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+            data=self.source.description,
+            loss=self.loss.description,
+            optimizer=type(self.built.optimizer).__name__,
+            optimizer_was_given=self.built.was_given,
+            dataset_size=workload.dataset_size or self.source.dataset_size,
+            base_batch_size=workload.batch_size or loader_batch_size,
+            base_learning_rate=workload.lr if workload.lr is not None else given_rate,
+            has_batch_norm=any(
+                isinstance(module, nn.modules.batchnorm._BatchNorm)
+                for module in self.model.modules()
+            ),
+            num_loader_workers=self.source.num_loader_workers,
+            num_threads=num_threads,
+            guesses=tuple(guesses),
+        )
+
+
+def load_task(target_text: str, settings: Settings) -> TrainingTask:
+    """Load a target and build all that training it takes.
+
+    Raises:
+        WorkloadError: If something is missing or broken; ends in one thing to try.
+    """
+    target = parse_target(target_text)
+    torch.manual_seed(settings.seed)
+    workload, guesses = find_workload(target, load_namespace(target))
+    model = build_model(workload, target_text)
+    if settings.input_shape is not None:
+        source: BatchSource = make_synthetic_source(settings)
+    elif lacks_data(workload):
+        raise missing_data_error(target_text, workload)
+    else:
+        source = make_source(workload)
+    if not model.training:
+        model.train()
+    return TrainingTask(
+        workload=workload,
+        model=model,
+        source=source,
+        loss=LossFunction(workload, model),
+        built=build_optimizer(workload, model),
+        guesses=tuple(guesses),
+    )
+
+
+def move_to(batch: Any, device: torch.device) -> Any:
+    """A batch with all its tensors on a device, whatever its shape."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if callable(getattr(batch, "to", None)) and not isinstance(batch, type):
+        return batch.to(device)  # it knows best, such as a PackedSequence
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(move_to(part, device) for part in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(move_to(part, device) for part in batch)
+    if isinstance(batch, Mapping):
+        return {key: move_to(value, device) for key, value in batch.items()}
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        parts = {
+            field.name: move_to(getattr(batch, field.name), device)
+            for field in dataclasses.fields(batch)
+            if field.init
+        }
+        return dataclasses.replace(batch, **parts)
+    return batch
