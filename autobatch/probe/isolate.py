@@ -1,0 +1,143 @@
+"""Running a piece of work in a forked child that may die of it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from autobatch.devices import linux
+
+_WATCH_INTERVAL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildDied:
+    """A child that ended without a result.
+
+    Attributes:
+        exit_code: Its exit status; negative, the signal that ended it.
+        peak_bytes: Its resident memory when it was last looked at.
+        was_over_budget: Whether we ended it for its memory.
+        was_too_slow: Whether we ended it for its time.
+    """
+
+    exit_code: int
+    peak_bytes: int | None
+    was_over_budget: bool
+    was_too_slow: bool
+
+
+def run_in_child(
+    work: Callable[[], Any], *, budget_bytes: int | None = None, timeout_s: float | None = None
+) -> Any:
+    """Fork, run ``work`` in the child, and bring its result back.
+
+    Args:
+        work: Must return something that can be pickled, and not raise.
+        budget_bytes: End the child when its resident memory exceeds this: the second line of
+            defence, for memory that the kernel's limit on private memory does not count.
+        timeout_s: End it after this time.
+
+    Returns:
+        What ``work`` returned, or a ``ChildDied``.
+    """
+    reader, writer = os.pipe()
+    parent_pid = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        _be_child(work, writer, parent_pid)
+    os.close(writer)
+    try:
+        watch = _Watch(pid, budget_bytes, timeout_s)
+        payload = _collect(reader, watch)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+    finally:
+        os.close(reader)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        # Its group is its own: what is left there are processes that it started, such as a
+        # loader's workers. Before it is reaped, nobody else can have its number.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    exit_code = os.waitstatus_to_exitcode(status)
+    if exit_code == 0 and payload and not (watch.was_over_budget or watch.was_too_slow):
+        return pickle.loads(payload)
+    return ChildDied(
+        exit_code=exit_code,
+        peak_bytes=watch.resident_bytes,
+        was_over_budget=watch.was_over_budget,
+        was_too_slow=watch.was_too_slow,
+    )
+
+
+def _be_child(work: Callable[[], Any], writer: int, parent_pid: int) -> None:
+    # Nothing may escape from here: the child would go on as a second copy of its parent.
+    try:
+        os.setpgid(0, 0)
+        linux.die_with_parent()
+        linux.prefer_as_oom_victim()
+        if os.getppid() == parent_pid:
+            with os.fdopen(writer, "wb") as pipe:
+                pipe.write(pickle.dumps(work()))
+            os._exit(0)
+    finally:
+        os._exit(1)
+
+
+class _Watch:
+    """Looks at a child now and then, and ends it if it has gone too far."""
+
+    def __init__(self, pid: int, budget_bytes: int | None, timeout_s: float | None) -> None:
+        self.pid = pid
+        self.resident_bytes: int | None = None
+        self.was_over_budget = False
+        self.was_too_slow = False
+        self._budget_bytes = budget_bytes
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+
+    def look(self) -> None:
+        self.resident_bytes = _resident_bytes(self.pid) or self.resident_bytes
+        if self._budget_bytes is not None and (self.resident_bytes or 0) > self._budget_bytes:
+            self.was_over_budget = True
+        elif self._deadline is not None and time.monotonic() > self._deadline:
+            self.was_too_slow = True
+        else:
+            return
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def _collect(reader: int, watch: _Watch) -> bytes:
+    chunks: list[bytes] = []
+    while True:
+        # Looked at first: all that it wrote is then in the pipe.
+        has_ended = _has_ended(watch.pid)
+        ready, _, _ = select.select([reader], [], [], 0 if has_ended else _WATCH_INTERVAL_S)
+        chunk = os.read(reader, 2**16) if ready else b""
+        if chunk:
+            chunks.append(chunk)
+            continue
+        # Without the pipe's end it has left a process behind, such as a loader's worker.
+        if ready or has_ended:
+            return b"".join(chunks)
+        watch.look()
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _resident_bytes(pid: int) -> int | None:
+    try:
+        return linux.read_status_bytes(pid).get("VmRSS")
+    except OSError:
+        return None

@@ -1,0 +1,48 @@
+"""Telling out of memory from every other error.
+
+Every allocator words it differently. The texts below are parts of messages as their sources
+print them; ``tests/unit/probe/test_oom.py`` holds whole messages with where they come from.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from autobatch.errors import error_chain, message_of
+
+_TEXTS = (
+    r"out of memory",
+    r"can't allocate memory",
+    r"not enough memory: you tried to allocate",
+    r"cannot allocate memory",
+    r"unable to allocate",
+    r"std::bad_alloc",
+    r"bad allocation",
+    r"CU(?:DNN|BLAS|FFT|SPARSE|SOLVER)_(?:STATUS_)?(?:INTERNAL_ERROR_)?ALLOC_FAILED",
+    r"CUDNN_STATUS_INTERNAL_ERROR_(?:HOST|DEVICE)_ALLOCATION_FAILED",
+    r"CUDNN_STATUS_NOT_SUPPORTED\. This error may appear if you passed in a non-contiguous",
+    r"unable to find a valid cuDNN algorithm|(?:FIND|GET) was unable to find an engine",
+    r"HIP(?:BLAS|FFT)_STATUS_ALLOC_FAILED|MIOPEN_STATUS_ALLOC_FAILED",
+    r"UR_RESULT_ERROR_OUT_OF_(?:DEVICE|HOST|RESOURCES)",
+    r"could not create a memory object",
+    r"could not (?:create|execute) a primitive(?! descriptor)",
+    r"could not allocate",
+    r"DataLoader worker \(pid \d+\) is killed by signal: (?:Killed|Bus error)",
+    r"unable to mmap (?:\d+ bytes|memory)|unable to allocate shared memory",
+    r"unable to write to file </torch_",
+    r"insufficient shared memory",
+)
+_PATTERN = re.compile("|".join(_TEXTS), re.IGNORECASE)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception, or one that led to it, says that memory ran out."""
+    return any(_says_out_of_memory(each) for each in error_chain(error))
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, (RuntimeError, OSError)) and bool(_PATTERN.search(message_of(error)))

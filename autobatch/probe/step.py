@@ -1,0 +1,57 @@
+"""The step that the user trains with, as one call."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from autobatch.records import Precision
+from autobatch.workload.task import TrainingTask, move_to
+
+_AUTOCAST_DTYPES = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
+
+
+class TrainingStep:
+    """Forward, loss, zero_grad, backward, optimizer step, in the chosen precision.
+
+    Gradients are cleared between forward and backward, so that those of the step before are
+    held through the forward pass: of the orders in common use the one that needs most memory.
+    """
+
+    def __init__(self, task: TrainingTask, device_name: str, precision: Precision) -> None:
+        self._task = task
+        self._device = torch.device(device_name)
+        self._dtype = _AUTOCAST_DTYPES.get(precision)
+        # Disabled, it passes everything through. From its usual scale of 2**16 it would skip
+        # optimizer steps until gradients no longer overflow, and their memory with them.
+        self._scaler = torch.amp.GradScaler(
+            self._device.type, init_scale=1.0, enabled=precision is Precision.FP16
+        )
+        if precision is Precision.TF32:
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.allow_tf32 = True
+        task.model.to(self._device)
+
+    def __call__(self, batch: Any) -> torch.Tensor:
+        """Train on one batch.
+
+        Returns:
+            The loss, detached, on the device.
+        """
+        if self._device.type != "cpu":
+            batch = move_to(batch, self._device)
+        optimizer = self._task.built.optimizer
+        with self._autocast():
+            loss = self._task.loss(self._task.model, batch)
+        optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.step(optimizer)
+        self._scaler.update()
+        return loss.detach()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._dtype is None:
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=self._dtype)
