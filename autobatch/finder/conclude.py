@@ -1,0 +1,100 @@
+"""From the evidence to the finding."""
+
+from __future__ import annotations
+
+from autobatch.curves.memory import fit_memory
+from autobatch.curves.throughput import fit_throughput
+from autobatch.errors import NothingFitsError
+from autobatch.finder.evidence import Evidence
+from autobatch.recommend.build import recommend
+from autobatch.recommend.warnings import find_warnings
+from autobatch.records import Finding, Outcome, StopReason, Trial
+from autobatch.search.bracket import measured_peaks
+from autobatch.search.step import predict_largest
+from autobatch.units import format_bytes
+
+
+def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Finding:
+    """Join all that was measured with what follows from it.
+
+    Args:
+        evidence: In it at least one size fitted.
+        target: What was probed, as the user named it.
+        search_time_s: How long it took.
+    """
+    trials = tuple(evidence.trials[size] for size in sorted(evidence.trials))
+    curve = fit_throughput(evidence.trials)
+    choice = evidence.choice
+    if choice is None or choice.batch_size not in evidence.fitting:  # interrupted on the way
+        choice = evidence.choose()
+    largest = evidence.largest_run
+    if evidence.stop_reason is not StopReason.MEMORY:
+        largest = predict_largest(evidence.make_rules(), evidence.trials)
+    recommendation = recommend(
+        settings=evidence.settings,
+        workload=evidence.loaded.workload,
+        trials=trials,
+        batch_size=choice.batch_size,
+        knee=evidence.find_knee(),
+        largest_batch_size=largest,
+        largest_was_run=largest == evidence.largest_run,
+        reason=choice.reason,
+        throughput_curve=curve,
+    )
+    return Finding(
+        target=target,
+        device=evidence.loaded.device,
+        settings=evidence.settings,
+        environment=evidence.loaded.environment,
+        workload=evidence.loaded.workload,
+        budget=evidence.loaded.budget,
+        trials=trials,
+        memory_curve=fit_memory(measured_peaks(evidence.trials)),
+        throughput_curve=curve,
+        recommendation=recommendation,
+        confirmation=evidence.confirmation,
+        warnings=find_warnings(
+            settings=evidence.settings,
+            workload=evidence.loaded.workload,
+            trials=trials,
+            recommendation=recommendation,
+            confirmation=evidence.confirmation,
+            budget=evidence.loaded.budget,
+            throughput_curve=curve,
+            memory_is_enforced=evidence.loaded.memory_is_enforced,
+            num_cores=evidence.loaded.environment.num_cores,
+        ),
+        stop_reason=evidence.stop_reason,
+        search_time_s=search_time_s,
+    )
+
+
+def nothing_fits(evidence: Evidence) -> NothingFitsError:
+    """The error for a search in which no size fitted."""
+    if not evidence.trials:
+        return NothingFitsError(
+            f"no batch size ran within --time-limit {evidence.settings.time_limit_s:g} s",
+            hint="raise --time-limit",
+        )
+    trial = evidence.trials[min(evidence.trials)]
+    if trial.outcome is Outcome.TIMED_OUT:
+        return NothingFitsError(
+            f"batch size {trial.batch_size} took too long: {trial.message}",
+            hint="raise --trial-timeout or --time-limit",
+        )
+    budget = format_bytes(evidence.loaded.budget.budget_bytes)
+    peak = "unknown" if trial.peak_bytes is None else format_bytes(trial.peak_bytes)
+    verb = f"was killed ({trial.message})" if trial.outcome is Outcome.KILLED else "does not fit"
+    return NothingFitsError(
+        f"batch size {trial.batch_size} {verb}: peak {peak}, budget {budget} "
+        f"({evidence.loaded.budget.bound_by})",
+        hint=_remedy(evidence, trial),
+    )
+
+
+def _remedy(evidence: Evidence, trial: Trial) -> str:
+    if trial.outcome is Outcome.KILLED:
+        return "run one training step by itself to see what ends it"
+    if evidence.settings.memory_limit_bytes is not None:
+        return "raise --memory-limit, or turn on gradient checkpointing"
+    return "use a smaller model, or turn on gradient checkpointing"

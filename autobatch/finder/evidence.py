@@ -1,0 +1,106 @@
+"""What is known at some moment of a search, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from autobatch.curves.rates import Rates, estimate_rates
+from autobatch.curves.throughput import fit_throughput
+from autobatch.probe.protocol import Loaded
+from autobatch.recommend.choice import Choice, choose
+from autobatch.recommend.inputs import find_dataset_size
+from autobatch.recommend.knee import epoch_efficiencies, find_knee
+from autobatch.records import Confirmation, Settings, StopReason, Trial
+from autobatch.search.bracket import find_bracket
+from autobatch.search.contest import find_contestants
+from autobatch.search.grid import make_grid
+from autobatch.search.step import Rules
+
+
+@dataclass
+class Evidence:
+    """Everything measured so far.
+
+    Attributes:
+        settings: What was asked.
+        loaded: What the worker said of the workload and the machine.
+        trials: Trials by batch size.
+        stop_reason: Why the search went no further.
+        choice: The size that was settled on, ``None`` before that.
+        confirmation: The final run of that size, ``None`` before that.
+    """
+
+    settings: Settings
+    loaded: Loaded
+    trials: dict[int, Trial] = field(default_factory=dict)
+    stop_reason: StopReason = StopReason.MEMORY
+    choice: Choice | None = None
+    confirmation: Confirmation | None = None
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether any size fitted."""
+        return self.largest_run > 0
+
+    @property
+    def largest_run(self) -> int:
+        """Largest size that ran and fitted, 0 if none did."""
+        return find_bracket(self.trials).fitted
+
+    @property
+    def fitting(self) -> dict[int, Trial]:
+        """The trials that fitted, up to the largest size below any that did not."""
+        largest = self.largest_run
+        return {
+            size: trial
+            for size, trial in sorted(self.trials.items())
+            if trial.fits and size <= largest
+        }
+
+    def make_rules(self) -> Rules:
+        """What the search goes by."""
+        dataset_size = find_dataset_size(self.settings, self.loaded.workload)
+        grid = make_grid(self.settings, dataset_size, self.loaded.smallest_batch_size)
+        return Rules(
+            grid=grid,
+            goal=self.settings.goal,
+            tolerance_fraction=self.settings.tolerance_fraction,
+            budget_bytes=self.loaded.budget.budget_bytes,
+            uncertainty_fraction=self.loaded.peak_uncertainty_fraction,
+        )
+
+    def rates(self) -> tuple[Rates, Rates]:
+        """Throughputs over an epoch: drawn to the fitted curve, and as measured."""
+        fitting = self.fitting
+        curve = fit_throughput(fitting, with_band=False)
+        efficiencies = epoch_efficiencies(
+            fitting,
+            curve,
+            dataset_size=find_dataset_size(self.settings, self.loaded.workload),
+            settings=self.settings,
+        )
+        drawn, measured = estimate_rates(fitting, curve), estimate_rates(fitting)
+        return drawn.scaled(efficiencies), measured.scaled(efficiencies)
+
+    def find_knee(self) -> int:
+        """The smallest size that is as fast as any."""
+        rates, measured = self.rates()
+        return find_knee(rates, measured, tolerance_fraction=self.settings.tolerance_fraction)
+
+    def find_contestants(self) -> tuple[int, ...]:
+        """Sizes to time again in turn.
+
+        Held against the measurements alone: that a curve runs through them smoothly is no
+        reason to leave out the timing in turn.
+        """
+        rates, measured = self.rates()
+        tolerance_fraction = self.settings.tolerance_fraction
+        return find_contestants(
+            measured,
+            knee=find_knee(rates, measured, tolerance_fraction=tolerance_fraction),
+            tolerance_fraction=tolerance_fraction,
+        )
+
+    def choose(self) -> Choice:
+        """The size that the goal asks for, by what is known now."""
+        return choose(self.settings, knee=self.find_knee(), largest_run=self.largest_run)

@@ -1,0 +1,243 @@
+"""A search as it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
+from autobatch.finder.conclude import conclude, nothing_fits
+from autobatch.finder.evidence import Evidence
+from autobatch.probe.protocol import Prober, TimingPlan
+from autobatch.recommend.choice import choose_exact, find_exact_size
+from autobatch.records import (
+    Confirmation,
+    Finding,
+    Goal,
+    Observer,
+    Outcome,
+    Phase,
+    Settings,
+    SilentObserver,
+    StopReason,
+    Trial,
+)
+from autobatch.search.step import next_step
+
+_MAX_CONTEST_ROUNDS = 10
+# Timing sizes again may take as long as the search did, and a little more where that was short.
+_CONTEST_TIME_S = 15.0
+_CONTEST_MAX_TIME_S = 0.5
+# Reading data and importing libraries may take longer than any step.
+_LOADING_TIME_S = 600.0
+_SEARCH_PLAN = TimingPlan(max_time_s=0.5)
+_MEMORY_PLAN = TimingPlan(max_time_s=0.2)
+# Tens of steps, in windows whose peaks show whether memory still grows.
+_CONFIRM_PLAN = TimingPlan(
+    min_steps=10, max_time_s=0.3, precision_fraction=0, patience_s=5.0, num_windows=3
+)
+
+
+def find(
+    prober: Prober,
+    settings: Settings,
+    *,
+    target: str,
+    observer: Observer | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Finding:
+    """Find the batch size for a workload.
+
+    Args:
+        prober: Loads the workload and runs it.
+        settings: What is asked.
+        target: The workload's name, for the finding.
+        observer: Is told of every trial.
+        clock: Seconds from any origin.
+
+    Returns:
+        A finding whose batch size ran and fitted in this call.
+
+    Raises:
+        NothingFitsError: If the smallest size did not fit.
+        SearchInterrupted: On Ctrl-C once a size has fitted; carries the best answer so far.
+        AutobatchError: If the workload or the device cannot be measured; carries the trials.
+    """
+    session = _Session(prober, settings, observer or SilentObserver(), clock)
+    try:
+        session.run()
+        return session.conclude(target)
+    except KeyboardInterrupt:
+        if session.evidence is None or not session.evidence.has_answer:
+            raise
+        session.evidence.stop_reason = StopReason.INTERRUPTED
+        raise SearchInterrupted(session.conclude(target)) from None
+    except AutobatchError as error:
+        if isinstance(error, WorkerError) and session.stop_for_time():
+            return session.conclude(target)  # it died, and there was no time to start another
+        if session.evidence is not None:
+            error.trials = error.trials or tuple(session.evidence.trials.values())
+        raise
+
+
+class _Session:
+    """Runs trials until the evidence settles the question."""
+
+    def __init__(
+        self,
+        prober: Prober,
+        settings: Settings,
+        observer: Observer,
+        clock: Callable[[], float],
+    ) -> None:
+        self.evidence: Evidence | None = None
+        self._prober = prober
+        self._settings = settings
+        self._observer = observer
+        self._clock = clock
+        self._begin = clock()
+        self._contest_time_s = 0.0
+        self._round_number = 0
+
+    def run(self) -> None:
+        loaded = self._prober.load(timeout_s=self._timeout_s(_LOADING_TIME_S))
+        evidence = self.evidence = Evidence(settings=self._settings, loaded=loaded)
+        self._observer.loaded(loaded.workload, loaded.budget, loaded.device)
+        self._search(evidence)
+        while evidence.has_answer:
+            self._settle(evidence)
+            if evidence.has_answer and (self._is_time_up() or self._confirm(evidence)):
+                return
+            self._search(evidence)  # sizes that it had jumped over may now be the largest
+        raise nothing_fits(evidence)
+
+    def stop_for_time(self) -> bool:
+        """Say whether the time is up and there is an answer; if so, that is why it stopped."""
+        if self.evidence is None or not self.evidence.has_answer or not self._is_time_up():
+            return False
+        self.evidence.stop_reason = StopReason.TIME_LIMIT
+        return True
+
+    def conclude(self, target: str) -> Finding:
+        assert self.evidence is not None
+        return conclude(self.evidence, target=target, search_time_s=self._clock() - self._begin)
+
+    def _search(self, evidence: Evidence) -> None:
+        rules = evidence.make_rules()
+        while not self._is_time_up():
+            step = next_step(rules, evidence.trials)
+            if step.batch_size is not None:
+                self._probe(evidence, step.batch_size)
+                continue
+            assert step.stop_reason is not None
+            evidence.stop_reason = step.stop_reason
+            if not self._hold_contest(evidence):
+                return
+        evidence.stop_reason = StopReason.TIME_LIMIT
+
+    def _probe(self, evidence: Evidence, batch_size: int) -> None:
+        plan = _MEMORY_PLAN if self._settings.goal is Goal.MEMORY else _SEARCH_PLAN
+        self._observer.trial_started(batch_size, Phase.SEARCH)
+        trial = self._measure(evidence, batch_size, plan)
+        evidence.trials[batch_size] = trial
+        self._observer.trial_finished(trial, Phase.SEARCH)
+
+    def _hold_contest(self, evidence: Evidence) -> bool:
+        """Time the sizes in doubt once more, in turn; say whether anything was timed."""
+        is_over = self._round_number >= _MAX_CONTEST_ROUNDS or self._is_time_up()
+        if self._settings.goal is Goal.MEMORY or not evidence.has_answer or is_over:
+            return False
+        contestants = evidence.find_contestants()
+        cost_s = sum(_expected_time_s(evidence.trials[size]) for size in contestants)
+        allowed_s = max(_CONTEST_TIME_S, self._clock() - self._begin - self._contest_time_s)
+        if not contestants or self._contest_time_s + cost_s > allowed_s:
+            return False
+        self._round_number += 1
+        begin = self._clock()
+        # The whole time share is used: on a machine that is busy in bursts, steps one after the
+        # other agree with each other more than with those of a moment later.
+        plan = TimingPlan(
+            max_time_s=_CONTEST_MAX_TIME_S, precision_fraction=0, round_number=self._round_number
+        )
+        for size in contestants:
+            self._time_again(evidence, size, plan)
+        self._contest_time_s += self._clock() - begin
+        return True
+
+    def _time_again(self, evidence: Evidence, size: int, plan: TimingPlan) -> None:
+        self._observer.trial_started(size, Phase.TIMING)
+        again = self._measure(evidence, size, plan)
+        if again.fits:
+            evidence.trials[size] = evidence.trials[size].with_round(again)
+        elif again.outcome is not Outcome.TIMED_OUT:
+            # What fitted a moment ago no longer does: something took the memory.
+            evidence.trials[size] = again
+        self._observer.trial_finished(evidence.trials[size], Phase.TIMING)
+
+    def _settle(self, evidence: Evidence) -> None:
+        """Settle on a size; prefer one that divides the global batch, if it is about as fast."""
+        evidence.choice = evidence.choose()
+        size = find_exact_size(self._settings, evidence.choice.batch_size)
+        if size is None:
+            return
+        if size not in evidence.trials and not self._is_time_up():
+            self._probe(evidence, size)
+        if size not in evidence.fitting:
+            # Where it failed, what is larger is out of the question as well.
+            evidence.choice = evidence.choose() if evidence.has_answer else None
+            return
+        log_ratio, error = evidence.rates()[0].log_ratio(size, evidence.choice.batch_size)
+        if log_ratio + error >= -self._settings.tolerance_fraction:
+            evidence.choice = choose_exact(self._settings, size)
+
+    def _confirm(self, evidence: Evidence) -> bool:
+        """Run the chosen size once more, longer, with the memory that there is now."""
+        assert evidence.choice is not None
+        size = evidence.choice.batch_size
+        self._observer.trial_started(size, Phase.CONFIRMATION)
+        trial = self._measure(evidence, size, _CONFIRM_PLAN)
+        self._observer.trial_finished(trial, Phase.CONFIRMATION)
+        if trial.outcome is Outcome.TIMED_OUT and self._is_time_up():
+            return True
+        if not trial.fits:
+            evidence.trials[size] = trial
+            return False
+        known = evidence.trials[size]
+        peaks = [peak for peak in (known.peak_bytes, trial.peak_bytes) if peak is not None]
+        evidence.trials[size] = replace(known, peak_bytes=max(peaks, default=None))
+        evidence.confirmation = Confirmation(
+            batch_size=size,
+            num_steps=trial.num_warmup_steps + len(trial.step_times_s),
+            peak_bytes=trial.peak_bytes,
+            window_peaks_bytes=trial.window_peaks_bytes,
+        )
+        return True
+
+    def _measure(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Trial:
+        trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
+        is_surprise = not evidence.trials or batch_size in evidence.fitting
+        if trial.outcome is Outcome.KILLED and is_surprise and not self._is_time_up():
+            # Whoever killed it may have meant another: the second time counts.
+            trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
+        return trial
+
+    def _timeout_s(self, extra_s: float = 0.0) -> float:
+        timeout_s = self._settings.trial_timeout_s + extra_s
+        left_s = self._time_left_s()
+        return timeout_s if left_s is None else min(timeout_s, left_s)
+
+    def _time_left_s(self) -> float | None:
+        if self._settings.time_limit_s is None:
+            return None
+        return max(0.0, self._settings.time_limit_s - (self._clock() - self._begin))
+
+    def _is_time_up(self) -> bool:
+        return self._time_left_s() == 0.0
+
+
+def _expected_time_s(trial: Trial) -> float:
+    step_time_s = trial.step_time_s or 0.0
+    plan = TimingPlan()
+    shortest = (plan.num_warmup_steps + plan.min_steps) * step_time_s
+    return max(shortest, _CONTEST_MAX_TIME_S + plan.num_warmup_steps * step_time_s)

@@ -1,0 +1,8 @@
+"""A simulated device and workload, for tests of what builds on this package, and of itself.
+
+Nothing in the package imports this.
+"""
+
+from autobatch.testing.simulated import SimulatedDevice, SimulatedProber, SimulatedWorkload
+
+__all__ = ["SimulatedDevice", "SimulatedProber", "SimulatedWorkload"]

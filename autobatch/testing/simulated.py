@@ -1,0 +1,296 @@
+"""A device whose memory is a number, and a workload whose cost is a formula.
+
+The prober runs the package's own timing code on a clock that it turns itself, so that a search
+of many sizes takes milliseconds and gives the same trials for the same seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from autobatch.devices.base import CpuUse, PeakReading
+from autobatch.errors import WorkloadError
+from autobatch.probe.protocol import Loaded, TimingPlan
+from autobatch.probe.timing import time_steps, warm_up
+from autobatch.records import (
+    Environment,
+    MemoryBound,
+    MemoryBudget,
+    Outcome,
+    Precision,
+    Settings,
+    Trial,
+    WorkloadSummary,
+)
+
+
+class SimulatedDevice:
+    """A device of a given size, whose memory is taken with ``allocate``.
+
+    Args:
+        capacity_bytes: All there is.
+        used_by_others_bytes: What other processes hold.
+    """
+
+    name = "simulated"
+    can_fork = False
+
+    def __init__(
+        self,
+        capacity_bytes: int,
+        *,
+        used_by_others_bytes: int = 0,
+        peak_uncertainty_fraction: float = 0.1,
+    ) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.used_by_others_bytes = used_by_others_bytes
+        self.peak_uncertainty_fraction = peak_uncertainty_fraction
+        self._used_bytes = 0
+        self._peak_bytes = 0
+        self._budget_bytes: int | None = None
+
+    def allocate(self, num_bytes: int) -> None:
+        """Take memory.
+
+        Raises:
+            MemoryError: If it is not there, or the budget is enforced and does not hold it.
+        """
+        limit = self.capacity_bytes - self.used_by_others_bytes
+        if self._budget_bytes is not None:
+            limit = min(limit, self._budget_bytes)
+        if self._used_bytes + num_bytes > limit:
+            raise MemoryError(f"simulated: {num_bytes} bytes asked for, limit {limit} bytes")
+        self._used_bytes += num_bytes
+        self._peak_bytes = max(self._peak_bytes, self._used_bytes)
+
+    def free(self, num_bytes: int) -> None:
+        """Give memory back."""
+        self._used_bytes -= num_bytes
+
+    def hardware_name(self) -> str:
+        """The device's name."""
+        return "simulated device"
+
+    def driver_version(self) -> str | None:
+        """There is no driver."""
+        return None
+
+    def unsupported_reason(self, precision: Precision) -> str | None:
+        """Every precision is as good as any other."""
+        return None
+
+    def bounds(self, memory_limit_bytes: int | None) -> tuple[MemoryBound, ...]:
+        """The device's size, and the user's own limit."""
+        available_bytes = self.capacity_bytes - self.used_by_others_bytes
+        bounds = [MemoryBound.of("simulated memory", self.capacity_bytes, available_bytes)]
+        if memory_limit_bytes is not None:
+            bounds.append(MemoryBound.of_user(memory_limit_bytes))
+        return tuple(bounds)
+
+    def synchronize(self) -> None:
+        """Nothing is ever under way."""
+
+    def release(self) -> None:
+        """Nothing is ever kept."""
+
+    def reset_peak(self) -> None:
+        """Begin a new measurement."""
+        self._peak_bytes = self._used_bytes
+
+    def read_peak(self) -> PeakReading:
+        """Highest use since ``reset_peak``."""
+        return PeakReading(peak_bytes=self._peak_bytes)
+
+    @contextmanager
+    def enforce(self, budget_bytes: int) -> Iterator[bool]:
+        """Refuse allocations beyond a budget."""
+        before, self._budget_bytes = self._budget_bytes, budget_bytes
+        try:
+            yield True
+        finally:
+            self._budget_bytes = before
+
+    def cpu_use(self) -> CpuUse | None:
+        """No processor is simulated."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedWorkload:
+    """What a batch size costs.
+
+    Attributes:
+        peak_bytes: Peak memory of a step, by batch size.
+        step_time_s: Time of a step, by batch size.
+        noise_fraction: Standard deviation of the log of each step time.
+        drift_fraction: Standard deviation of the log of the machine's speed between trials.
+        outcomes: Sizes that end otherwise than by what they cost, such as ``KILLED``.
+        broken_sizes: Sizes at which the user's code raises.
+        dataset_size: Samples in an epoch, ``None`` if unknown.
+        smallest_batch_size: Smallest size that can be trained with.
+        optimizer: Class name of the optimizer.
+    """
+
+    peak_bytes: Callable[[int], int]
+    step_time_s: Callable[[int], float]
+    noise_fraction: float = 0.0
+    drift_fraction: float = 0.0
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    broken_sizes: frozenset[int] = frozenset()
+    dataset_size: int | None = None
+    smallest_batch_size: int = 1
+    optimizer: str = "SGD"
+
+    @classmethod
+    def linear(
+        cls,
+        *,
+        fixed_bytes: int = 2**28,
+        per_sample_bytes: int = 2**20,
+        latency_s: float = 2e-3,
+        per_sample_s: float = 1e-4,
+        noise_fraction: float = 0.0,
+        drift_fraction: float = 0.0,
+        dataset_size: int | None = None,
+    ) -> SimulatedWorkload:
+        """A workload whose memory and step time are lines."""
+        return cls(
+            peak_bytes=lambda size: fixed_bytes + per_sample_bytes * size,
+            step_time_s=lambda size: latency_s + per_sample_s * size,
+            noise_fraction=noise_fraction,
+            drift_fraction=drift_fraction,
+            dataset_size=dataset_size,
+        )
+
+
+class SimulatedProber:
+    """Runs a simulated workload on a simulated device.
+
+    Args:
+        workload: What it costs.
+        device: Where.
+        settings: For the memory limit and the headroom.
+        seed: Of the noise.
+
+    Attributes:
+        runs: Batch size and plan of every trial, in order.
+        elapsed_s: The simulated clock.
+    """
+
+    def __init__(
+        self,
+        workload: SimulatedWorkload,
+        device: SimulatedDevice,
+        settings: Settings | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        self._workload = workload
+        self._device = device
+        self._settings = settings or Settings()
+        self._random = random.Random(seed)
+        self._budget_bytes = 0
+        self.runs: list[tuple[int, TimingPlan]] = []
+        self.elapsed_s = 0.0
+
+    def clock(self) -> float:
+        """Seconds of simulated time."""
+        return self.elapsed_s
+
+    def load(self, *, timeout_s: float | None = None) -> Loaded:
+        """Describe the workload."""
+        budget = MemoryBudget.from_bounds(
+            self._device.bounds(self._settings.memory_limit_bytes),
+            headroom_fraction=self._settings.headroom_fraction,
+        )
+        self._budget_bytes = budget.budget_bytes
+        return Loaded(
+            workload=_summarize(self._workload),
+            environment=_ENVIRONMENT,
+            device=self._device.name,
+            budget=budget,
+            memory_is_enforced=True,
+            peak_uncertainty_fraction=self._device.peak_uncertainty_fraction,
+            smallest_batch_size=self._workload.smallest_batch_size,
+        )
+
+    def measure(
+        self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
+    ) -> Trial:
+        """Run one size in simulated time."""
+        self.runs.append((batch_size, plan))
+        if batch_size in self._workload.broken_sizes:
+            raise WorkloadError(f"RuntimeError in a trial at batch size {batch_size}: broken")
+        outcome = self._workload.outcomes.get(batch_size)
+        if outcome is not None:
+            return Trial(batch_size=batch_size, outcome=outcome)
+        self._device.reset_peak()
+        need_bytes = self._workload.peak_bytes(batch_size)
+        left_bytes = self._device.capacity_bytes - self._device.used_by_others_bytes
+        budget_bytes = self._budget_bytes
+        if plan.num_windows > 1:  # the confirmation, held against what is left by then
+            budget_bytes = min(budget_bytes, left_bytes)
+        try:
+            with self._device.enforce(budget_bytes):
+                self._device.allocate(need_bytes)
+        except MemoryError as error:
+            return Trial(
+                batch_size=batch_size,
+                outcome=Outcome.OUT_OF_MEMORY,
+                peak_bytes=self._device.read_peak().peak_bytes,
+                message=str(error),
+            )
+        self._device.free(need_bytes)
+        return self._time(batch_size, plan)
+
+    def _time(self, batch_size: int, plan: TimingPlan) -> Trial:
+        drift = self._random.lognormvariate(0.0, self._workload.drift_fraction)
+
+        def step() -> float:
+            noise = self._random.lognormvariate(0.0, self._workload.noise_fraction)
+            self.elapsed_s += self._workload.step_time_s(batch_size) * drift * noise
+            return 0.0
+
+        num_warmup_steps = warm_up(step, plan, self.clock)
+        rounds = tuple(time_steps(step, plan, self.clock) for _ in range(plan.num_windows))
+        peak_bytes = self._device.read_peak().peak_bytes or 0
+        return Trial(
+            batch_size=batch_size,
+            outcome=Outcome.FITS,
+            peak_bytes=peak_bytes,
+            num_warmup_steps=num_warmup_steps,
+            window_peaks_bytes=(peak_bytes,) * plan.num_windows if plan.num_windows > 1 else (),
+            rounds=rounds,
+        )
+
+
+def _summarize(workload: SimulatedWorkload) -> WorkloadSummary:
+    return WorkloadSummary(
+        model="Simulated",
+        num_parameters=0,
+        data="simulated",
+        loss="simulated",
+        optimizer=workload.optimizer,
+        optimizer_was_given=True,
+        dataset_size=workload.dataset_size,
+        base_batch_size=None,
+        base_learning_rate=None,
+        has_batch_norm=False,
+        num_loader_workers=0,
+        num_threads=1,
+    )
+
+
+_ENVIRONMENT = Environment(
+    device_name="simulated device",
+    driver_version=None,
+    torch_version="simulated",
+    python_version="simulated",
+    platform="simulated",
+    num_cores=1,
+    isolation="process",
+    variables={},
+)

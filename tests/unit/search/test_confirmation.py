@@ -1,0 +1,98 @@
+"""The answer holds at the end of the search, with the memory that there is by then."""
+
+from __future__ import annotations
+
+import pytest
+
+from autobatch.errors import NothingFitsError, WorkloadError
+from autobatch.finder import find
+from autobatch.records import (
+    Finding,
+    Goal,
+    Phase,
+    Settings,
+    SilentObserver,
+    Trial,
+    WarningCode,
+)
+from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
+
+GIB = 2**30
+WORKLOAD = SimulatedWorkload.linear(fixed_bytes=GIB, per_sample_bytes=2**20, per_sample_s=1e-6)
+
+
+class Neighbour(SilentObserver):
+    """A second process that takes memory once a size has run."""
+
+    def __init__(self, device: SimulatedDevice, *, after: int, takes_bytes: int) -> None:
+        self._device, self._after, self._takes_bytes = device, after, takes_bytes
+        self.confirmed: list[tuple[int, bool]] = []
+
+    def trial_finished(self, trial: Trial, phase: Phase) -> None:
+        if phase is Phase.CONFIRMATION:
+            self.confirmed.append((trial.batch_size, trial.fits))
+        elif trial.batch_size >= self._after:
+            self._device.used_by_others_bytes = self._takes_bytes
+
+
+def search(neighbour_takes_bytes: int) -> tuple[Finding, Neighbour]:
+    asked = Settings(goal=Goal.MEMORY)
+    device = SimulatedDevice(10 * GIB)
+    prober = SimulatedProber(WORKLOAD, device, asked)
+    neighbour = Neighbour(device, after=8192, takes_bytes=neighbour_takes_bytes)
+    finding = find(prober, asked, target="simulated", observer=neighbour, clock=prober.clock)
+    return finding, neighbour
+
+
+def test_the_chosen_size_is_run_last_and_longer() -> None:
+    prober = SimulatedProber(WORKLOAD, SimulatedDevice(10 * GIB))
+    finding = find(prober, Settings(), target="simulated", clock=prober.clock)
+    assert prober.runs[-1][0] == finding.batch_size
+    assert finding.confirmation is not None
+    assert finding.confirmation.batch_size == finding.batch_size
+    assert finding.confirmation.num_steps >= 30
+    assert finding.confirmation.peak_bytes == WORKLOAD.peak_bytes(finding.batch_size)
+
+
+def test_memory_that_the_headroom_covers_changes_nothing() -> None:
+    finding, neighbour = search(GIB // 2)
+    assert neighbour.confirmed == [(8192, True)]
+    assert finding.batch_size == 8192
+
+
+def test_an_answer_that_no_longer_holds_is_stepped_down_until_one_does() -> None:
+    before, _ = search(0)
+    finding, neighbour = search(7 * GIB)
+    assert finding.batch_size < before.batch_size
+    assert WORKLOAD.peak_bytes(finding.batch_size) <= 3 * GIB
+    assert neighbour.confirmed[0] == (before.batch_size, False)
+    assert neighbour.confirmed[-1] == (finding.batch_size, True)
+    assert finding.recommendation.largest_batch_size == finding.batch_size
+    assert finding.recommendation.largest_was_run
+
+
+def test_a_neighbour_that_takes_everything_leaves_nothing_to_recommend() -> None:
+    with pytest.raises(NothingFitsError) as caught:
+        search(10 * GIB)
+    assert caught.value.trials
+
+
+def test_a_time_limit_that_leaves_no_room_for_it_is_said() -> None:
+    asked = Settings(time_limit_s=20)
+    slow = SimulatedWorkload.linear(latency_s=1.0)
+    prober = SimulatedProber(slow, SimulatedDevice(10 * GIB), asked)
+    finding = find(prober, asked, target="simulated", clock=prober.clock)
+    assert finding.confirmation is None
+    assert WarningCode.NOT_CONFIRMED in {warning.code for warning in finding.warnings}
+
+
+def test_an_error_in_the_middle_carries_the_trials_before_it() -> None:
+    broken = SimulatedWorkload(
+        peak_bytes=lambda size: 2**20 * size,
+        step_time_s=lambda size: 1e-3,
+        broken_sizes=frozenset({8}),
+    )
+    prober = SimulatedProber(broken, SimulatedDevice(GIB))
+    with pytest.raises(WorkloadError) as caught:
+        find(prober, Settings(), target="simulated", clock=prober.clock)
+    assert [trial.batch_size for trial in caught.value.trials] == [1, 2, 4]
