@@ -1,0 +1,91 @@
+"""The command line: parse, call the library, report. The decisions are elsewhere.
+
+Exit status: 0 an answer; 1 measured, and nothing fits; 2 could not measure; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from autobatch._version import __version__
+from autobatch.cli.devices import devices
+from autobatch.cli.probe import probe
+from autobatch.cli.show import show
+from autobatch.cli.streams import abandon_stdout, make_console
+from autobatch.errors import AutobatchError, NothingFitsError, SearchInterrupted
+
+EXIT_ANSWER = 0
+EXIT_NOT_MET = 1
+EXIT_NOT_MEASURED = 2
+EXIT_INTERRUPTED = 130
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="""Say which batch size to train a PyTorch model with on this hardware, by running it.
+
+    \b
+    Examples:
+      autobatch probe model.py
+      autobatch probe model.py --goal memory --memory-limit 8GiB --json
+    """,
+)
+@click.version_option(__version__, prog_name="autobatch")
+def command() -> None:
+    """The group that holds all commands."""
+
+
+command.add_command(devices)
+command.add_command(probe)
+command.add_command(show)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; those of this process if left out.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        status = command.main(arguments, prog_name="autobatch", standalone_mode=False)
+        sys.stdout.flush()
+    except click.Abort as abort:  # what click makes of every KeyboardInterrupt
+        return _report_interrupt(abort.__cause__)
+    except AutobatchError as error:
+        return _report_error(error)
+    except click.ClickException as error:
+        return _report_error(AutobatchError(error.format_message(), hint=_usage_hint(error)))
+    except BrokenPipeError:
+        abandon_stdout()  # whoever read it has gone
+        return EXIT_NOT_MEASURED
+    return status if isinstance(status, int) else EXIT_ANSWER
+
+
+def _report_interrupt(interrupt: BaseException | None) -> int:
+    from autobatch.reporting import render
+
+    console = make_console(to_stderr=True)
+    if not isinstance(interrupt, SearchInterrupted):
+        console.print("Interrupted before any batch size had run")
+        return EXIT_INTERRUPTED
+    console.print("Interrupted; the best answer so far:\n")
+    render(interrupt.finding, console)
+    return EXIT_INTERRUPTED
+
+
+def _report_error(error: AutobatchError) -> int:
+    from autobatch.reporting import render_error
+
+    render_error(error, make_console(to_stderr=True))
+    return EXIT_NOT_MET if isinstance(error, NothingFitsError) else EXIT_NOT_MEASURED
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context else 'autobatch'} --help lists what there is"

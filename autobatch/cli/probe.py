@@ -1,0 +1,117 @@
+"""``autobatch probe``: find the batch size for a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from autobatch.cli.options import search_options, to_settings
+from autobatch.cli.streams import ignore, print_finding, say, uninterrupted, watch
+from autobatch.errors import AutobatchError, SearchInterrupted
+from autobatch.records import Finding, Settings
+
+
+@click.command(
+    help="""Find the batch size for TARGET by running it.
+
+    TARGET is model.py, model.py:name or package.module:name. It defines `model` and, for
+    example, `dataset`, `loss` and `optimizer`; the README has the whole contract.
+
+    \b
+    Examples:
+      autobatch probe examples/digits_cnn.py
+      autobatch probe net.py:Net --input 3x224x224 --classes 1000 --memory-limit 8GiB
+    """
+)
+@click.argument("target")
+@search_options
+@click.option("--json", "as_json", is_flag=True, help="Print the whole finding as JSON.")
+@click.option("-o", "--output", metavar="FILE", help="Save the finding, for `autobatch show`.")
+@click.option("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the target prints.")
+def probe(
+    target: str,
+    as_json: bool,
+    output: str | None,
+    plot_path: str | None,
+    force: bool,
+    quiet: bool,
+    verbose: bool,
+    **values: Any,
+) -> None:
+    """Parse, search, report."""
+    # What takes long to import is not needed for --help.
+    from autobatch.devices.select import check_device_name
+    from autobatch.reporting import check_plot_path, check_writable, save, save_partial, save_plot
+
+    settings = to_settings(values)
+    check_device_name(settings.device)
+    if output is not None:
+        check_writable(output, force)
+    if plot_path is not None:
+        check_plot_path(plot_path)
+        check_writable(plot_path, force)
+    try:
+        finding = _search(target, settings, quiet=quiet, verbose=verbose)
+    except SearchInterrupted as interrupt:
+        with _saving_in_passing():
+            if output is not None:
+                save(interrupt.finding, output, force)
+        raise
+    except AutobatchError as error:
+        with _saving_in_passing():
+            if output is not None and error.trials:
+                save_partial(error, output, force, target=target, settings=settings)
+        raise
+    try:
+        with uninterrupted():
+            if output is not None:
+                save(finding, output, force)
+            if plot_path is not None:
+                save_plot(finding, plot_path)
+    finally:  # an answer that cannot be saved is shown all the same
+        _show(finding, as_json=as_json)
+
+
+def _search(target: str, settings: Settings, *, quiet: bool, verbose: bool) -> Finding:
+    from autobatch.probe.client import TargetProber
+    from autobatch.workload.files import parse_target
+
+    parse_target(target)
+    finding = None
+    try:
+        with (
+            watch(quiet=quiet) as observer,
+            TargetProber(target, settings, on_output=say if verbose else ignore) as prober,
+        ):
+            # Imported while the worker, started above, loads PyTorch.
+            from autobatch.finder import find
+
+            finding = find(prober, settings, target=target, observer=observer)
+    except KeyboardInterrupt:
+        if finding is None:
+            raise
+        raise SearchInterrupted(finding) from None  # it came while the worker was being ended
+    return finding
+
+
+def _show(finding: Finding, *, as_json: bool) -> None:
+    try:
+        print_finding(finding, as_json=as_json)
+    except KeyboardInterrupt:
+        raise SearchInterrupted(finding) from None
+
+
+@contextmanager
+def _saving_in_passing() -> Iterator[None]:
+    """What hinders the saving is told, and does not hide what comes after it."""
+    try:
+        with uninterrupted():
+            yield
+    except AutobatchError as error:
+        say(f"Not saved: {error}")

@@ -1,0 +1,32 @@
+"""``autobatch show``: a saved finding once more."""
+
+from __future__ import annotations
+
+import click
+
+from autobatch.cli.streams import print_finding
+
+
+@click.command(
+    help="""Show a finding that `autobatch probe -o FILE` saved.
+
+    \b
+    Examples:
+      autobatch show finding.json
+      autobatch show finding.json --plot finding.png
+    """
+)
+@click.argument("file")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
+@click.option("--force", is_flag=True, help="Overwrite a file that exists.")
+def show(file: str, as_json: bool, plot_path: str | None, force: bool) -> None:
+    """Read, report."""
+    from autobatch.reporting import check_plot_path, check_writable, load, save_plot
+
+    finding = load(file)
+    if plot_path is not None:
+        check_plot_path(plot_path)
+        check_writable(plot_path, force)
+        save_plot(finding, plot_path)
+    print_finding(finding, as_json=as_json)

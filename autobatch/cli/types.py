@@ -1,0 +1,89 @@
+"""Option values with units, as click parameter types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from autobatch.errors import SettingsError
+from autobatch.units import parse_bytes, parse_fraction, parse_seconds
+
+# Generic for type checkers, and in recent versions of click only at run time.
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType
+
+
+class Parsed(_ParamType):
+    """A value read by a function that raises ``SettingsError`` for what it cannot read."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the text; name the option if that fails."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except SettingsError as error:
+            option = max(param.opts, key=len) if param is not None else self.name
+            raise SettingsError(f"{option}: {error}", hint=error.hint) from None
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Read the shape of one sample, such as ``3x224x224``."""
+    if not re.fullmatch(r"\d+(x\d+)*", text):
+        raise SettingsError(
+            f"{text!r} is not a shape", hint="write it like 3x224x224, without the batch size"
+        )
+    return tuple(int(size) for size in text.split("x"))
+
+
+def parse_grid(text: str) -> int | None:
+    """Read ``powers`` (``None``) or ``multiple:8`` (8)."""
+    match = re.fullmatch(r"powers|multiple:(\d+)", text)
+    if not match or match[1] == "0":
+        raise SettingsError(f"{text!r} is not a grid", hint="write powers, or multiple:8")
+    return int(match[1]) if match[1] else None
+
+
+def parse_variable(text: str) -> tuple[str, str]:
+    """Read ``NAME=VALUE``."""
+    name, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name):
+        raise SettingsError(f"{text!r} sets no variable", hint="write it like OMP_NUM_THREADS=4")
+    return name, value
+
+
+def parse_count(text: str) -> int:
+    """Read a whole number above 0."""
+    if not re.fullmatch(r"\d+", text) or int(text) == 0:
+        raise SettingsError(f"{text!r} is not a whole number above 0", hint="write it like 64")
+    return int(text)
+
+
+def parse_rate(text: str) -> float:
+    """Read a number above 0, such as a learning rate."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise SettingsError(f"{text!r} is not a number above 0", hint="write it like 0.1 or 3e-4")
+    return value
+
+
+BYTES = Parsed("size", parse_bytes)
+FRACTION = Parsed("share", parse_fraction)
+SECONDS = Parsed("time", parse_seconds)
+SHAPE = Parsed("shape", parse_shape)
+GRID = Parsed("grid", parse_grid)
+VARIABLE = Parsed("name=value", parse_variable)
+COUNT = Parsed("count", parse_count)
+RATE = Parsed("number", parse_rate)
