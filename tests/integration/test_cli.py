@@ -1,0 +1,374 @@
+"""The command line as a person meets it: real processes, real torch, real limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+SMALL = """
+import torch
+model = torch.nn.Linear(10, 3)
+dataset = [(torch.randn(10), 1)] * 64
+"""
+
+
+# Threads that wait for each other crawl where tests run side by side.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def autobatch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "autobatch", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=240,
+    )
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "autobatch", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.py"
+    path.write_text(SMALL)
+    return path
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "target.py"
+    path.write_text(text)
+    return path
+
+
+def assert_clear_error(
+    done: subprocess.CompletedProcess[str], *texts: str, status: int = 2
+) -> None:
+    """One error that repeats the user's value, one hint, nothing on stdout."""
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    flat = " ".join(done.stderr.split())
+    for text in texts:
+        assert text in flat
+    assert len(re.findall(r"^Error: ", done.stderr, re.MULTILINE)) == 1
+    assert len(re.findall(r"^Hint: ", done.stderr, re.MULTILINE)) == 1
+    assert "autobatch/probe/worker.py" not in done.stderr, "a frame of ours is shown"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_gets_an_answer_that_ran(example: Path) -> None:
+    done = autobatch("probe", example, "--json", "--goal", "memory", "--max-batch-size", "8")
+    assert done.returncode == 0, done.stderr
+    finding = json.loads(done.stdout)
+    fitting = {t["batch_size"] for t in finding["trials"] if t["outcome"] == "fits"}
+    assert finding["batch_size"] in fitting
+
+
+def test_stdout_is_the_result_alone_and_progress_goes_to_stderr(small: Path) -> None:
+    done = autobatch("probe", small, "--goal", "memory", "--max-batch-size", "8")
+    assert done.returncode == 0
+    assert "Recommendation" in done.stdout
+    assert re.search(r"^batch 8: fits", done.stderr, re.MULTILINE)
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_quiet_says_nothing_on_stderr(small: Path) -> None:
+    done = autobatch("probe", small, "--max-batch-size", "4", "-q")
+    assert done.stderr == ""
+    assert "Recommendation" in done.stdout
+
+
+def test_what_the_target_prints_is_shown_with_v_only_and_never_on_stdout(tmp_path: Path) -> None:
+    target = write(tmp_path, SMALL + "print('hello from the target')\n")
+    assert "hello" not in autobatch("probe", target, "--max-batch-size", "2").stderr
+    done = autobatch("probe", target, "--max-batch-size", "2", "--json", "-v")
+    assert "hello from the target" in done.stderr
+    json.loads(done.stdout)
+
+
+def test_a_saved_finding_is_shown_again_with_its_plot(small: Path, tmp_path: Path) -> None:
+    saved, plot = tmp_path / "finding.json", tmp_path / "finding.svg"
+    first = autobatch("probe", small, "--max-batch-size", "16", "-o", saved, "--plot", plot)
+    assert first.returncode == 0, first.stderr
+    assert plot.read_text().lstrip().startswith("<?xml")
+    again = autobatch("show", saved, "--plot", tmp_path / "again.png")
+    assert again.stdout == first.stdout
+    assert (tmp_path / "again.png").read_bytes().startswith(b"\x89PNG")
+    as_json = autobatch("show", saved, "--json")
+    assert json.loads(as_json.stdout) == json.loads(saved.read_text())
+
+
+def test_a_memory_limit_ends_the_climb_and_not_the_process(tmp_path: Path) -> None:
+    target = write(
+        tmp_path,
+        "import torch\nmodel = torch.nn.Sequential(torch.nn.Linear(10, 100_000), "
+        "torch.nn.Linear(100_000, 1))\n"
+        "def batch(n): return torch.randn(n, 10), torch.randn(n, 1)\n",
+    )
+    done = autobatch("probe", target, "--goal", "memory", "--memory-limit", "1GiB", "--json")
+    assert done.returncode == 0, done.stderr
+    finding = json.loads(done.stdout)
+    assert finding["stop_reason"] == "memory"
+    assert finding["largest_was_run"]
+    assert finding["batch_size"] == finding["largest_batch_size"]
+    assert finding["peak_bytes"] <= finding["budget_bytes"] <= 2**30
+    refuted = [t for t in finding["trials"] if t["outcome"] != "fits"]
+    assert all(t["outcome"] in ("out_of_memory", "over_budget") for t in refuted)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (["nosuch.py"], ["nosuch.py", "does not exist"]),
+        (["{small}", "--memory-limit", "-3"], ["--memory-limit", "'-3'"]),
+        (["{small}", "--input", "3xx4"], ["--input", "'3xx4'"]),
+        (["{small}", "--max-batch-size", "0"], ["--max-batch-size", "'0'"]),
+        (["{small}", "--device", "tpu"], ["unknown device 'tpu'"]),
+        (["{small}", "--device", "cuda:77"], ["cuda:77"]),
+        (["{small}", "--goal", "fun"], ["'fun'"]),
+        (["{small}", "--grid", "multiple:0"], ["'multiple:0'"]),
+        (["{small}", "--headroom", "100%"], ["'100%'"]),
+        (["{small}", "--tolerance", "lots"], ["'lots'"]),
+        (["{small}", "--lr", "-1"], ["--lr", "'-1'"]),
+        (["{small}", "--env", "1X=2"], ["'1X=2'"]),
+        (["{small}", "--precision", "tf32"], ["tf32"]),
+        (["{small}", "--classes", "10"], ["--classes 10"]),
+        (["{small}", "--min-batch-size", "9", "--max-batch-size", "8"], ["8", "9"]),
+        (["{small}", "--min-batch-size", "65"], ["65", "64"]),
+        (["{small}", "--global-batch-size", "7", "--num-devices", "2"], ["7", "2"]),
+        (["{small}", "--time-limit", "0"], ["'0'"]),
+        (["{small}", "--nosuch"], ["--nosuch"]),
+        (["{small}", "-o", "{folder}/no/such/folder.json"], ["no/such"]),
+        (["{small}", "-o", "{small}"], ["small.py", "--force"]),
+        (["{small}", "--plot", "{folder}/plot.xyz"], ["plot.xyz"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_refused_before_anything_is_written(
+    small: Path, tmp_path: Path, arguments: list[str], texts: list[str]
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    filled = [each.format(small=small, folder=tmp_path) for each in arguments]
+    done = autobatch("probe", *filled, "-q")
+    assert_clear_error(done, *texts)
+    assert [path for path in sorted(tmp_path.iterdir()) if path.name != "__pycache__"] == before
+
+
+HEAD = "import torch\nmodel = torch.nn.Linear(10, 3)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "texts"),
+    [
+        ("model = (", ["SyntaxError", "target.py"]),
+        ("import torch\nraise KeyError('my mistake')", ["my mistake", "target.py", "line 2"]),
+        ("x = 1", ["missing: a model", "found x"]),
+        (
+            "import torch\na = torch.nn.Linear(1, 1)\nb = torch.nn.Linear(1, 1)",
+            ["several models", "a, b"],
+        ),
+        (HEAD, ["missing: data", "dataset", "batch(batch_size)"]),
+        (
+            HEAD + "def batch(n): return torch.randn(n + 1, 10), torch.zeros(n + 1).long()",
+            ["batch(1)", "(2, 10)"],
+        ),
+        (
+            HEAD + "dataset = [(torch.randn(10), 1)] * 9\n"
+            "loss = torch.nn.CrossEntropyLoss(reduction='none')",
+            ["not a scalar", ".mean()"],
+        ),
+        (
+            HEAD + "dataset = [(torch.randn(10), 1)] * 9\n"
+            "def loss(out, y): return out.detach().sum()",
+            ["needs no gradient"],
+        ),
+        (HEAD + "dataset = []", ["0 samples"]),
+        (
+            HEAD + "dataset = [(torch.randn(11), 1)] * 9",
+            ["RuntimeError", "batch size 1"],
+        ),
+    ],
+    ids=[
+        "syntax error",
+        "exception",
+        "no model",
+        "several models",
+        "no data",
+        "wrong size",
+        "loss per sample",
+        "loss without gradient",
+        "no samples",
+        "shapes do not match",
+    ],
+)
+def test_a_broken_target_gets_a_clear_error(tmp_path: Path, text: str, texts: list[str]) -> None:
+    done = autobatch("probe", write(tmp_path, text), "-q", "-o", tmp_path / "out.json")
+    assert_clear_error(done, *texts)
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_limit_below_the_fixed_cost_says_what_batch_size_1_takes(small: Path) -> None:
+    done = autobatch("probe", small, "--memory-limit", "10MiB", "-q")
+    assert_clear_error(done, "batch size 1 does not fit", "MiB", "--memory-limit", status=1)
+
+
+def test_a_loss_that_is_not_a_number_is_a_warning(tmp_path: Path) -> None:
+    text = SMALL + "def loss(out, y): return out.sum() * float('nan')\n"
+    done = autobatch("probe", write(tmp_path, text), "--max-batch-size", "4", "--json")
+    assert done.returncode == 0
+    codes = {warning["code"] for warning in json.loads(done.stdout)["warnings"]}
+    assert "loss_not_finite" in codes
+
+
+def test_a_slow_data_set_is_named_as_the_bound() -> None:
+    done = autobatch(
+        "probe", ROOT / "examples" / "slow_loader.py", "--max-batch-size", "4", "--json"
+    )
+    finding = json.loads(done.stdout)
+    assert finding["bottleneck"] == "data_loading"
+    assert "data_loading" in {warning["code"] for warning in finding["warnings"]}
+
+
+def test_output_that_fails_late_says_so(small: Path) -> None:
+    done = autobatch("show", "/dev/null")
+    assert done.returncode == 2
+    assert "Error: " in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal")
+def test_ctrl_c_gives_the_best_answer_so_far_and_leaves_no_child(tmp_path: Path) -> None:
+    target = write(
+        tmp_path,
+        SMALL.replace("* 64", "* 100_000")
+        + "import time\ndef training_step(model, batch):\n    time.sleep(0.1)\n"
+        "    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])\n",
+    )
+    saved = tmp_path / "best.json"
+    process = start("probe", target, "-o", saved)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("batch 2: fits"):
+            break
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert "best answer so far" in stderr
+    assert "Recommendation" in stderr
+    assert json.loads(saved.read_text())["stop_reason"] == "interrupted"
+    assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal")
+def test_ctrl_c_before_anything_ran_says_so(tmp_path: Path) -> None:
+    target = write(tmp_path, "import time\nprint('loading')\ntime.sleep(60)\n")
+    process = start("probe", target, "-v")
+    assert process.stderr is not None
+    assert "loading" in process.stderr.readline()
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted before any batch size had run" in stderr
+    assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's parent-death signal")
+def test_a_parent_that_is_killed_takes_its_worker_along(tmp_path: Path) -> None:
+    target = write(tmp_path, "import time\nprint('loading')\ntime.sleep(600)\n")
+    process = start("probe", target, "-v")
+    assert process.stderr is not None
+    assert "loading" in process.stderr.readline()
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.kill()
+    process.communicate()
+    assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+def test_a_reader_that_goes_away_causes_no_traceback(small: Path) -> None:
+    process = start("probe", small, "--max-batch-size", "2")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    stderr = process.stderr.read()
+    process.wait(timeout=60)
+    process.stderr.close()
+    assert "Traceback" not in stderr
+    assert "Exception ignored" not in stderr
+
+
+def test_a_search_that_fails_keeps_the_trials_it_had_made(tmp_path: Path) -> None:
+    text = SMALL + (
+        "def training_step(model, batch):\n"
+        "    assert len(batch[0]) < 8, 'too many for me'\n"
+        "    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])\n"
+    )
+    saved = tmp_path / "partial.json"
+    done = autobatch("probe", write(tmp_path, text), "-q", "-o", saved)
+    assert_clear_error(done, "too many for me", "batch size 8")
+    partial = json.loads(saved.read_text())
+    assert [trial["batch_size"] for trial in partial["trials"]] == [1, 2, 4]
+    assert "too many for me" in partial["error"]["message"]
+    assert_clear_error(autobatch("show", saved), "too many for me")
+
+
+def test_a_size_that_hangs_is_given_up_and_the_search_goes_on(tmp_path: Path) -> None:
+    text = SMALL + (
+        "import time\ndef training_step(model, batch):\n"
+        "    if len(batch[0]) >= 8: time.sleep(3600)\n"
+        "    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])\n"
+    )
+    target = write(tmp_path, text)
+    done = autobatch("probe", target, "--trial-timeout", "3s", "--goal", "memory", "--json")
+    assert done.returncode == 0, done.stderr
+    finding = json.loads(done.stdout)
+    outcomes = {trial["batch_size"]: trial["outcome"] for trial in finding["trials"]}
+    assert {outcome for size, outcome in outcomes.items() if size >= 8} == {"timed_out"}
+    assert {outcome for size, outcome in outcomes.items() if size < 8} == {"fits"}
+    assert finding["confirmation"]["batch_size"] == finding["batch_size"] < 8
+
+
+def test_a_leak_is_named(tmp_path: Path) -> None:
+    text = SMALL + (
+        "kept = []\ndef training_step(model, batch):\n"
+        "    kept.append(torch.ones(2**20))\n"
+        "    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])\n"
+    )
+    target = write(tmp_path, text)
+    done = autobatch("probe", target, "--max-batch-size", "2", "--memory-limit", "4GiB", "--json")
+    assert done.returncode == 0, done.stderr
+    warnings = {each["code"]: each["figures"] for each in json.loads(done.stdout)["warnings"]}
+    # Each step keeps 4 MiB.
+    assert 3.5 * 2**20 < warnings["leak"]["growth_bytes"] < 5 * 2**20
+
+
+def test_a_time_limit_is_kept(tmp_path: Path) -> None:
+    text = SMALL + "import time\ndef training_step(model, batch):\n    time.sleep(3600)\n"
+    begin = time.monotonic()
+    done = autobatch("probe", write(tmp_path, text), "--time-limit", "5s", "-q")
+    assert done.returncode in (1, 2)
+    assert "--time-limit" in done.stderr
+    assert time.monotonic() - begin < 120, "the hang outlived the limit"

@@ -1,0 +1,143 @@
+"""Every option of ``probe`` reaches the trial, or the answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autobatch.cli.options import SEARCH_OPTIONS
+from autobatch.cli.probe import probe
+
+TARGET = """
+import os, torch
+model = torch.nn.Linear(8, 4)
+dataset = [(torch.randn(8), index % 4) for index in range(200)]
+optimizer = torch.optim.Adam
+"""
+
+# The option, and what must then be true of the finding.
+EFFECTS: dict[str, tuple[list[str], Any]] = {
+    "--device": (["--device", "cpu"], lambda f: f["device"] == "cpu"),
+    "--memory-limit": (
+        ["--memory-limit", "2GiB"],
+        lambda f: f["capacity_bytes"] == 2 * 2**30 and f["bound_by"] == "--memory-limit",
+    ),
+    "--headroom": (
+        ["--headroom", "25%", "--memory-limit", "2GiB"],
+        lambda f: f["budget_bytes"] == 1.5 * 2**30 and f["headroom_fraction"] == 0.25,
+    ),
+    "--min-batch-size": (
+        ["--min-batch-size", "3"],
+        lambda f: min(t["batch_size"] for t in f["trials"]) == 3,
+    ),
+    "--max-batch-size": (
+        ["--max-batch-size", "4", "--goal", "memory"],
+        lambda f: f["batch_size"] == 4 and f["stop_reason"] == "cap",
+    ),
+    "--grid": (
+        ["--grid", "multiple:8"],
+        lambda f: f["settings"]["grid_multiple"] == 8,
+    ),
+    "--goal": (
+        ["--goal", "memory"],
+        lambda f: f["batch_size"] == f["largest_batch_size"] == 16,
+    ),
+    "--tolerance": (["--tolerance", "50%"], lambda f: "50 %" in f["reason"]),
+    "--precision": (["--precision", "bf16"], lambda f: "autocast: True" in f["stderr"]),
+    "--dataset-size": (
+        ["--dataset-size", "1050", "--min-batch-size", "10", "--max-batch-size", "10"],
+        lambda f: f["iterations_per_epoch"] == 105 and f["last_batch_size"] == 10,
+    ),
+    "--drop-last": (
+        ["--drop-last", "--min-batch-size", "16"],
+        lambda f: f["iterations_per_epoch"] == 12 and f["drop_last"],
+    ),
+    "--lr": (
+        ["--lr", "0.5", "--lr-rule", "none"],
+        lambda f: f["learning_rate"] == 0.5,
+    ),
+    "--base-batch-size": (
+        ["--base-batch-size", "8", "--min-batch-size", "16", "--lr-rule", "linear"],
+        lambda f: f["learning_rate_multiplier"] == 2 and f["base_batch_size"] == 8,
+    ),
+    "--lr-rule": (
+        ["--lr-rule", "sqrt", "--min-batch-size", "16", "--base-batch-size", "4"],
+        lambda f: f["learning_rate_rule"] == "sqrt" and f["learning_rate_multiplier"] == 2,
+    ),
+    "--global-batch-size": (
+        ["--global-batch-size", "48", "--min-batch-size", "16", "--max-batch-size", "16"],
+        lambda f: f["global_batch_size"] == 48 and f["gradient_accumulation_steps"] == 3,
+    ),
+    "--num-devices": (
+        ["--num-devices", "2", "--min-batch-size", "16"],
+        lambda f: f["num_devices"] == 2 and f["global_batch_size"] == 32,
+    ),
+    "--time-limit": (
+        ["--time-limit", "1h"],
+        lambda f: f["settings"]["time_limit_s"] == 3600,
+    ),
+    "--trial-timeout": (
+        ["--trial-timeout", "7min"],
+        lambda f: f["settings"]["trial_timeout_s"] == 420,
+    ),
+    "--seed": (["--seed", "77"], lambda f: "seed: 77" in f["stderr"]),
+    "--env": (
+        ["--env", "MY_VARIABLE=5"],
+        lambda f: (
+            "variable: 5" in f["stderr"] and f["environment"]["variables"] == {"MY_VARIABLE": "5"}
+        ),
+    ),
+    "--input": (["--input", "8"], lambda f: f["workload"]["data"] == "random inputs 8"),
+    "--classes": (
+        ["--input", "8", "--classes", "4"],
+        lambda f: f["workload"]["data"] == "random inputs 8, 4 classes",
+    ),
+    "--vocabulary": (
+        ["--input", "8", "--vocabulary", "9"],
+        lambda f: "tokens below 9" in f["workload"]["data"],
+    ),
+}
+
+REPORT = """
+def training_step(model, batch):
+    x = batch if isinstance(batch, torch.Tensor) else batch[0]
+    print("autocast:", torch.is_autocast_enabled("cpu"), "seed:", torch.initial_seed(),
+          "variable:", os.environ.get("MY_VARIABLE"))
+    return model(x.float()).square().mean()
+"""
+
+
+@pytest.mark.parametrize("option", EFFECTS)
+def test_the_option_has_its_effect(option: str, tmp_path: Path) -> None:
+    arguments, holds = EFFECTS[option]
+    assert option in arguments
+    target = tmp_path / "target.py"
+    target.write_text(TARGET + REPORT)
+    if "--max-batch-size" not in arguments and "--global-batch-size" not in arguments:
+        arguments = [*arguments, "--max-batch-size", "16"]
+    done = subprocess.run(
+        [sys.executable, "-m", "autobatch", "probe", str(target), "--json", "-v", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert holds({**json.loads(done.stdout), "stderr": done.stderr})
+
+
+def test_every_option_of_a_search_is_tried_above() -> None:
+    names = {
+        max(parameter.opts, key=len)
+        for parameter in probe.params
+        if parameter.param_type_name == "option"
+    }
+    of_output = {"--json", "--output", "--plot", "--force", "--quiet", "--verbose"}
+    assert names - of_output == set(EFFECTS)
+    assert len(EFFECTS) == len(SEARCH_OPTIONS)

@@ -1,0 +1,112 @@
+"""One direction: a module imports only from layers below its own."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import autobatch
+
+PACKAGE = Path(autobatch.__file__).parent
+
+# Lowest first; names on one line are siblings and do not import each other.
+LAYERS = (
+    ("_version", "errors", "units"),
+    ("records",),
+    ("devices", "curves"),
+    ("search", "workload"),
+    ("recommend", "probe"),
+    ("reporting", "finder"),
+    ("integrations",),
+    ("cli", "testing"),
+    ("__init__", "__main__"),
+)
+RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+# ``units`` raises an error of the package.
+ALLOWED_SIBLINGS = {("units", "errors")}
+
+
+def find_bad_edges(files: dict[str, str]) -> list[str]:
+    """Edges that go up or sideways, as ``importer -> imported``.
+
+    Args:
+        files: Source text by path relative to the package, such as ``curves/memory.py``.
+    """
+    bad = []
+    for path, source in files.items():
+        room = path.split("/")[0].removesuffix(".py")
+        for imported in sorted(imported_rooms(ast.parse(source))):
+            is_inside = imported == room or (room, imported) in ALLOWED_SIBLINGS
+            if not is_inside and RANKS[imported] >= RANKS[room]:
+                bad.append(f"{path} -> {imported}")
+    return bad
+
+
+def imported_rooms(tree: ast.Module) -> set[str]:
+    rooms = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            node.body = []
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "autobatch":
+            names = [f"autobatch.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            names = [node.module or ""]
+        rooms |= {name.split(".")[1] for name in names if name.startswith("autobatch.")}
+    return rooms
+
+
+def read_package() -> dict[str, str]:
+    return {str(path.relative_to(PACKAGE)): path.read_text() for path in PACKAGE.rglob("*.py")}
+
+
+def test_every_import_goes_down() -> None:
+    assert find_bad_edges(read_package()) == []
+
+
+def test_every_room_has_a_layer() -> None:
+    rooms = {path.split("/")[0].removesuffix(".py") for path in read_package()}
+    assert rooms <= set(RANKS)
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "edge"),
+    [
+        ("curves/memory.py", "from autobatch.search.grid import Grid", "-> search"),
+        ("records/trial.py", "import autobatch.devices.cpu", "-> devices"),
+        ("devices/cpu.py", "from autobatch import curves", "-> curves"),
+        ("probe/trial.py", "def f():\n    from autobatch.finder import find", "-> finder"),
+        ("finder.py", "from autobatch.testing import SimulatedDevice", "-> testing"),
+    ],
+)
+def test_an_import_that_goes_up_or_sideways_is_found(path: str, source: str, edge: str) -> None:
+    assert find_bad_edges({path: source}) == [f"{path} {edge}"]
+
+
+def test_what_only_a_type_checker_reads_is_no_edge() -> None:
+    source = "if TYPE_CHECKING:\n    from autobatch.records import Trial"
+    assert find_bad_edges({"errors.py": source}) == []
+
+
+@pytest.mark.parametrize("room", ["curves", "search", "recommend", "reporting", "records"])
+def test_rooms_that_only_compute_do_not_import_torch(room: str) -> None:
+    for path, source in read_package().items():
+        if path.startswith(f"{room}/"):
+            names = {
+                name
+                for node in ast.walk(ast.parse(source))
+                for name in (
+                    [alias.name for alias in node.names]
+                    if isinstance(node, ast.Import)
+                    else [node.module or ""]
+                    if isinstance(node, ast.ImportFrom)
+                    else []
+                )
+            }
+            assert not any(name.split(".")[0] == "torch" for name in names), path
