@@ -1,0 +1,57 @@
+"""Does one example get one answer, or its neighbour, in ten searches?
+
+python scripts/check_repeats.py [--runs 10] [EXAMPLE ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from workbench import MEMORY_LIMITS, example_path, print_table
+
+from autobatch.finder import find
+from autobatch.probe.client import TargetProber
+from autobatch.records import Finding, Settings
+
+
+def main() -> int:
+    """Search again and again and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("examples", nargs="*", default=list(MEMORY_LIMITS))
+    arguments = parser.parse_args()
+    rows = []
+    num_unstable = 0
+    for name in arguments.examples:
+        findings = [search(example_path(name)) for _ in range(arguments.runs)]
+        answers = [finding.batch_size for finding in findings]
+        sizes = sorted({trial.batch_size for f in findings for trial in f.trials})
+        positions = [sizes.index(answer) for answer in answers]
+        is_stable = max(positions) - min(positions) <= 1
+        num_unstable += not is_stable
+        seconds = sorted(finding.search_time_s for finding in findings)
+        rows.append(
+            (
+                name,
+                " ".join(map(str, answers)),
+                f"{seconds[0]:.0f} to {seconds[-1]:.0f} s",
+                "stable" if is_stable else "UNSTABLE",
+            )
+        )
+        print(*rows[-1], sep="\t", file=sys.stderr, flush=True)
+    print_table(
+        "recommended batch size", ("example", "answers, in order", "search", "verdict"), rows
+    )
+    return 1 if num_unstable else 0
+
+
+def search(target: str) -> Finding:
+    """One whole search, in a worker of its own."""
+    settings = Settings()
+    with TargetProber(target, settings) as prober:
+        return find(prober, settings, target=target)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
