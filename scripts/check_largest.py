@@ -1,7 +1,8 @@
 """Does ``--goal memory`` find what an exhaustive run over all powers of two finds?
 
 For each example and each of three memory limits, the search runs, and then every power of two
-and the data set's own size under the same limit. Exit status 1 if any answer differs.
+and the data set's own size under the same limit, for as many steps as the search confirms its
+answer with. Exit status 1 if any answer differs.
 
     python scripts/check_largest.py [EXAMPLE ...]
 """
@@ -14,13 +15,12 @@ from workbench import MEMORY_LIMITS, example_path, print_table
 
 from autobatch.errors import NothingFitsError
 from autobatch.finder import find
+from autobatch.finder.session import CONFIRMATION_PLAN
 from autobatch.probe.client import TargetProber
-from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Goal, Settings
 from autobatch.search.grid import make_grid
 from autobatch.units import format_bytes, parse_bytes
 
-_PLAN = TimingPlan(max_time_s=0.2)
 # Memory of these examples only grows: after so many failures in a row the rest is left out.
 _ENOUGH_FAILURES = 3
 
@@ -63,7 +63,7 @@ def run_all(target: str, settings: Settings) -> tuple[int, str]:
         grid = make_grid(settings, loaded.workload.dataset_size, loaded.smallest_batch_size)
         trials = []
         for size in grid.sizes:
-            trials.append(prober.measure(size, _PLAN))
+            trials.append(prober.measure(size, CONFIRMATION_PLAN))
             if not any(trial.fits for trial in trials[-_ENOUGH_FAILURES:]):
                 break
     budget = loaded.budget.budget_bytes

@@ -1,8 +1,9 @@
 """Is the chosen size within 5 % of the fastest of all sizes, timed in the same run?
 
-For each example the search runs; then all sizes that a data set and two doublings beyond the
-plateau allow are timed in turn (A B C A B C ...), each time in a process of its own, and the
-throughput of the chosen size is divided by that of the fastest. The fastest of several noisy
+For each example the search runs; then all powers of two up to the data set's size are timed in
+turn (A B C A B C ...), each time in a process of its own, and the throughput of the chosen size is
+divided by that of the fastest. A size that is slower than the best by more than 30 % is timed once,
+and beyond two such sizes in a row, or a step of over 5 s, none is. The fastest of several noisy
 medians is partly the luckiest: it is picked from one half of the rounds and the ratio taken from
 the other half, both ways round. Rounds are added while the interval of the median ratio holds 0.95.
 
@@ -21,11 +22,13 @@ from workbench import MEMORY_LIMITS, example_path, print_table
 from autobatch.finder import find
 from autobatch.probe.client import TargetProber
 from autobatch.probe.protocol import TimingPlan
-from autobatch.records import Settings
+from autobatch.records import Finding, Settings
+from autobatch.search.grid import make_grid
 
 _PLAN = TimingPlan(max_time_s=0.5, precision_fraction=0, num_warmup_steps=3)
 # Sizes this much slower than the best so far cannot be the best: they are timed once.
 _HOPELESS_RATIO = 0.7
+_LONGEST_STEP_S = 5.0
 _GOAL = 0.95
 _MAX_ROUNDS_FACTOR = 4
 
@@ -50,13 +53,13 @@ def measure(target: str, num_rounds: int) -> tuple[int, str, str, str, str]:
     settings = Settings()
     with TargetProber(target, settings) as prober:
         finding = find(prober, settings, target=target)
-        sizes = [trial.batch_size for trial in finding.trials if trial.fits]
         chosen = finding.batch_size
-        rounds: list[dict[int, float]] = []
+        rounds = [time_all(prober, finding)]
+        sizes = list(rounds[0])
         while True:
-            rounds.append({size: rate(prober, size) for size in sizes})
             best = max(statistics.median(each[size] for each in rounds) for size in sizes)
             sizes = [s for s in sizes if s == chosen or rounds[-1][s] > _HOPELESS_RATIO * best]
+            rounds.append({size: rate(prober, size) for size in sizes})
             if len(rounds) < num_rounds:
                 continue
             fastest, ratios = compare(rounds, sizes, chosen)
@@ -67,6 +70,25 @@ def measure(target: str, num_rounds: int) -> tuple[int, str, str, str, str]:
     ratio = statistics.median(ratios)
     verdict = "within 5 %" if ratio >= _GOAL else "SLOWER"
     return chosen, names, f"{ratio:.3f}", f"{low:.3f} to {high:.3f}", verdict
+
+
+def time_all(prober: TargetProber, finding: Finding) -> dict[int, float]:
+    """Samples per second of every size that is worth it, in one run each."""
+    smallest = finding.trials[0].batch_size
+    grid = make_grid(finding.settings, finding.workload.dataset_size, smallest)
+    rates: dict[int, float] = {}
+    for size in grid.sizes:
+        trial = prober.measure(size, _PLAN)
+        if trial.samples_per_s is None or trial.step_time_s is None:
+            break
+        rates[size] = trial.samples_per_s
+        hopeless = [
+            each < _HOPELESS_RATIO * max(rates.values()) for each in list(rates.values())[-2:]
+        ]
+        is_slow = all(hopeless) or trial.step_time_s > _LONGEST_STEP_S
+        if size > finding.batch_size and is_slow:
+            break
+    return rates
 
 
 def compare(

@@ -33,8 +33,8 @@ _CONTEST_MAX_TIME_S = 0.5
 _LOADING_TIME_S = 600.0
 _SEARCH_PLAN = TimingPlan(max_time_s=0.5)
 _MEMORY_PLAN = TimingPlan(max_time_s=0.2)
-# Tens of steps, in windows whose peaks show whether memory still grows.
-_CONFIRM_PLAN = TimingPlan(
+#: Tens of steps, in windows whose peaks show whether memory still grows.
+CONFIRMATION_PLAN = TimingPlan(
     min_steps=10, max_time_s=0.3, precision_fraction=0, patience_s=5.0, num_windows=3
 )
 
@@ -196,7 +196,7 @@ class _Session:
         assert evidence.choice is not None
         size = evidence.choice.batch_size
         self._observer.trial_started(size, Phase.CONFIRMATION)
-        trial = self._measure(evidence, size, _CONFIRM_PLAN)
+        trial = self._measure(evidence, size, CONFIRMATION_PLAN)
         self._observer.trial_finished(trial, Phase.CONFIRMATION)
         if trial.outcome is Outcome.TIMED_OUT and self._is_time_up():
             return True
@@ -211,6 +211,7 @@ class _Session:
             num_steps=trial.num_warmup_steps + len(trial.step_times_s),
             peak_bytes=trial.peak_bytes,
             window_peaks_bytes=trial.window_peaks_bytes,
+            window_num_steps=tuple(len(each.step_times_s) for each in trial.rounds),
         )
         return True
 

@@ -17,7 +17,7 @@ def find_growth_bytes_per_step(confirmation: Confirmation) -> float:
     settling: a MiB, and 0.3 % of the peak.
 
     Args:
-        confirmation: A run in three parts or more, of about as many steps each.
+        confirmation: A run in three parts or more.
     """
     peaks = confirmation.window_peaks_bytes
     if len(peaks) < 3:
@@ -26,5 +26,4 @@ def find_growth_bytes_per_step(confirmation: Confirmation) -> float:
     growths = [later - earlier for earlier, later in pairwise(peaks)]
     if min(growths) <= threshold:
         return 0.0
-    steps_per_window = confirmation.num_steps / len(peaks)
-    return (peaks[-1] - peaks[0]) / (len(peaks) - 1) / steps_per_window
+    return (peaks[-1] - peaks[0]) / sum(confirmation.window_num_steps[1:])

@@ -36,12 +36,14 @@ class Confirmation:
         peak_bytes: Highest memory use, held against the budget and against what was still
             available then.
         window_peaks_bytes: Peak of each part of the run, in order; they grow if memory leaks.
+        window_num_steps: Timed steps of each part.
     """
 
     batch_size: int
     num_steps: int
     peak_bytes: int | None
     window_peaks_bytes: tuple[int, ...]
+    window_num_steps: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -342,7 +342,7 @@ def test_a_size_that_hangs_is_given_up_and_the_search_goes_on(tmp_path: Path) ->
         "    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])\n"
     )
     target = write(tmp_path, text)
-    done = autobatch("probe", target, "--trial-timeout", "3s", "--goal", "memory", "--json")
+    done = autobatch("probe", target, "--trial-timeout", "10s", "--goal", "memory", "--json")
     assert done.returncode == 0, done.stderr
     finding = json.loads(done.stdout)
     outcomes = {trial["batch_size"]: trial["outcome"] for trial in finding["trials"]}

@@ -29,7 +29,11 @@ BUDGET = MemoryBudget(
     bound_by="physical memory",
 )
 CONFIRMED = Confirmation(
-    batch_size=64, num_steps=32, peak_bytes=2**30, window_peaks_bytes=(2**30,) * 3
+    batch_size=64,
+    num_steps=32,
+    peak_bytes=2**30,
+    window_peaks_bytes=(2**30,) * 3,
+    window_num_steps=(10,) * 3,
 )
 Warn = Callable[..., dict[WarningCode, dict[str, float]]]
 
@@ -303,9 +307,10 @@ def test_others_that_are_not_in_the_way_are_not_named(
 def test_memory_that_grows_from_step_to_step_is_named_with_the_steps_left(warn: Warn) -> None:
     leaking = Confirmation(
         batch_size=64,
-        num_steps=30,
+        num_steps=72,
         peak_bytes=2**30,
         window_peaks_bytes=tuple(2**30 - gone * 100 * MIB for gone in (2, 1, 0)),
+        window_num_steps=(50, 12, 8),  # a slow moment makes a window short
     )
     assert warn(confirmation=leaking) == {
         WarningCode.LEAK: {"batch_size": 64, "growth_bytes": 10 * MIB, "steps_left": 102}
@@ -320,7 +325,11 @@ def test_memory_that_grows_from_step_to_step_is_named_with_the_steps_left(warn: 
 def test_memory_that_only_settles_is_no_leak(warn: Warn, peaks_mib: tuple[float, ...]) -> None:
     peaks = tuple(round(peak * MIB) for peak in peaks_mib)
     confirmation = Confirmation(
-        batch_size=64, num_steps=30, peak_bytes=2**30, window_peaks_bytes=peaks
+        batch_size=64,
+        num_steps=30,
+        peak_bytes=2**30,
+        window_peaks_bytes=peaks,
+        window_num_steps=(10,) * len(peaks),
     )
     assert warn(confirmation=confirmation) == {}
 

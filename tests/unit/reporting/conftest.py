@@ -150,6 +150,7 @@ def _finding(trials: tuple[Trial, ...] | None = None, **changes: Any) -> Finding
             num_steps=32,
             peak_bytes=1018 * MIB,
             window_peaks_bytes=(1018 * MIB,) * 3,
+            window_num_steps=(10,) * 3,
         ),
         memory_curve=MemoryCurve(
             floor_bytes=300.0 * MIB,
