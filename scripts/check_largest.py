@@ -2,7 +2,9 @@
 
 For each example and each of three memory limits, the search runs, and then every power of two
 and the data set's own size under the same limit, for as many steps as the search confirms its
-answer with. Exit status 1 if any answer differs.
+answer with. Where the two differ, the larger of the sizes runs six times more: if it fits now and
+then, its peak varies across the budget and neither answer is wrong ("either"). Exit status 1 if
+any answer differs otherwise.
 
     python scripts/check_largest.py [EXAMPLE ...]
 """
@@ -23,6 +25,7 @@ from autobatch.units import format_bytes, parse_bytes
 
 # Memory of these examples only grows: after so many failures in a row the rest is left out.
 _ENOUGH_FAILURES = 3
+_NUM_REPEATS = 6
 
 
 def main() -> int:
@@ -34,8 +37,8 @@ def main() -> int:
             settings = Settings(goal=Goal.MEMORY, memory_limit_bytes=parse_bytes(limit))
             found, num_trials, num_failures = search(example_path(name), settings)
             largest, margin = run_all(example_path(name), settings)
-            num_different += found != largest
-            verdict = "same" if found == largest else "DIFFERENT"
+            verdict = judge(example_path(name), settings, found, largest)
+            num_different += verdict == "DIFFERENT"
             rows.append((name, limit, found, largest, margin, num_trials, num_failures, verdict))
             print(*rows[-1], sep="\t", file=sys.stderr, flush=True)
     header = ("example", "limit", "search", "exhaustive", "closest", "trials", "failed", "")
@@ -70,6 +73,19 @@ def run_all(target: str, settings: Settings) -> tuple[int, str]:
     distances = [abs(trial.peak_bytes - budget) for trial in trials if trial.peak_bytes]
     largest = max((trial.batch_size for trial in trials if trial.fits), default=0)
     return largest, format_bytes(min(distances))
+
+
+def judge(target: str, settings: Settings, found: int, largest: int) -> str:
+    """Whether two answers differ by more than the peak varies from run to run."""
+    if found == largest:
+        return "same"
+    with TargetProber(target, settings) as prober:
+        prober.load()
+        runs = [prober.measure(max(found, largest), CONFIRMATION_PLAN) for _ in range(_NUM_REPEATS)]
+    num_fitting = sum(trial.fits for trial in runs)
+    if num_fitting in (0, _NUM_REPEATS):
+        return "DIFFERENT"
+    return f"either: {num_fitting} of {_NUM_REPEATS} fit"
 
 
 if __name__ == "__main__":
