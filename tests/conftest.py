@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import signal
 
 import psutil
 import pytest
@@ -12,6 +13,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-gpu", action="store_true", help="fail, instead of skip, where there is no GPU"
     )
+
+
+def pytest_configure() -> None:
+    # A shell that starts a run in the background has it ignore Ctrl-C, and every process that
+    # the tests start would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
