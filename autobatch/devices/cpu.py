@@ -67,7 +67,8 @@ class CpuDevice:
         bounds = [MemoryBound.of("physical memory", machine.total, machine.available + own_bytes)]
         for limit in read_cgroup_limits():
             free_bytes = limit.limit_bytes - limit.used_bytes
-            name = f"memory limit of control group {limit.path}"
+            kind = "memory.high" if limit.name == "memory.high" else "memory limit"
+            name = f"{kind} of control group {limit.path}"
             bounds.append(MemoryBound.of(name, limit.limit_bytes, free_bytes + own_bytes))
         if _ON_LINUX:
             bounds += _resource_bounds(own_bytes)
