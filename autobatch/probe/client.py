@@ -219,6 +219,8 @@ class TargetProber:
             self.load(timeout_s=timeout_s)
             reply = self._ask(request)
         if isinstance(reply, TrialReply):
+            if reply.lost_device is not None:
+                self._end_worker()
             return reply.trial
         if reply is not None:
             raise self._to_error(reply, f"at batch size {batch_size}")

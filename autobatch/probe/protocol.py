@@ -82,13 +82,6 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialReply:
-    """A size ran."""
-
-    trial: Trial
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A request could not be carried out.
 
@@ -103,6 +96,20 @@ class Failure:
     message: str
     hint: str = ""
     user_traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialReply:
+    """A size ran.
+
+    Attributes:
+        trial: What was measured.
+        lost_device: If the worker can use its device no more and has to be replaced: what to say
+            where the search cannot go on.
+    """
+
+    trial: Trial
+    lost_device: Failure | None = None
 
 
 Request: TypeAlias = "LoadRequest | TrialRequest"

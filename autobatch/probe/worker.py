@@ -21,14 +21,8 @@ import torch
 from autobatch.devices.base import Device
 from autobatch.devices.cpu import count_usable_cores
 from autobatch.devices.select import select_device
-from autobatch.errors import (
-    AutobatchError,
-    DeviceError,
-    SettingsError,
-    WorkloadError,
-    message_of,
-)
-from autobatch.probe.oom import is_out_of_memory
+from autobatch.errors import DeviceError, DeviceLostError, SettingsError
+from autobatch.probe.endings import to_failure, to_lost_device, trial_of_the_dead
 from autobatch.probe.protocol import (
     Failure,
     Loaded,
@@ -40,9 +34,7 @@ from autobatch.probe.protocol import (
     TrialRequest,
 )
 from autobatch.probe.trial import run_trial
-from autobatch.records import Environment, MemoryBudget, Outcome, Settings, Trial
-from autobatch.units import format_seconds
-from autobatch.workload.files import format_user_traceback
+from autobatch.records import Environment, MemoryBudget, Settings
 from autobatch.workload.task import TrainingTask, load_task
 
 _ON_LINUX = sys.platform == "linux"
@@ -71,7 +63,7 @@ class Worker:
                 return self._load(request)
             return self._run(request)
         except BaseException as error:  # the user's code may raise SystemExit, too
-            return _to_failure(error)
+            return to_failure(error)
 
     def _load(self, request: LoadRequest) -> Reply:
         settings = self._settings = request.settings
@@ -123,6 +115,8 @@ class Worker:
         if isinstance(reply, Failure) and _NEEDS_TWO in reply.message and batch_size == 1:
             batch_size = 2
             reply = self._attempt(batch_size, budget)
+        if isinstance(reply, TrialReply) and reply.lost_device is not None:
+            reply = reply.lost_device
         return batch_size, reply if isinstance(reply, Failure) else None
 
     def _attempt(self, batch_size: int, budget: MemoryBudget) -> Reply:
@@ -146,7 +140,7 @@ class Worker:
             timeout_s=request.timeout_s,
         )
         if isinstance(result, ChildDied):
-            return TrialReply(trial=_trial_of_the_dead(request, result))
+            return TrialReply(trial=trial_of_the_dead(request, result))
         reply: Reply
         reply, self._task.loss.description, self._task.loss.guess = result
         return reply
@@ -176,8 +170,10 @@ class Worker:
                 seed=self._settings.seed,
             )
             reply = TrialReply(trial=trial)
+        except DeviceLostError as error:
+            reply = to_lost_device(error, request.batch_size)
         except BaseException as error:
-            reply = _to_failure(error, batch_size=request.batch_size)
+            reply = to_failure(error, batch_size=request.batch_size)
         return reply, self._task.loss.description, self._task.loss.guess
 
     def _describe_environment(self, device: Device) -> Environment:
@@ -245,54 +241,3 @@ def _without_threads(load: Callable[[], None]) -> int:
     finally:
         torch.set_num_threads = set_num_threads
     return chosen
-
-
-def _trial_of_the_dead(request: TrialRequest, death: ChildDied) -> Trial:
-    if death.was_too_slow:
-        outcome = Outcome.TIMED_OUT
-        message = f"no end after {format_seconds(request.timeout_s or 0.0)}"
-    elif death.was_over_budget:
-        outcome, message = Outcome.OVER_BUDGET, "ended when its memory exceeded the budget"
-    elif death.exit_code < 0:
-        outcome = Outcome.KILLED
-        message = f"ended by {_name_signal(-death.exit_code)}"
-    else:
-        outcome, message = Outcome.KILLED, f"ended with exit status {death.exit_code}"
-    return Trial(
-        batch_size=request.batch_size,
-        outcome=outcome,
-        peak_bytes=death.peak_bytes,
-        message=message,
-    )
-
-
-def _name_signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # most real-time signals have no name
-        return f"signal {number}"
-
-
-def _to_failure(error: BaseException, *, batch_size: int | None = None) -> Failure:
-    if isinstance(error, WorkloadError):
-        return Failure(
-            error="WorkloadError",
-            message=str(error),
-            hint=error.hint,
-            user_traceback=error.user_traceback,
-        )
-    if isinstance(error, AutobatchError):
-        return Failure(error=type(error).__name__, message=str(error), hint=error.hint)
-    if is_out_of_memory(error):
-        return Failure(
-            error="WorkloadError",
-            message=f"loading the workload ran out of memory: {message_of(error)}",
-            hint="use a smaller model, or a machine with more memory",
-        )
-    where = "" if batch_size is None else f" in a trial at batch size {batch_size}"
-    return Failure(
-        error="WorkloadError",
-        message=f"{type(error).__name__}{where}: {message_of(error)}",
-        hint="the traceback above shows where in your code it was raised",
-        user_traceback=format_user_traceback(error),
-    )

@@ -20,10 +20,12 @@ class FindingWarning:
     Attributes:
         code: What it is about.
         figures: Numbers by name; ``autobatch.reporting.warnings`` says which code has which.
+        details: What it is about in words, such as the reasons of a driver.
     """
 
     code: WarningCode
     figures: dict[str, float] = field(default_factory=dict)
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

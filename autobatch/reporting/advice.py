@@ -34,6 +34,9 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
     if finding.confirmation is not None:
         yield "confirmed", Text(_confirmation(finding.confirmation, finding.budget))
     yield "throughput", Text(_throughput(recommendation))
+    energy_j = _chosen_trial(finding).energy_per_sample_j
+    if energy_j is not None:
+        yield "energy", Text(f"{units.format_energy(energy_j)} per sample, of the whole GPU")
     yield "bounded by", Text(BOTTLENECKS[recommendation.bottleneck])
     if recommendation.global_batch_size != recommendation.batch_size:
         yield "global batch", Text(_global_batch(recommendation))
@@ -51,6 +54,11 @@ def rule_of_thumb_rows(finding: Finding) -> Iterator[Row]:
     for index, size in enumerate(_USUAL_SIZES):
         yield f"{'try' if index == 0 else '   '} {size}", Text(_measured(finding, size))
     yield "full batch", Text(_full_batch(finding))
+
+
+def _chosen_trial(finding: Finding) -> Trial:
+    size = finding.recommendation.batch_size
+    return next(trial for trial in finding.trials if trial.batch_size == size and trial.fits)
 
 
 def _largest(recommendation: Recommendation) -> str:

@@ -67,8 +67,11 @@ TRIAL_KEYS = [
     "page_faults_per_step",
     "kernel_time_fraction",
     "others_busy_cores",
+    "energy_per_sample_j",
+    "throttle_reasons",
     "loss_is_finite",
     "message",
+    "unknown",
 ]
 
 sizes = st.integers(min_value=1, max_value=2**40)
@@ -87,7 +90,14 @@ def findings(draw, make_trial, make_finding):
     for size in others:
         trials.append(draw(trials_of(make_trial, size, draw(st.sampled_from(Outcome)))))
     figures = st.dictionaries(names, numbers, max_size=3)
-    listed = st.lists(st.builds(FindingWarning, code=st.sampled_from(WarningCode), figures=figures))
+    listed = st.lists(
+        st.builds(
+            FindingWarning,
+            code=st.sampled_from(WarningCode),
+            figures=figures,
+            details=st.lists(names, max_size=2).map(tuple),
+        )
+    )
     return make_finding(
         tuple(trials),
         target=draw(names),
@@ -123,6 +133,9 @@ def trials_of(make_trial, size, outcome):
             "peak_bytes": st.none() | num_bytes,
             "rounds": st.lists(rounds, max_size=3).map(tuple),
             "kernel_time_fraction": st.none() | shares,
+            "energy_per_sample_j": st.none() | positive,
+            "throttle_reasons": st.none() | st.lists(names, max_size=2).map(tuple),
+            "unknown": st.dictionaries(names, names, max_size=2),
             "message": names,
         }
     )

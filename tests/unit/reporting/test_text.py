@@ -311,3 +311,18 @@ def test_long_error_lines_are_left_whole_to_be_copied(printed):
     assert f"Error: cannot read {path}\n" in printed(
         render_error, ResultFormatError(f"cannot read {path}")
     )
+
+
+def test_a_throttled_trial_is_marked_and_the_column_is_not_cut(make_finding, make_trial, printed):
+    trials = (make_trial(1_048_576, throttle_reasons=("power limit",)),)
+    text = printed(render, make_finding(trials), width=80)
+    assert "fits !" in text
+    assert "! throttled" in text
+    assert "…" not in text
+    assert "!" not in printed(render, make_finding((make_trial(8, throttle_reasons=()),)))
+
+
+def test_the_energy_of_a_sample_is_there_where_it_was_counted(make_finding, make_trial, printed):
+    text = one_line(printed(render, make_finding((make_trial(8, energy_per_sample_j=0.0321),))))
+    assert "energy 32.1 mJ per sample" in text
+    assert "per sample, of" not in printed(render, make_finding())
