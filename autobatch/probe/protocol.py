@@ -48,6 +48,7 @@ class TrialRequest:
     Attributes:
         batch_size: The size.
         budget_bytes: Memory that it may use.
+        host_budget_bytes: Host memory that it may use, where that is not the same budget.
         plan: How long to time steps.
         timeout_s: Give up after this time, ``None`` for never.
     """
@@ -56,6 +57,7 @@ class TrialRequest:
     budget_bytes: int
     plan: TimingPlan
     timeout_s: float | None = None
+    host_budget_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Loaded:
         memory_is_enforced: Whether trials beyond the budget fail, or are only noticed.
         peak_uncertainty_fraction: How far added memory may lie from a straight line.
         smallest_batch_size: Smallest size that can be trained with at all.
+        host_budget: Host memory that a trial may use, where that is not the same budget.
     """
 
     workload: WorkloadSummary
@@ -79,6 +82,7 @@ class Loaded:
     memory_is_enforced: bool
     peak_uncertainty_fraction: float
     smallest_batch_size: int = 1
+    host_budget: MemoryBudget | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,12 @@ from typing import Any
 import numpy
 import torch
 
-from autobatch.devices.base import CpuUse, Device
+from autobatch.devices.base import CpuUse, Device, PeakReading
+from autobatch.devices.host import HostMemory, HostReading, open_pinned
 from autobatch.devices.sticky import is_sticky, undo_at_end
 from autobatch.devices.watch import DeviceWatch, watch_device
 from autobatch.errors import DeviceLostError, first_line_of
+from autobatch.probe.host import held_against, with_reading
 from autobatch.probe.oom import is_out_of_memory
 from autobatch.probe.protocol import TimingPlan, TrialRequest
 from autobatch.probe.step import TrainingStep
@@ -36,6 +38,7 @@ def run_trial(
     precision: Precision,
     seed: int,
     watch: DeviceWatch | None = None,
+    host: HostMemory | None = None,
 ) -> Trial:
     """Run one batch size and measure it.
 
@@ -49,6 +52,7 @@ def run_trial(
         precision: Arithmetic of a step.
         seed: Seed of every random generator.
         watch: Tells energy and throttling; the device's own if left out.
+        host: Tells what is held of the machine's memory; that of this process if left out.
 
     Raises:
         DeviceLostError: If this process can use the device no more. It was not touched again.
@@ -57,6 +61,8 @@ def run_trial(
     device.release()
     start_threads()
     steps = _Steps(task, device, precision, watch or watch_device(device.name))
+    host = host or HostMemory(open_pinned(device.name))
+    host.reset_peak()
     device.reset_peak()
     with undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)):
         try:
@@ -66,15 +72,30 @@ def run_trial(
         except Exception as error:
             measured = _failed_trial(error, request.batch_size)
             reading = device.read_peak()
-    peak_bytes = max((reading.peak_bytes or 0, *measured.window_peaks_bytes)) or None
-    is_over = measured.fits and peak_bytes is not None and peak_bytes > request.budget_bytes
-    return replace(
-        measured,
-        outcome=Outcome.OVER_BUDGET if is_over else measured.outcome,
-        peak_bytes=peak_bytes,
+        held = host.read()  # loader workers live until the steps are dropped
+    return _with_memory(measured, request, reading, held, is_on_host=device.name == "cpu")
+
+
+def _with_memory(
+    trial: Trial,
+    request: TrialRequest,
+    reading: PeakReading,
+    held: HostReading,
+    *,
+    is_on_host: bool,
+) -> Trial:
+    trial = replace(
+        trial,
+        peak_bytes=max((reading.peak_bytes or 0, *trial.window_peaks_bytes)) or None,
         peak_allocated_bytes=reading.allocated_bytes,
         peak_reserved_bytes=reading.reserved_bytes,
+        peak_is_lower_bound=reading.is_lower_bound,
     )
+    trial = with_reading(trial, held, is_on_host=is_on_host)
+    if not is_on_host and trial.fits and (trial.peak_bytes or 0) > request.budget_bytes:
+        trial = replace(trial, outcome=Outcome.OVER_BUDGET)
+    host_budget_bytes = request.budget_bytes if is_on_host else request.host_budget_bytes
+    return held_against(trial, host_budget_bytes, is_on_host=is_on_host)
 
 
 def _failed_trial(error: Exception, batch_size: int) -> Trial:

@@ -57,6 +57,7 @@ class Finding:
         environment: Hardware and versions.
         workload: What was trained.
         budget: Memory there was and could be used.
+        host_budget: The machine's memory beside it, for a device that has its own; else ``None``.
         trials: Every trial, by batch size.
         memory_curve: Fitted peak memory; ``None`` with fewer than two sizes that fitted.
         throughput_curve: Fitted step time; ``None`` with fewer than three.
@@ -81,6 +82,7 @@ class Finding:
     warnings: tuple[FindingWarning, ...]
     stop_reason: StopReason
     search_time_s: float
+    host_budget: MemoryBudget | None = None
 
     @property
     def batch_size(self) -> int:

@@ -35,6 +35,13 @@ class Trial:
             failed, what was in use when it did; ``None`` if nothing could be read.
         peak_allocated_bytes: Highest use by tensors, on accelerators.
         peak_reserved_bytes: Highest use by the caching allocator, on accelerators.
+        peak_is_lower_bound: Whether ``peak_bytes`` was found by looking now and then, so that more
+            may have been used in between.
+        host_peak_bytes: Highest use of the machine's memory, by this process and its loader
+            workers, pinned memory included; on the processor the same as ``peak_bytes``.
+        loader_bytes: The part of it that child processes held, batches on their way included:
+            loader workers, and any other that the training starts.
+        pinned_bytes: The part of it that was pinned for copies to a GPU.
         num_warmup_steps: Steps run before timing began.
         window_peaks_bytes: Where a trial was run in several windows of steps, the peak of each.
         rounds: The timed steps; empty if the trial did not fit.
@@ -57,6 +64,10 @@ class Trial:
     peak_bytes: int | None = None
     peak_allocated_bytes: int | None = None
     peak_reserved_bytes: int | None = None
+    peak_is_lower_bound: bool = False
+    host_peak_bytes: int | None = None
+    loader_bytes: int | None = None
+    pinned_bytes: int | None = None
     num_warmup_steps: int = 0
     window_peaks_bytes: tuple[int, ...] = ()
     rounds: tuple[TimingRound, ...] = ()
@@ -135,6 +146,9 @@ class Trial:
         merged = replace(
             self,
             peak_bytes=_highest(self.peak_bytes, again.peak_bytes),
+            host_peak_bytes=_highest(self.host_peak_bytes, again.host_peak_bytes),
+            loader_bytes=_highest(self.loader_bytes, again.loader_bytes),
+            pinned_bytes=_highest(self.pinned_bytes, again.pinned_bytes),
             energy_per_sample_j=self.energy_per_sample_j if energy_j is None else energy_j,
             throttle_reasons=tuple(dict.fromkeys(sum(told, ()))) if told else None,
             loss_is_finite=self.loss_is_finite and again.loss_is_finite,

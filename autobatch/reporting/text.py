@@ -95,6 +95,8 @@ def _header_rows(finding: Finding) -> Iterator[Row]:
     yield "data", Text(f"{workload.data}; {samples}")
     yield "training", Text(f"{_training(finding)}, {finding.settings.precision.value}")
     yield "memory budget", Text(_budget(budget))
+    if finding.host_budget is not None:
+        yield "host memory", Text(_budget(finding.host_budget))
     if finding.environment.variables:
         pairs = [f"{name}={value}" for name, value in finding.environment.variables.items()]
         yield "environment", Text(" ".join(pairs))

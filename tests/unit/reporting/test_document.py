@@ -62,6 +62,10 @@ TRIAL_KEYS = [
     "step_times_s",
     "peak_allocated_bytes",
     "peak_reserved_bytes",
+    "peak_is_lower_bound",
+    "host_peak_bytes",
+    "loader_bytes",
+    "pinned_bytes",
     "window_peaks_bytes",
     "rounds",
     "page_faults_per_step",
@@ -164,7 +168,7 @@ def test_a_finding_without_curves_or_data_set_survives_the_round_trip(make_findi
 
 
 def test_the_top_level_keys_are_frozen(make_finding):
-    parts = {"workload", "settings", "search_time_s", "confirmation"}
+    parts = {"workload", "settings", "search_time_s", "confirmation", "host_budget"}
     recommendation = {item.name for item in fields(Recommendation)}
     budget = {item.name for item in fields(MemoryBudget)}
     assert set(to_document(make_finding())) == {*DESIGN_KEYS, *parts, *recommendation, *budget}
@@ -233,3 +237,13 @@ def test_a_document_that_lacks_a_key_is_refused_and_the_key_is_named(make_findin
         return
     with pytest.raises(ResultFormatError, match=key):
         from_document(document)
+
+
+def test_a_budget_of_host_memory_survives_the_round_trip(make_finding):
+    finding = make_finding()
+    finding = replace(finding, host_budget=replace(finding.budget, bound_by="physical memory"))
+    document = json.loads(dumps(finding))
+    assert document["host_budget"]["bound_by"] == "physical memory"
+    assert from_document(document) == finding
+    del document["host_budget"]  # as an earlier version wrote it
+    assert from_document(document).host_budget is None
