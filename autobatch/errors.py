@@ -4,7 +4,8 @@
     ├── SettingsError (also a ValueError)   a value that cannot be used
     ├── WorkloadError                       the user's model, data or loss
     ├── DeviceError
-    │   └── DeviceUnavailableError          asked for, not there
+    │   ├── DeviceUnavailableError          asked for, not there
+    │   └── DeviceLostError                 was there; this process can use it no more
     ├── NothingFitsError                    measured, and the smallest size does not fit
     ├── WorkerError                         the measuring process itself failed
     └── ResultFormatError                   a saved finding that cannot be read
@@ -64,6 +65,10 @@ class DeviceUnavailableError(DeviceError):
     """The device that was asked for is not on this machine."""
 
 
+class DeviceLostError(DeviceError):
+    """After an error of its device this process can use the device no more."""
+
+
 class NothingFitsError(AutobatchError):
     """Even the smallest batch size was refuted; ``trials`` holds the evidence."""
 
@@ -116,6 +121,11 @@ def error_chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(current))
         yield current
         current = current.__cause__ or current.__context__
+
+
+def first_line_of(error: BaseException) -> str:
+    """The first line of the message of an exception, at most 300 characters of it."""
+    return message_of(error).strip().partition("\n")[0][:300]
 
 
 def message_of(error: BaseException) -> str:

@@ -19,11 +19,13 @@ class CgroupLimit:
 
     Attributes:
         path: The control group's folder.
+        name: What sets it: ``memory.max``, ``memory.high``, ``memory.limit_in_bytes``.
         limit_bytes: The most that its processes may hold together.
         used_bytes: What they hold now, less page cache that the kernel would drop first.
     """
 
     path: Path
+    name: str
     limit_bytes: int
     used_bytes: int
 
@@ -49,6 +51,8 @@ class _Files(NamedTuple):
 
 _V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _V2 = _Files("memory.max", "memory.current", "inactive_file")
+# Nobody is killed above this one: the kernel slows the group down to a crawl instead.
+_V2_HIGH = _Files("memory.high", "memory.current", "inactive_file")
 
 
 def read_cgroup_limits(proc: Path = Path("/proc/self")) -> tuple[CgroupLimit, ...]:
@@ -62,9 +66,10 @@ def read_cgroup_limits(proc: Path = Path("/proc/self")) -> tuple[CgroupLimit, ..
     """
     limits = []
     for folder in _cgroups(proc, "memory"):
-        limit = _read(folder, _V2) or _read(folder, _V1)
-        if limit is not None and limit.limit_bytes < _NO_LIMIT_BYTES:
-            limits.append(limit)
+        found = [_read(folder, files) for files in (_V2, _V2_HIGH)]
+        for limit in found if any(found) else [_read(folder, _V1)]:
+            if limit is not None and limit.limit_bytes < _NO_LIMIT_BYTES:
+                limits.append(limit)
     return tuple(limits)
 
 
@@ -139,7 +144,9 @@ def _read(folder: Path, files: _Files) -> CgroupLimit | None:
     if limit is None or used is None:
         return None
     cache = _stat(folder, files.droppable_key)
-    return CgroupLimit(path=folder, limit_bytes=limit, used_bytes=max(0, used - cache))
+    return CgroupLimit(
+        path=folder, name=files.limit, limit_bytes=limit, used_bytes=max(0, used - cache)
+    )
 
 
 def _stat(folder: Path, key: str) -> int:

@@ -27,15 +27,20 @@ if _ON_LINUX:
 
 
 class CpuDevice:
-    """Training on the processor. Peaks are of the whole process, libraries included."""
+    """Training on the processor. Peaks are of the whole process, libraries included.
+
+    Args:
+        uses_kernel: Whether to rely on what Linux' kernel tells and enforces; without it peaks
+            are lower bounds, and a budget is not enforced but watched from outside.
+    """
 
     name = "cpu"
-    can_fork = _ON_LINUX
     # glibc keeps freed chunks of up to 32 MiB: growth between two sizes was seen at 0.4 times
     # to 2.5 times of what the next doubling added.
     peak_uncertainty_fraction = 0.6
 
-    def __init__(self) -> None:
+    def __init__(self, *, uses_kernel: bool = _ON_LINUX) -> None:
+        self.can_fork = self._uses_kernel = uses_kernel
         self._process = psutil.Process()
         self._kernel_tells_peak = False
 
@@ -67,9 +72,10 @@ class CpuDevice:
         bounds = [MemoryBound.of("physical memory", machine.total, machine.available + own_bytes)]
         for limit in read_cgroup_limits():
             free_bytes = limit.limit_bytes - limit.used_bytes
-            name = f"memory limit of control group {limit.path}"
+            kind = "memory.high" if limit.name == "memory.high" else "memory limit"
+            name = f"{kind} of control group {limit.path}"
             bounds.append(MemoryBound.of(name, limit.limit_bytes, free_bytes + own_bytes))
-        if _ON_LINUX:
+        if self._uses_kernel:
             bounds += _resource_bounds(own_bytes)
         if memory_limit_bytes is not None:
             bounds.append(MemoryBound.of_user(memory_limit_bytes))
@@ -81,23 +87,23 @@ class CpuDevice:
     def release(self) -> None:
         """Collect garbage and give freed memory back to the kernel."""
         gc.collect()
-        if _ON_LINUX:
+        if self._uses_kernel:
             linux.return_freed_memory()
 
     def reset_peak(self) -> None:
         """Begin a new measurement where the kernel keeps a high-water mark."""
-        self._kernel_tells_peak = _ON_LINUX and linux.reset_peak()
+        self._kernel_tells_peak = self._uses_kernel and linux.reset_peak()
 
     def read_peak(self) -> PeakReading:
         """The kernel's high-water mark of resident memory, or the present use without it."""
         if self._kernel_tells_peak:
             return PeakReading(peak_bytes=linux.read_status_bytes()["VmHWM"])
-        return PeakReading(peak_bytes=self._process.memory_info().rss)
+        return PeakReading(peak_bytes=self._process.memory_info().rss, is_lower_bound=True)
 
     @contextmanager
     def enforce(self, budget_bytes: int) -> Iterator[bool]:
         """Limit this process's private memory to the budget, where the system can."""
-        if not _ON_LINUX:
+        if not self._uses_kernel:
             yield False
             return
         room_bytes = round(budget_bytes * (1 + _UNTOUCHED_FRACTION))
@@ -107,7 +113,7 @@ class CpuDevice:
 
     def cpu_use(self) -> CpuUse | None:
         """The kernel's accounts of this process."""
-        if not _ON_LINUX:
+        if not self._uses_kernel:
             return None
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return CpuUse(

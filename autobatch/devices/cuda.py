@@ -14,6 +14,7 @@ from autobatch.devices.nvml import NvmlGpu, find_gpu, open_nvml
 from autobatch.devices.nvml.processes import find_own_pid, read_process_bytes
 from autobatch.devices.nvml.readings import read_memory
 from autobatch.devices.sharing import SharedMemory
+from autobatch.devices.sticky import undo_at_end
 from autobatch.errors import DeviceUnavailableError
 from autobatch.records import MemoryBound, Precision, Unknown
 
@@ -110,10 +111,8 @@ class CudaDevice:
         reserved_bytes = max(1, budget_bytes - self._memory.overhead_bytes())
         fraction = min(1.0, reserved_bytes / self._memory.total_bytes())
         torch.cuda.set_per_process_memory_fraction(fraction, self._index)
-        try:
+        with undo_at_end(lambda: torch.cuda.set_per_process_memory_fraction(1.0, self._index)):
             yield True
-        finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, self._index)
 
     def cpu_use(self) -> CpuUse | None:
         """The host's page faults do not bound a GPU's work."""

@@ -9,6 +9,8 @@ are those of ``cudaGetErrorString`` and its like, which PyTorch puts into its me
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from autobatch.errors import error_chain, message_of
 
@@ -43,3 +45,18 @@ def is_sticky(error: BaseException) -> bool:
         isinstance(each, RuntimeError) and _PATTERN.search(message_of(each))
         for each in error_chain(error)
     )
+
+
+@contextmanager
+def undo_at_end(undo: Callable[[], object]) -> Iterator[None]:
+    """Undo something at the end, unless an error has left the device beyond use by then.
+
+    What would touch the device after such an error raises it a second time, and hides the first.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not is_sticky(error):
+            undo()
+        raise
+    undo()

@@ -11,6 +11,7 @@ import torch
 
 from autobatch.devices.base import CpuUse, PeakReading
 from autobatch.devices.sharing import SharedMemory
+from autobatch.devices.sticky import undo_at_end
 from autobatch.errors import DeviceUnavailableError
 from autobatch.records import MemoryBound, Precision
 
@@ -102,10 +103,8 @@ class XpuDevice:
         reserved_bytes = max(1, budget_bytes - self._memory.overhead_bytes())
         fraction = min(1.0, reserved_bytes / self._memory.total_bytes())
         self._xpu.set_per_process_memory_fraction(fraction, self._index)
-        try:
+        with undo_at_end(lambda: self._xpu.set_per_process_memory_fraction(1.0, self._index)):
             yield True
-        finally:
-            self._xpu.set_per_process_memory_fraction(1.0, self._index)
 
     def cpu_use(self) -> CpuUse | None:
         """The host's page faults do not bound a GPU's work."""

@@ -8,10 +8,13 @@ from autobatch.errors import NothingFitsError
 from autobatch.finder.evidence import Evidence
 from autobatch.recommend.build import recommend
 from autobatch.recommend.warnings import find_warnings
-from autobatch.records import Finding, Outcome, StopReason, Trial
+from autobatch.records import Finding, MemoryBudget, Outcome, StopReason, Trial
 from autobatch.search.bracket import measured_peaks
 from autobatch.search.step import predict_largest
 from autobatch.units import format_bytes
+
+# Above this share of the memory it is the loader that has to do with less.
+_LOADER_RULES_FRACTION = 0.5
 
 
 def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Finding:
@@ -48,6 +51,7 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         environment=evidence.loaded.environment,
         workload=evidence.loaded.workload,
         budget=evidence.loaded.budget,
+        host_budget=evidence.loaded.host_budget,
         trials=trials,
         memory_curve=fit_memory(measured_peaks(evidence.trials)),
         throughput_curve=curve,
@@ -82,6 +86,12 @@ def nothing_fits(evidence: Evidence) -> NothingFitsError:
             f"batch size {trial.batch_size} took too long: {trial.message}",
             hint="raise --trial-timeout or --time-limit",
         )
+    if trial.outcome is Outcome.OVER_BUDGET and trial.message:
+        return NothingFitsError(
+            f"batch size {trial.batch_size} does not fit: {trial.message} "
+            f"({_find_budget(evidence, trial).bound_by})",
+            hint=_remedy(evidence, trial),
+        )
     budget = format_bytes(evidence.loaded.budget.budget_bytes)
     peak = "unknown" if trial.peak_bytes is None else format_bytes(trial.peak_bytes)
     verb = f"was killed ({trial.message})" if trial.outcome is Outcome.KILLED else "does not fit"
@@ -95,6 +105,15 @@ def nothing_fits(evidence: Evidence) -> NothingFitsError:
 def _remedy(evidence: Evidence, trial: Trial) -> str:
     if trial.outcome is Outcome.KILLED:
         return "run one training step by itself to see what ends it"
+    if (trial.loader_bytes or 0) > _LOADER_RULES_FRACTION * (trial.host_peak_bytes or 0):
+        return "lower num_workers or prefetch_factor of the DataLoader"
     if evidence.settings.memory_limit_bytes is not None:
         return "raise --memory-limit, or turn on gradient checkpointing"
     return "use a smaller model, or turn on gradient checkpointing"
+
+
+def _find_budget(evidence: Evidence, trial: Trial) -> MemoryBudget:
+    """The budget that a trial went over: the device's, or the machine's beside it."""
+    budget, host_budget = evidence.loaded.budget, evidence.loaded.host_budget
+    is_device_over = (trial.peak_bytes or 0) > budget.budget_bytes
+    return budget if host_budget is None or is_device_over else host_budget

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
 from autobatch.finder.conclude import conclude, nothing_fits
@@ -203,9 +202,7 @@ class _Session:
         if not trial.fits:
             evidence.trials[size] = trial
             return False
-        known = evidence.trials[size]
-        peaks = [peak for peak in (known.peak_bytes, trial.peak_bytes) if peak is not None]
-        evidence.trials[size] = replace(known, peak_bytes=max(peaks, default=None))
+        evidence.trials[size] = evidence.trials[size].confirmed_by(trial)
         evidence.confirmation = Confirmation(
             batch_size=size,
             num_steps=trial.num_warmup_steps + len(trial.step_times_s),

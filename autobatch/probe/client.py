@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import pickle
-import queue
-import subprocess
-import sys
-import threading
-from collections import deque
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import psutil
-
 from autobatch import errors
+from autobatch.devices.meter import ProcessMeter, meter_process
+from autobatch.probe.host import HostBudgetError, HostWatch
+from autobatch.probe.process import ENTRY, WorkerProcess
 from autobatch.probe.protocol import (
     Failure,
     Loaded,
     LoadRequest,
     Reply,
-    Request,
     TimingPlan,
     TrialReply,
     TrialRequest,
@@ -34,106 +26,7 @@ from autobatch.units import format_seconds
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
-# The current folder is no place to import from: a user's random.py would shadow Python's.
-_START = (
-    "import sys; sys.path = [path for path in sys.path if path] + [{!r}]; "
-    "from autobatch.probe.worker import main; main()"
-)
-_NUM_TAIL_LINES = 20
 _GRACE_S = 10.0
-
-
-class WorkerProcess:
-    """One worker, from its start to its end.
-
-    Args:
-        variables: Environment variables to set for it.
-        on_output: Receives each line that the user's code prints.
-    """
-
-    def __init__(self, variables: dict[str, str], on_output: Callable[[str], None]) -> None:
-        self._on_output = on_output
-        self._tail: deque[str] = deque(maxlen=_NUM_TAIL_LINES)
-        self._replies: queue.Queue[Reply | None] = queue.Queue()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _START.format(_PACKAGE_PARENT), str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **variables},
-            # A session of its own, so that Ctrl-C at a terminal reaches the parent alone.
-            start_new_session=True,
-        )
-        self._readers = [
-            threading.Thread(target=read, daemon=True)
-            for read in (self._read_replies, self._read_output)
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def send(self, request: Request) -> None:
-        """Send a request; a worker that is gone is noticed by ``receive``."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            pickle.dump(request, self._process.stdin)
-            self._process.stdin.flush()
-
-    def receive(self, timeout_s: float | None = None) -> Reply | None:
-        """Wait for a reply.
-
-        Returns:
-            The reply, or ``None`` if the worker ended without one.
-
-        Raises:
-            TimeoutError: If there was none in time.
-        """
-        try:
-            return self._replies.get(timeout=timeout_s)
-        except queue.Empty:
-            raise TimeoutError from None
-
-    def end(self) -> int:
-        """End the worker and every process that it started; return its exit status."""
-        family = self._descendants()
-        self._process.kill()
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        exit_code = self._process.wait()
-        for reader in self._readers:
-            reader.join(timeout=5)
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            with contextlib.suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
-        return exit_code
-
-    def _descendants(self) -> list[psutil.Process]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return list(psutil.Process(self._process.pid).children(recursive=True))
-        return []
-
-    @property
-    def stderr_tail(self) -> str:
-        """The last lines that the worker wrote to standard error."""
-        return "\n".join(self._tail)
-
-    def _read_replies(self) -> None:
-        assert self._process.stdout is not None
-        try:
-            while True:
-                self._replies.put(pickle.load(self._process.stdout))
-        except Exception:  # half a record can make pickle raise almost anything
-            self._replies.put(None)
-
-    def _read_output(self) -> None:
-        assert self._process.stderr is not None
-        with contextlib.suppress(OSError, ValueError):
-            for raw in self._process.stderr:
-                line = raw.decode(errors="replace").rstrip()
-                self._tail.append(line)
-                self._on_output(line)
 
 
 class TargetProber:
@@ -143,6 +36,8 @@ class TargetProber:
         target: ``model.py``, ``model.py:name`` or ``package.module:name``.
         settings: Settings of the search.
         on_output: Receives each line that the user's code prints.
+        meter: Makes what looks at a worker's memory, where no worker forks for a trial.
+        entry: Python code that a worker runs; another one in tests.
     """
 
     def __init__(
@@ -151,8 +46,12 @@ class TargetProber:
         settings: Settings,
         *,
         on_output: Callable[[str], None] = lambda line: None,
+        meter: Callable[[int], ProcessMeter] = meter_process,
+        entry: str = ENTRY,
     ) -> None:
         self._target = target
+        self._meter = meter
+        self._entry = entry
         self._settings = settings
         self._on_output = on_output
         self._loaded: Loaded | None = None
@@ -205,20 +104,24 @@ class TargetProber:
         """
         if self._worker is None:
             self.load(timeout_s=timeout_s)
+        loaded = self._require_loaded()
         request = TrialRequest(
             batch_size=batch_size,
-            budget_bytes=self._require_loaded().budget.budget_bytes,
+            budget_bytes=loaded.budget.budget_bytes,
+            host_budget_bytes=loaded.host_budget.budget_bytes if loaded.host_budget else None,
             plan=plan,
             timeout_s=timeout_s,
         )
         reply = self._ask(request)
-        if reply is None and self._require_loaded().environment.isolation == "process":
+        if reply is None and loaded.environment.isolation == "process":
             # A trial that dies takes only its own process along: the worker died of something
             # else, and the size has not run.
             self._end_worker()
             self.load(timeout_s=timeout_s)
             reply = self._ask(request)
         if isinstance(reply, TrialReply):
+            if reply.lost_device is not None:
+                self._end_worker()
             return reply.trial
         if reply is not None:
             raise self._to_error(reply, f"at batch size {batch_size}")
@@ -231,12 +134,15 @@ class TargetProber:
 
     def _ask(self, request: TrialRequest) -> Reply | None:
         assert self._worker is not None
+        watch = self._watch(self._worker, request)
         self._worker.send(request)
         timeout_s = request.timeout_s
         # A worker ends a trial in a process of its own by itself, and can go on.
-        grace_s = _GRACE_S if self._require_loaded().environment.isolation == "process" else 0.0
+        grace_s = 0.0 if watch else _GRACE_S
         try:
-            return self._worker.receive(None if timeout_s is None else timeout_s + grace_s)
+            reply = self._worker.receive(
+                None if timeout_s is None else timeout_s + grace_s, watch.look if watch else None
+            )
         except TimeoutError:
             self._end_worker()
             trial = Trial(
@@ -245,13 +151,27 @@ class TargetProber:
                 message=f"no end after {format_seconds(timeout_s or 0.0)}",
             )
             return TrialReply(trial=trial)
+        except HostBudgetError:
+            assert watch is not None
+            self._end_worker()
+            return TrialReply(trial=watch.ended_trial())
+        if watch is not None and isinstance(reply, TrialReply):
+            return replace(reply, trial=watch.complete(reply.trial))
+        return reply
+
+    def _watch(self, worker: WorkerProcess, request: TrialRequest) -> HostWatch | None:
+        """Where a worker forks for a trial it watches that itself."""
+        loaded = self._require_loaded()
+        if loaded.environment.isolation == "process":
+            return None
+        return HostWatch(self._meter(worker.pid), request, is_on_host=loaded.device == "cpu")
 
     def _require_loaded(self) -> Loaded:
         assert self._loaded is not None
         return self._loaded
 
     def _start(self) -> WorkerProcess:
-        return WorkerProcess(self._settings.variables, self._on_output)
+        return WorkerProcess(self._settings.variables, self._on_output, self._entry)
 
     def _end_worker(self) -> int | None:
         worker, self._worker = self._worker, None

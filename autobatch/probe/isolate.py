@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autobatch.devices import linux
+from autobatch.devices.meter import ProcessMeter, meter_process
 
 _WATCH_INTERVAL_S = 0.05
 
@@ -23,7 +24,7 @@ class ChildDied:
 
     Attributes:
         exit_code: Its exit status; negative, the signal that ended it.
-        peak_bytes: Its resident memory when it was last looked at.
+        peak_bytes: What it and its descendants held when last looked at.
         was_over_budget: Whether we ended it for its memory.
         was_too_slow: Whether we ended it for its time.
     """
@@ -34,16 +35,27 @@ class ChildDied:
     was_too_slow: bool
 
 
+def meter_child(pid: int) -> ProcessMeter:
+    """A meter of a child that was forked from this process."""
+    return meter_process(pid, template_pid=os.getpid())
+
+
 def run_in_child(
-    work: Callable[[], Any], *, budget_bytes: int | None = None, timeout_s: float | None = None
+    work: Callable[[], Any],
+    *,
+    budget_bytes: int | None = None,
+    timeout_s: float | None = None,
+    meter: Callable[[int], ProcessMeter] = meter_child,
 ) -> Any:
     """Fork, run ``work`` in the child, and bring its result back.
 
     Args:
         work: Must return something that can be pickled, and not raise.
-        budget_bytes: End the child when its resident memory exceeds this: the second line of
-            defence, for memory that the kernel's limit on private memory does not count.
+        budget_bytes: End the child when what it and its descendants hold exceeds this: the second
+            line of defence, for memory that the kernel's limit on one process's private memory
+            does not count.
         timeout_s: End it after this time.
+        meter: Makes what looks at the child's memory.
 
     Returns:
         What ``work`` returned, or a ``ChildDied``.
@@ -56,7 +68,7 @@ def run_in_child(
         _be_child(work, writer, parent_pid)
     os.close(writer)
     try:
-        watch = _Watch(pid, budget_bytes, timeout_s)
+        watch = _Watch(pid, budget_bytes, timeout_s, meter(pid))
         payload = _collect(reader, watch)
     except BaseException:
         os.kill(pid, signal.SIGKILL)
@@ -74,7 +86,7 @@ def run_in_child(
         return pickle.loads(payload)
     return ChildDied(
         exit_code=exit_code,
-        peak_bytes=watch.resident_bytes,
+        peak_bytes=watch.held_bytes,
         was_over_budget=watch.was_over_budget,
         was_too_slow=watch.was_too_slow,
     )
@@ -97,17 +109,20 @@ def _be_child(work: Callable[[], Any], writer: int, parent_pid: int) -> None:
 class _Watch:
     """Looks at a child now and then, and ends it if it has gone too far."""
 
-    def __init__(self, pid: int, budget_bytes: int | None, timeout_s: float | None) -> None:
+    def __init__(
+        self, pid: int, budget_bytes: int | None, timeout_s: float | None, meter: ProcessMeter
+    ) -> None:
         self.pid = pid
-        self.resident_bytes: int | None = None
+        self.held_bytes: int | None = None
         self.was_over_budget = False
         self.was_too_slow = False
+        self._meter = meter
         self._budget_bytes = budget_bytes
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
 
     def look(self) -> None:
-        self.resident_bytes = _resident_bytes(self.pid) or self.resident_bytes
-        if self._budget_bytes is not None and (self.resident_bytes or 0) > self._budget_bytes:
+        self.held_bytes = self._meter.look() or self.held_bytes
+        if self._budget_bytes is not None and (self.held_bytes or 0) > self._budget_bytes:
             self.was_over_budget = True
         elif self._deadline is not None and time.monotonic() > self._deadline:
             self.was_too_slow = True
@@ -134,10 +149,3 @@ def _collect(reader: int, watch: _Watch) -> bytes:
 
 def _has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _resident_bytes(pid: int) -> int | None:
-    try:
-        return linux.read_status_bytes(pid).get("VmRSS")
-    except OSError:
-        return None

@@ -48,6 +48,7 @@ class TrialRequest:
     Attributes:
         batch_size: The size.
         budget_bytes: Memory that it may use.
+        host_budget_bytes: Host memory that it may use, where that is not the same budget.
         plan: How long to time steps.
         timeout_s: Give up after this time, ``None`` for never.
     """
@@ -56,6 +57,7 @@ class TrialRequest:
     budget_bytes: int
     plan: TimingPlan
     timeout_s: float | None = None
+    host_budget_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Loaded:
         memory_is_enforced: Whether trials beyond the budget fail, or are only noticed.
         peak_uncertainty_fraction: How far added memory may lie from a straight line.
         smallest_batch_size: Smallest size that can be trained with at all.
+        host_budget: Host memory that a trial may use, where that is not the same budget.
     """
 
     workload: WorkloadSummary
@@ -79,13 +82,7 @@ class Loaded:
     memory_is_enforced: bool
     peak_uncertainty_fraction: float
     smallest_batch_size: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialReply:
-    """A size ran."""
-
-    trial: Trial
+    host_budget: MemoryBudget | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +100,20 @@ class Failure:
     message: str
     hint: str = ""
     user_traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialReply:
+    """A size ran.
+
+    Attributes:
+        trial: What was measured.
+        lost_device: If the worker can use its device no more and has to be replaced: what to say
+            where the search cannot go on.
+    """
+
+    trial: Trial
+    lost_device: Failure | None = None
 
 
 Request: TypeAlias = "LoadRequest | TrialRequest"

@@ -28,7 +28,10 @@ def warm_up(step: Callable[[], float], plan: TimingPlan, clock: Callable[[], flo
 
 
 def time_steps(
-    step: Callable[[], float], plan: TimingPlan, clock: Callable[[], float]
+    step: Callable[[], float],
+    plan: TimingPlan,
+    clock: Callable[[], float],
+    between: Callable[[], object] = lambda: None,
 ) -> TimingRound:
     """Time one step after the other.
 
@@ -36,6 +39,7 @@ def time_steps(
         step: Runs a step to its end on the device; returns the seconds it waited for data.
         plan: When to stop.
         clock: Seconds from any origin.
+        between: Is called after each step; its time is no step's.
     """
     step_times: list[float] = []
     data_times: list[float] = []
@@ -44,6 +48,7 @@ def time_steps(
         step_begin = clock()
         data_times.append(step())
         step_times.append(clock() - step_begin)
+        between()
     return TimingRound(
         number=plan.round_number,
         step_times_s=tuple(step_times),

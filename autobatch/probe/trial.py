@@ -12,20 +12,33 @@ from typing import Any
 import numpy
 import torch
 
-from autobatch.devices.base import CpuUse, Device
-from autobatch.errors import message_of
+from autobatch.devices.base import CpuUse, Device, PeakReading
+from autobatch.devices.host import HostMemory, HostReading, open_pinned
+from autobatch.devices.sticky import is_sticky, undo_at_end
+from autobatch.devices.watch import DeviceWatch, watch_device
+from autobatch.errors import DeviceLostError, first_line_of
+from autobatch.probe.host import held_against, with_reading
 from autobatch.probe.oom import is_out_of_memory
 from autobatch.probe.protocol import TimingPlan, TrialRequest
 from autobatch.probe.step import TrainingStep
 from autobatch.probe.timing import time_steps, warm_up
-from autobatch.records import Outcome, Precision, TimingRound, Trial
+from autobatch.records import DeviceUse, Outcome, Precision, TimingRound, Trial, Unknown
 from autobatch.workload.task import TrainingTask
 
 _LONG_ENOUGH_S = 0.1
+# A look is a question to the driver, between two steps.
+_LOOK_INTERVAL_S = 0.1
 
 
 def run_trial(
-    task: TrainingTask, device: Device, request: TrialRequest, *, precision: Precision, seed: int
+    task: TrainingTask,
+    device: Device,
+    request: TrialRequest,
+    *,
+    precision: Precision,
+    seed: int,
+    watch: DeviceWatch | None = None,
+    host: HostMemory | None = None,
 ) -> Trial:
     """Run one batch size and measure it.
 
@@ -38,38 +51,68 @@ def run_trial(
         request: The batch size, the memory budget and how long to time.
         precision: Arithmetic of a step.
         seed: Seed of every random generator.
+        watch: Tells energy and throttling; the device's own if left out.
+        host: Tells what is held of the machine's memory; that of this process if left out.
+
+    Raises:
+        DeviceLostError: If this process can use the device no more. It was not touched again.
     """
     seed_everything(seed)
     device.release()
     start_threads()
-    steps = _Steps(task, device, precision)
+    steps = _Steps(task, device, precision, watch or watch_device(device.name))
+    host = host or HostMemory(open_pinned(device.name))
+    host.reset_peak()
     device.reset_peak()
-    try:
-        with device.enforce(request.budget_bytes):
-            measured = steps.run(request)
+    with undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)):
+        try:
+            with device.enforce(request.budget_bytes):
+                measured = steps.run(request)
+                reading = device.read_peak()
+        except Exception as error:
+            measured = _failed_trial(error, request.batch_size)
             reading = device.read_peak()
-    except Exception as error:
-        if not is_out_of_memory(error):
-            if hasattr(error, "add_note"):  # Python 3.11 and later
-                error.add_note(f"in a trial at batch size {request.batch_size}")
-            raise
-        measured = Trial(
-            batch_size=request.batch_size,
-            outcome=Outcome.OUT_OF_MEMORY,
-            message=message_of(error).strip().partition("\n")[0][:300],
-        )
-        reading = device.read_peak()
-    finally:
-        task.built.optimizer.zero_grad(set_to_none=True)
-    peak_bytes = max((reading.peak_bytes or 0, *measured.window_peaks_bytes)) or None
-    is_over = measured.fits and peak_bytes is not None and peak_bytes > request.budget_bytes
-    return replace(
-        measured,
-        outcome=Outcome.OVER_BUDGET if is_over else measured.outcome,
-        peak_bytes=peak_bytes,
+        held = host.read()  # loader workers live until the steps are dropped
+    return _with_memory(measured, request, reading, held, is_on_host=device.name == "cpu")
+
+
+def _with_memory(
+    trial: Trial,
+    request: TrialRequest,
+    reading: PeakReading,
+    held: HostReading,
+    *,
+    is_on_host: bool,
+) -> Trial:
+    trial = replace(
+        trial,
+        peak_bytes=max((reading.peak_bytes or 0, *trial.window_peaks_bytes)) or None,
         peak_allocated_bytes=reading.allocated_bytes,
         peak_reserved_bytes=reading.reserved_bytes,
+        peak_is_lower_bound=reading.is_lower_bound,
     )
+    trial = with_reading(trial, held, is_on_host=is_on_host)
+    if not is_on_host and trial.fits and (trial.peak_bytes or 0) > request.budget_bytes:
+        trial = replace(trial, outcome=Outcome.OVER_BUDGET)
+    host_budget_bytes = request.budget_bytes if is_on_host else request.host_budget_bytes
+    return held_against(trial, host_budget_bytes, is_on_host=is_on_host)
+
+
+def _failed_trial(error: Exception, batch_size: int) -> Trial:
+    """A trial that ran out of memory; every other error is raised again."""
+    message = first_line_of(error)
+    # Asked first: from here on the device must be left alone, even to read its memory.
+    if is_sticky(error):
+        raise DeviceLostError(
+            f"batch size {batch_size} left the device unusable: {message}",
+            hint="an index or a label out of range is the usual cause; CUDA_LAUNCH_BLOCKING=1 "
+            "makes the traceback end at the line",
+        ) from error
+    if not is_out_of_memory(error):
+        if hasattr(error, "add_note"):  # Python 3.11 and later
+            error.add_note(f"in a trial at batch size {batch_size}")
+        raise error
+    return Trial(batch_size=batch_size, outcome=Outcome.OUT_OF_MEMORY, message=message)
 
 
 def seed_everything(seed: int) -> None:
@@ -92,22 +135,27 @@ class _Steps:
         task: TrainingTask,
         device: Device,
         precision: Precision,
+        watch: DeviceWatch,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._source = task.source
         self._device = device
+        self._watch = watch
         self._train = TrainingStep(task, device.name, precision)
         self._clock = clock
         self._batches: Iterator[Any] = iter(())
+        self._last_look_s = clock()
         self._loss = torch.zeros(())
 
     def run(self, request: TrialRequest) -> Trial:
         self._batches = self._source.batches(request.batch_size)
         num_warmup_steps = warm_up(self._step, request.plan, self._clock)
         is_finite = math.isfinite(float(self._loss))
+        self._watch.start()
         before, begin = self._device.cpu_use(), self._clock()
         rounds, peaks = self._run_windows(request.plan)
         after, elapsed_s = self._device.cpu_use(), self._clock() - begin
+        use = self._watch.stop()
         trial = Trial(
             batch_size=request.batch_size,
             outcome=Outcome.FITS,
@@ -116,6 +164,7 @@ class _Steps:
             window_peaks_bytes=peaks,
             loss_is_finite=is_finite and math.isfinite(float(self._loss)),
         )
+        trial = _with_device_use(trial, use)
         if before is None or after is None:
             return trial
         return replace(
@@ -128,10 +177,10 @@ class _Steps:
 
     def _run_windows(self, plan: TimingPlan) -> tuple[tuple[TimingRound, ...], tuple[int, ...]]:
         if plan.num_windows == 1:
-            return (time_steps(self._step, plan, self._clock),), ()
+            return (time_steps(self._step, plan, self._clock, self._look),), ()
         rounds, peaks = [], []
         for _ in range(plan.num_windows):
-            rounds.append(time_steps(self._step, plan, self._clock))
+            rounds.append(time_steps(self._step, plan, self._clock, self._look))
             peaks.append(self._device.read_peak().peak_bytes or 0)
             self._device.reset_peak()
         return tuple(rounds), tuple(peaks)
@@ -144,6 +193,11 @@ class _Steps:
         self._device.synchronize()
         return data_time_s
 
+    def _look(self) -> None:
+        if self._clock() - self._last_look_s >= _LOOK_INTERVAL_S:
+            self._watch.sample()
+            self._last_look_s = self._clock()
+
     def _others_busy_cores(self, before: CpuUse, after: CpuUse, elapsed_s: float) -> float | None:
         # The machine's clock ticks every 10 ms, and loader workers are no others.
         if elapsed_s < _LONG_ENOUGH_S or self._source.num_loader_workers:
@@ -152,6 +206,22 @@ class _Steps:
             return None
         busy_s = after.machine_busy_s - before.machine_busy_s
         return max(0.0, (busy_s - _own_time_s(before, after)) / elapsed_s)
+
+
+def _with_device_use(trial: Trial, use: DeviceUse) -> Trial:
+    unknown = dict(trial.unknown)
+    energy_j, reasons = use.energy_j, use.throttle_reasons
+    if isinstance(energy_j, Unknown):
+        unknown["energy_per_sample_j"] = energy_j.reason
+    if isinstance(reasons, Unknown):
+        unknown["throttle_reasons"] = reasons.reason
+    num_samples = trial.batch_size * len(trial.step_times_s)
+    return replace(
+        trial,
+        energy_per_sample_j=None if isinstance(energy_j, Unknown) else energy_j / num_samples,
+        throttle_reasons=None if isinstance(reasons, Unknown) else reasons,
+        unknown=unknown,
+    )
 
 
 def _own_time_s(before: CpuUse, after: CpuUse) -> float:

@@ -19,16 +19,14 @@ from typing import Any, BinaryIO
 import torch
 
 from autobatch.devices.base import Device
-from autobatch.devices.cpu import count_usable_cores
+from autobatch.devices.cpu import CpuDevice, count_usable_cores
+from autobatch.devices.host import HostMemory, open_pinned
+from autobatch.devices.meter import ProcessMeter
+from autobatch.devices.pinned import PinnedMemory
 from autobatch.devices.select import select_device
-from autobatch.errors import (
-    AutobatchError,
-    DeviceError,
-    SettingsError,
-    WorkloadError,
-    message_of,
-)
-from autobatch.probe.oom import is_out_of_memory
+from autobatch.errors import DeviceError, DeviceLostError, SettingsError
+from autobatch.probe.endings import to_failure, to_lost_device, trial_of_the_dead
+from autobatch.probe.host import describe, held_against, with_meter
 from autobatch.probe.protocol import (
     Failure,
     Loaded,
@@ -40,29 +38,38 @@ from autobatch.probe.protocol import (
     TrialRequest,
 )
 from autobatch.probe.trial import run_trial
-from autobatch.records import Environment, MemoryBudget, Outcome, Settings, Trial
-from autobatch.units import format_seconds
-from autobatch.workload.files import format_user_traceback
+from autobatch.records import Environment, MemoryBudget, Settings, Trial, Unknown
 from autobatch.workload.task import TrainingTask, load_task
 
 _ON_LINUX = sys.platform == "linux"
 if _ON_LINUX:
     from autobatch.devices import linux
-    from autobatch.probe.isolate import ChildDied, run_in_child
+    from autobatch.probe.isolate import ChildDied, meter_child, run_in_child
 
 _NEEDS_TWO = "Expected more than 1 value per channel"
 _REHEARSAL = TimingPlan(num_warmup_steps=1, min_steps=1, max_time_s=0.0)
 
 
 class Worker:
-    """Answers requests. One workload in its life."""
+    """Answers requests. One workload in its life.
 
-    def __init__(self) -> None:
+    Args:
+        select: Opens a device by its name.
+        uses_kernel: Whether to ask the kernel for host memory, as Linux lets one; else sample.
+    """
+
+    def __init__(
+        self, select: Callable[[str], Device] = select_device, *, uses_kernel: bool = _ON_LINUX
+    ) -> None:
+        self._select = select
+        self._uses_kernel = uses_kernel
         self._task: TrainingTask | None = None
         self._device: Device | None = None
         self._settings = Settings()
         self._num_threads = torch.get_num_threads()
         self._file_pages: list[int] = []
+        self._pinned: PinnedMemory | Unknown | None = None
+        self._meter: ProcessMeter | None = None
 
     def answer(self, request: Request) -> Reply:
         """Carry out a request; every exception becomes a ``Failure``."""
@@ -71,11 +78,11 @@ class Worker:
                 return self._load(request)
             return self._run(request)
         except BaseException as error:  # the user's code may raise SystemExit, too
-            return _to_failure(error)
+            return to_failure(error)
 
     def _load(self, request: LoadRequest) -> Reply:
         settings = self._settings = request.settings
-        device = self._device = select_device(settings.device)
+        device = self._device = self._select(settings.device)
         reason = device.unsupported_reason(settings.precision)
         if reason:
             raise DeviceError(
@@ -87,11 +94,13 @@ class Worker:
             self._file_pages = linux.find_resident_file_pages()
         else:
             self._load_task(request)
+        self._pinned = open_pinned(device.name)
         budget = MemoryBudget.from_bounds(
             device.bounds(settings.memory_limit_bytes),
             headroom_fraction=settings.headroom_fraction,
         )
-        smallest, failure = self._rehearse(budget)
+        host_budget = self._find_host_budget(settings.headroom_fraction)
+        smallest, failure = self._rehearse(budget, host_budget)
         if failure is not None:
             return failure
         assert self._task is not None
@@ -105,12 +114,23 @@ class Worker:
             memory_is_enforced=is_enforced,
             peak_uncertainty_fraction=device.peak_uncertainty_fraction,
             smallest_batch_size=smallest,
+            host_budget=host_budget,
+        )
+
+    def _find_host_budget(self, headroom_fraction: float) -> MemoryBudget | None:
+        assert self._device is not None
+        if self._device.name == "cpu":
+            return None
+        return MemoryBudget.from_bounds(
+            CpuDevice().bounds(None), headroom_fraction=headroom_fraction
         )
 
     def _load_task(self, request: LoadRequest) -> None:
         self._task = load_task(request.target, request.settings)
 
-    def _rehearse(self, budget: MemoryBudget) -> tuple[int, Failure | None]:
+    def _rehearse(
+        self, budget: MemoryBudget, host_budget: MemoryBudget | None
+    ) -> tuple[int, Failure | None]:
         """Run the smallest size once, to find what is wrong and what has to be guessed."""
         assert self._task is not None
         batch_size, num_samples = self._settings.min_batch_size, self._task.source.dataset_size
@@ -119,16 +139,21 @@ class Worker:
                 f"--min-batch-size {batch_size} is more than the data set's {num_samples} samples",
                 hint="lower --min-batch-size",
             )
-        reply = self._attempt(batch_size, budget)
+        reply = self._attempt(batch_size, budget, host_budget)
         if isinstance(reply, Failure) and _NEEDS_TWO in reply.message and batch_size == 1:
             batch_size = 2
-            reply = self._attempt(batch_size, budget)
+            reply = self._attempt(batch_size, budget, host_budget)
+        if isinstance(reply, TrialReply) and reply.lost_device is not None:
+            reply = reply.lost_device
         return batch_size, reply if isinstance(reply, Failure) else None
 
-    def _attempt(self, batch_size: int, budget: MemoryBudget) -> Reply:
+    def _attempt(
+        self, batch_size: int, budget: MemoryBudget, host_budget: MemoryBudget | None
+    ) -> Reply:
         request = TrialRequest(
             batch_size=batch_size,
             budget_bytes=budget.budget_bytes,
+            host_budget_bytes=host_budget.budget_bytes if host_budget else None,
             plan=_REHEARSAL,
             timeout_s=self._settings.trial_timeout_s,
         )
@@ -144,12 +169,28 @@ class Worker:
             lambda: self._measure_in_child(request),
             budget_bytes=request.budget_bytes,
             timeout_s=request.timeout_s,
+            meter=self._make_meter,
         )
         if isinstance(result, ChildDied):
-            return TrialReply(trial=_trial_of_the_dead(request, result))
+            trial = self._as_metered(trial_of_the_dead(request, result), request)
+            if result.was_over_budget:
+                reason = describe(trial, request.budget_bytes, is_on_host=True)
+                trial = replace(trial, message=f"ended when its {reason}")
+            return TrialReply(trial=trial)
         reply: Reply
         reply, self._task.loss.description, self._task.loss.guess = result
+        if isinstance(reply, TrialReply):
+            reply = replace(reply, trial=self._as_metered(reply.trial, request))
         return reply
+
+    def _make_meter(self, pid: int) -> ProcessMeter:
+        self._meter = meter_child(pid)
+        return self._meter
+
+    def _as_metered(self, trial: Trial, request: TrialRequest) -> Trial:
+        assert self._meter is not None
+        trial = with_meter(trial, self._meter, is_on_host=True)
+        return held_against(trial, request.budget_bytes, is_on_host=True)
 
     def _with_what_is_left(self, request: TrialRequest) -> TrialRequest:
         # Headroom is there for what others take meanwhile; beyond it the budget gives way.
@@ -157,7 +198,14 @@ class Worker:
         left = MemoryBudget.from_bounds(
             self._device.bounds(self._settings.memory_limit_bytes), headroom_fraction=0.0
         )
-        return replace(request, budget_bytes=min(request.budget_bytes, left.budget_bytes))
+        host_budget_bytes, host_left = request.host_budget_bytes, self._find_host_budget(0.0)
+        if host_budget_bytes is not None and host_left is not None:
+            host_budget_bytes = min(host_budget_bytes, host_left.budget_bytes)
+        return replace(
+            request,
+            budget_bytes=min(request.budget_bytes, left.budget_bytes),
+            host_budget_bytes=host_budget_bytes,
+        )
 
     def _measure_in_child(self, request: TrialRequest) -> Any:
         linux.touch(self._file_pages)
@@ -174,10 +222,17 @@ class Worker:
                 request,
                 precision=self._settings.precision,
                 seed=self._settings.seed,
+                host=HostMemory(
+                    self._pinned,
+                    template_pid=os.getppid() if self._device.can_fork else None,
+                    uses_kernel=self._uses_kernel,
+                ),
             )
             reply = TrialReply(trial=trial)
+        except DeviceLostError as error:
+            reply = to_lost_device(error, request.batch_size)
         except BaseException as error:
-            reply = _to_failure(error, batch_size=request.batch_size)
+            reply = to_failure(error, batch_size=request.batch_size)
         return reply, self._task.loss.description, self._task.loss.guess
 
     def _describe_environment(self, device: Device) -> Environment:
@@ -193,8 +248,12 @@ class Worker:
         )
 
 
-def main() -> None:
-    """Answer requests until there are no more."""
+def main(worker: Worker | None = None) -> None:
+    """Answer requests until there are no more.
+
+    Args:
+        worker: Who answers; another one in tests.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     parent_pid = int(sys.argv.pop())
     if _ON_LINUX:
@@ -202,7 +261,7 @@ def main() -> None:
         if os.getppid() != parent_pid:  # it died first, while PyTorch was being imported
             return
     requests, replies = _take_pipes()
-    worker = Worker()
+    worker = worker or Worker()
     while True:
         try:
             request = pickle.load(requests)
@@ -245,54 +304,3 @@ def _without_threads(load: Callable[[], None]) -> int:
     finally:
         torch.set_num_threads = set_num_threads
     return chosen
-
-
-def _trial_of_the_dead(request: TrialRequest, death: ChildDied) -> Trial:
-    if death.was_too_slow:
-        outcome = Outcome.TIMED_OUT
-        message = f"no end after {format_seconds(request.timeout_s or 0.0)}"
-    elif death.was_over_budget:
-        outcome, message = Outcome.OVER_BUDGET, "ended when its memory exceeded the budget"
-    elif death.exit_code < 0:
-        outcome = Outcome.KILLED
-        message = f"ended by {_name_signal(-death.exit_code)}"
-    else:
-        outcome, message = Outcome.KILLED, f"ended with exit status {death.exit_code}"
-    return Trial(
-        batch_size=request.batch_size,
-        outcome=outcome,
-        peak_bytes=death.peak_bytes,
-        message=message,
-    )
-
-
-def _name_signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # most real-time signals have no name
-        return f"signal {number}"
-
-
-def _to_failure(error: BaseException, *, batch_size: int | None = None) -> Failure:
-    if isinstance(error, WorkloadError):
-        return Failure(
-            error="WorkloadError",
-            message=str(error),
-            hint=error.hint,
-            user_traceback=error.user_traceback,
-        )
-    if isinstance(error, AutobatchError):
-        return Failure(error=type(error).__name__, message=str(error), hint=error.hint)
-    if is_out_of_memory(error):
-        return Failure(
-            error="WorkloadError",
-            message=f"loading the workload ran out of memory: {message_of(error)}",
-            hint="use a smaller model, or a machine with more memory",
-        )
-    where = "" if batch_size is None else f" in a trial at batch size {batch_size}"
-    return Failure(
-        error="WorkloadError",
-        message=f"{type(error).__name__}{where}: {message_of(error)}",
-        hint="the traceback above shows where in your code it was raised",
-        user_traceback=format_user_traceback(error),
-    )

@@ -16,6 +16,7 @@ from autobatch.recommend.bottleneck import (
     has_costly_page_faults,
     waits_for_data,
 )
+from autobatch.recommend.fall import find_fall
 from autobatch.recommend.inputs import find_dataset_size, find_fitting_trial
 from autobatch.recommend.leak import find_growth_bytes_per_step
 from autobatch.records import (
@@ -33,7 +34,6 @@ from autobatch.records import (
 )
 
 _NOISY_SPREAD_FRACTION = 0.25
-_FALL_FRACTION = 0.1
 _PEAK_DROP_FRACTION = 0.2
 _PEAK_DROP_BYTES = 64 * 2**20
 _CONTENDED_CORES = 0.3
@@ -98,8 +98,8 @@ class _Evidence:
     num_cores: int
 
 
-def _warning(code: WarningCode, **figures: float) -> FindingWarning:
-    return FindingWarning(code=code, figures=figures)
+def _warning(code: WarningCode, words: tuple[str, ...] = (), **figures: float) -> FindingWarning:
+    return FindingWarning(code=code, figures=figures, details=words)
 
 
 def _drop_last_drops_all(evidence: _Evidence) -> FindingWarning | None:
@@ -176,41 +176,16 @@ def _page_faults(evidence: _Evidence) -> FindingWarning | None:
 
 
 def _falling_throughput(evidence: _Evidence) -> FindingWarning | None:
-    rates = [(t.samples_per_s, t) for t in evidence.fitting if t.samples_per_s is not None]
-    if not rates:
+    fall = find_fall(evidence.fitting)
+    if fall is None:
         return None
-    best_rate, best = max(rates, key=lambda pair: pair[0])
-    slower = [
-        (rate, trial)
-        for rate, trial in rates
-        if trial.batch_size > best.batch_size
-        and rate < (1 - _FALL_FRACTION) * best_rate
-        and _is_beyond_spread(best_rate, best, rate, trial)
-    ]
-    if not slower:
-        return None
-    worst_rate, worst = min(slower, key=lambda pair: pair[0])
     return _warning(
         WarningCode.FALLING_THROUGHPUT,
-        best_batch_size=best.batch_size,
-        best_samples_per_s=best_rate,
-        worst_batch_size=worst.batch_size,
-        worst_samples_per_s=worst_rate,
+        best_batch_size=fall.best.batch_size,
+        best_samples_per_s=fall.best_samples_per_s,
+        worst_batch_size=fall.worst.batch_size,
+        worst_samples_per_s=fall.worst_samples_per_s,
     )
-
-
-def _is_beyond_spread(best_rate: float, best: Trial, slower_rate: float, slower: Trial) -> bool:
-    """Whether even the quick steps of the slower size are slower than the best's slow ones."""
-    low_of_best = best_rate / (1 + _spread_fraction(best) / 2)
-    high_of_slower = slower_rate / max(1 - _spread_fraction(slower) / 2, 1e-9)
-    return high_of_slower < low_of_best
-
-
-def _spread_fraction(trial: Trial) -> float:
-    spread, times = trial.spread_fraction, trial.step_times_s
-    if spread is not None or trial.step_time_s is None:
-        return spread or 0.0
-    return (max(times) - min(times)) / trial.step_time_s
 
 
 def _leak(evidence: _Evidence) -> FindingWarning | None:
@@ -289,8 +264,20 @@ def _poor_throughput_fit(evidence: _Evidence) -> FindingWarning | None:
 
 
 def _trial_killed(evidence: _Evidence) -> FindingWarning | None:
-    killed = [t.batch_size for t in evidence.trials if t.outcome is Outcome.KILLED]
-    return _warning(WarningCode.TRIAL_KILLED, batch_size=min(killed)) if killed else None
+    killed = [trial for trial in evidence.trials if trial.outcome is Outcome.KILLED]
+    if not killed:
+        return None
+    first = min(killed, key=lambda trial: trial.batch_size)
+    return _warning(WarningCode.TRIAL_KILLED, (first.message,), batch_size=first.batch_size)
+
+
+def _throttled(evidence: _Evidence) -> FindingWarning | None:
+    affected = [trial for trial in evidence.fitting if trial.throttle_reasons]
+    if not affected:
+        return None
+    shown = evidence.chosen if evidence.chosen in affected else affected[0]
+    reasons = dict.fromkeys(each for trial in affected for each in trial.throttle_reasons or ())
+    return _warning(WarningCode.THROTTLED, tuple(reasons), batch_size=shown.batch_size)
 
 
 def _budget_not_enforced(evidence: _Evidence) -> FindingWarning | None:
@@ -332,6 +319,7 @@ _CHECKS: tuple[Callable[[_Evidence], FindingWarning | None], ...] = (
     _memory_not_monotone,
     _not_confirmed,
     _budget_not_enforced,
+    _throttled,
     _busy_machine,
     _noisy_timing,
     _poor_throughput_fit,

@@ -95,4 +95,5 @@ class WarningCode(str, Enum):
     DATASET_SIZE_UNKNOWN = "dataset_size_unknown"
     NO_BASE_LEARNING_RATE = "no_base_learning_rate"
     TRIAL_KILLED = "trial_killed"
+    THROTTLED = "throttled"
     BUDGET_NOT_ENFORCED = "budget_not_enforced"

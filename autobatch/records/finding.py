@@ -20,10 +20,12 @@ class FindingWarning:
     Attributes:
         code: What it is about.
         figures: Numbers by name; ``autobatch.reporting.warnings`` says which code has which.
+        details: What it is about in words, such as the reasons of a driver.
     """
 
     code: WarningCode
     figures: dict[str, float] = field(default_factory=dict)
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ class Finding:
         environment: Hardware and versions.
         workload: What was trained.
         budget: Memory there was and could be used.
+        host_budget: The machine's memory beside it, for a device that has its own; else ``None``.
         trials: Every trial, by batch size.
         memory_curve: Fitted peak memory; ``None`` with fewer than two sizes that fitted.
         throughput_curve: Fitted step time; ``None`` with fewer than three.
@@ -81,6 +84,7 @@ class Finding:
     warnings: tuple[FindingWarning, ...]
     stop_reason: StopReason
     search_time_s: float
+    host_budget: MemoryBudget | None = None
 
     @property
     def batch_size(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from autobatch.records.enums import Outcome
@@ -35,6 +35,13 @@ class Trial:
             failed, what was in use when it did; ``None`` if nothing could be read.
         peak_allocated_bytes: Highest use by tensors, on accelerators.
         peak_reserved_bytes: Highest use by the caching allocator, on accelerators.
+        peak_is_lower_bound: Whether ``peak_bytes`` was found by looking now and then, so that more
+            may have been used in between.
+        host_peak_bytes: Highest use of the machine's memory, by this process and its loader
+            workers, pinned memory included; on the processor the same as ``peak_bytes``.
+        loader_bytes: The part of it that child processes held, batches on their way included:
+            loader workers, and any other that the training starts.
+        pinned_bytes: The part of it that was pinned for copies to a GPU.
         num_warmup_steps: Steps run before timing began.
         window_peaks_bytes: Where a trial was run in several windows of steps, the peak of each.
         rounds: The timed steps; empty if the trial did not fit.
@@ -42,8 +49,14 @@ class Trial:
         kernel_time_fraction: Share of the steps' CPU time spent in the kernel, on CPU.
         others_busy_cores: Cores that other processes kept busy meanwhile, on CPU; ``None`` if
             that cannot be told.
+        energy_per_sample_j: Energy that the device took for one sample, in joules, over the timed
+            steps; of the whole GPU, whoever used it. ``None`` if it is not counted.
+        throttle_reasons: What held the device's clocks down during the timed steps, in words;
+            empty if nothing did, ``None`` if that cannot be told.
         loss_is_finite: Whether every loss that was looked at was finite.
         message: First line of the error that ended the trial, or empty.
+        unknown: Why a figure is ``None``, by its name, where there is more to say than that
+            nothing was measured.
     """
 
     batch_size: int
@@ -51,14 +64,21 @@ class Trial:
     peak_bytes: int | None = None
     peak_allocated_bytes: int | None = None
     peak_reserved_bytes: int | None = None
+    peak_is_lower_bound: bool = False
+    host_peak_bytes: int | None = None
+    loader_bytes: int | None = None
+    pinned_bytes: int | None = None
     num_warmup_steps: int = 0
     window_peaks_bytes: tuple[int, ...] = ()
     rounds: tuple[TimingRound, ...] = ()
     page_faults_per_step: float | None = None
     kernel_time_fraction: float | None = None
     others_busy_cores: float | None = None
+    energy_per_sample_j: float | None = None
+    throttle_reasons: tuple[str, ...] | None = None
     loss_is_finite: bool = True
     message: str = ""
+    unknown: dict[str, str] = field(default_factory=dict)
 
     @property
     def fits(self) -> bool:
@@ -104,15 +124,39 @@ class Trial:
         Memory keeps the higher peak; what the steps cost the CPU keeps the newer figures, since
         the second run was made to time steps.
         """
-        if again.batch_size != self.batch_size:
-            raise ValueError(f"cannot merge sizes {self.batch_size} and {again.batch_size}")
-        peaks = [peak for peak in (self.peak_bytes, again.peak_bytes) if peak is not None]
         return replace(
-            self,
-            peak_bytes=max(peaks) if peaks else None,
+            self.confirmed_by(again),
             rounds=(*self.rounds, *again.rounds),
             page_faults_per_step=again.page_faults_per_step,
             kernel_time_fraction=again.kernel_time_fraction,
             others_busy_cores=again.others_busy_cores,
+        )
+
+    def confirmed_by(self, again: Trial) -> Trial:
+        """This trial with what a second run of the same size told, but its timed steps.
+
+        Memory keeps the higher peak, energy the newer figure where there is one, and throttling
+        whatever was seen in either run.
+        """
+        if again.batch_size != self.batch_size:
+            raise ValueError(f"cannot merge sizes {self.batch_size} and {again.batch_size}")
+        energy_j = again.energy_per_sample_j
+        both = (self.throttle_reasons, again.throttle_reasons)
+        told = [reasons for reasons in both if reasons is not None]
+        merged = replace(
+            self,
+            peak_bytes=_highest(self.peak_bytes, again.peak_bytes),
+            host_peak_bytes=_highest(self.host_peak_bytes, again.host_peak_bytes),
+            loader_bytes=_highest(self.loader_bytes, again.loader_bytes),
+            pinned_bytes=_highest(self.pinned_bytes, again.pinned_bytes),
+            energy_per_sample_j=self.energy_per_sample_j if energy_j is None else energy_j,
+            throttle_reasons=tuple(dict.fromkeys(sum(told, ()))) if told else None,
             loss_is_finite=self.loss_is_finite and again.loss_is_finite,
         )
+        reasons = {**self.unknown, **again.unknown}
+        unknown = {name: why for name, why in reasons.items() if getattr(merged, name) is None}
+        return replace(merged, unknown=unknown)
+
+
+def _highest(*figures: int | None) -> int | None:
+    return max((figure for figure in figures if figure is not None), default=None)

@@ -31,9 +31,14 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
     yield "", Text(recommendation.reason)
     yield "largest that fits", Text(_largest(recommendation))
     yield "memory", Text(_memory(finding))
+    if finding.host_budget is not None and _chosen_trial(finding).host_peak_bytes is not None:
+        yield "host memory", Text(_host_memory(finding))
     if finding.confirmation is not None:
         yield "confirmed", Text(_confirmation(finding.confirmation, finding.budget))
     yield "throughput", Text(_throughput(recommendation))
+    energy_j = _chosen_trial(finding).energy_per_sample_j
+    if energy_j is not None:
+        yield "energy", Text(f"{units.format_energy(energy_j)} per sample, of the whole GPU")
     yield "bounded by", Text(BOTTLENECKS[recommendation.bottleneck])
     if recommendation.global_batch_size != recommendation.batch_size:
         yield "global batch", Text(_global_batch(recommendation))
@@ -53,6 +58,11 @@ def rule_of_thumb_rows(finding: Finding) -> Iterator[Row]:
     yield "full batch", Text(_full_batch(finding))
 
 
+def _chosen_trial(finding: Finding) -> Trial:
+    size = finding.recommendation.batch_size
+    return next(trial for trial in finding.trials if trial.batch_size == size and trial.fits)
+
+
 def _largest(recommendation: Recommendation) -> str:
     how = "ran" if recommendation.largest_was_run else "predicted from the memory line, not run"
     return f"{units.format_count(recommendation.largest_batch_size)} ({how})"
@@ -62,11 +72,24 @@ def _memory(finding: Finding) -> str:
     peak = finding.recommendation.peak_bytes
     if peak is None:
         return "peak not known: the device does not tell"
+    trial = _chosen_trial(finding)
     text = f"{units.format_bytes(peak)} peak"
-    if not finding.budget.budget_bytes:
-        return text
-    share = units.format_fraction(peak / finding.budget.budget_bytes)
-    return f"{text}, {share} of the budget"
+    if trial.peak_is_lower_bound:
+        text = f"at least {text}, seen by looking now and then"
+    if finding.budget.budget_bytes:
+        share = units.format_fraction(peak / finding.budget.budget_bytes)
+        text += f", {share} of the budget"
+    if trial.loader_bytes and finding.host_budget is None:
+        text += f"; {units.format_bytes(trial.loader_bytes)} of it in loader workers"
+    return text
+
+
+def _host_memory(finding: Finding) -> str:
+    trial = _chosen_trial(finding)
+    text = f"{units.format_bytes(trial.host_peak_bytes or 0)} peak"
+    parts = {"in loader workers": trial.loader_bytes, "pinned": trial.pinned_bytes}
+    named = [f"{units.format_bytes(part)} {where}" for where, part in parts.items() if part]
+    return f"{text} ({', '.join(named)})" if named else text
 
 
 def _confirmation(confirmation: Confirmation, budget: MemoryBudget) -> str:

@@ -60,7 +60,7 @@ def _range_complaint(name: str, value: float) -> str:
         return "expected a share from 0 to 1"
     if name in ("step_time_s", "step_times_s", "samples_per_s") and value < _MIN_STEP_TIME_S:
         return "expected a number above 0"
-    if name.endswith(("_bytes", "_s")) and name not in _SIGNED and value < 0:
+    if name.endswith(("_bytes", "_s", "_j")) and name not in _SIGNED and value < 0:
         return "expected no negative number"
     return ""
 

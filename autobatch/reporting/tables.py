@@ -18,6 +18,7 @@ Row = tuple[str, RenderableType]
 
 CHOICE_MARK = ">"
 KNEE_MARK = "*"
+THROTTLED_MARK = "!"
 
 _NOTHING = "-"
 _LABEL_WIDTH = 17
@@ -61,9 +62,15 @@ def trials_table(
     return table
 
 
-def outcome_text(outcome: Outcome) -> Text:
-    """An outcome in words and colour."""
-    return Text(OUTCOMES[outcome], style=_OUTCOME_STYLES[outcome])
+def outcome_text(outcome: Outcome, *, is_throttled: bool = False) -> Text:
+    """An outcome in words and colour.
+
+    Args:
+        outcome: The outcome.
+        is_throttled: Whether the device's clocks were held down meanwhile.
+    """
+    words = OUTCOMES[outcome] + (f" {THROTTLED_MARK}" if is_throttled else "")
+    return Text(words, style=_OUTCOME_STYLES[outcome])
 
 
 def throughput_figure(samples_per_s: float | None) -> str:
@@ -88,7 +95,7 @@ def _cells(trial: Trial, budget_bytes: int | None) -> tuple[RenderableType, ...]
     share = peak / budget_bytes if peak is not None and budget_bytes else None
     return (
         units.format_count(trial.batch_size),
-        outcome_text(trial.outcome),
+        outcome_text(trial.outcome, is_throttled=bool(trial.throttle_reasons)),
         _NOTHING if peak is None else units.format_bytes(peak),
         _NOTHING if share is None else units.format_fraction(share),
         _NOTHING if step_time_s is None else units.format_seconds(step_time_s),

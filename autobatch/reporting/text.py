@@ -10,10 +10,17 @@ from rich.text import Text
 
 from autobatch import units
 from autobatch.errors import AutobatchError, WorkerError, WorkloadError
-from autobatch.records import Finding, FindingWarning
+from autobatch.records import Finding, FindingWarning, MemoryBudget
 from autobatch.reporting.advice import recommendation_rows, rule_of_thumb_rows
 from autobatch.reporting.screen import printable, show
-from autobatch.reporting.tables import CHOICE_MARK, KNEE_MARK, Row, labelled, trials_table
+from autobatch.reporting.tables import (
+    CHOICE_MARK,
+    KNEE_MARK,
+    THROTTLED_MARK,
+    Row,
+    labelled,
+    trials_table,
+)
 from autobatch.reporting.warnings import advise
 from autobatch.reporting.wording import stop_sentence
 
@@ -87,18 +94,21 @@ def _header_rows(finding: Finding) -> Iterator[Row]:
     yield "model", Text(f"{workload.model}, {count} parameters")
     yield "data", Text(f"{workload.data}; {samples}")
     yield "training", Text(f"{_training(finding)}, {finding.settings.precision.value}")
-    yield (
-        "memory budget",
-        Text(
-            f"{units.format_bytes(budget.budget_bytes)} of "
-            f"{units.format_bytes(budget.capacity_bytes)} {budget.bound_by}: "
-            f"{units.format_bytes(budget.used_by_others_bytes)} used by others, "
-            f"{units.format_fraction(budget.headroom_fraction)} kept free"
-        ),
-    )
+    yield "memory budget", Text(_budget(budget))
+    if finding.host_budget is not None:
+        yield "host memory", Text(_budget(finding.host_budget))
     if finding.environment.variables:
         pairs = [f"{name}={value}" for name, value in finding.environment.variables.items()]
         yield "environment", Text(" ".join(pairs))
+
+
+def _budget(budget: MemoryBudget) -> str:
+    return (
+        f"{units.format_bytes(budget.budget_bytes)} of "
+        f"{units.format_bytes(budget.capacity_bytes)} {budget.bound_by}: "
+        f"{units.format_bytes(budget.used_by_others_bytes)} used by others, "
+        f"{units.format_fraction(budget.headroom_fraction)} kept free"
+    )
 
 
 def _training(finding: Finding) -> str:
@@ -118,6 +128,8 @@ def _trials(finding: Finding) -> Iterator[RenderableType]:
     legend = f"{CHOICE_MARK} recommended"
     if recommendation.knee != recommendation.batch_size:
         legend += f"   {KNEE_MARK} knee: the smallest size about as fast as the fastest"
+    if any(trial.throttle_reasons for trial in finding.trials):
+        legend += f"   {THROTTLED_MARK} throttled"
     yield Text(legend, style="dim")
 
 

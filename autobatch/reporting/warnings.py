@@ -1,6 +1,7 @@
 """The text of every warning: what happened, with its figures, and then what to try.
 
-Figures are written by their names' unit suffix, so a text needs no formatting of its own.
+Figures are written by their names' unit suffix, so a text needs no formatting of its own;
+``{details}`` stands for the warning's words.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ FIGURES: dict[WarningCode, tuple[str, ...]] = {
     WarningCode.DATASET_SIZE_UNKNOWN: (),
     WarningCode.NO_BASE_LEARNING_RATE: ("learning_rate_multiplier", "base_batch_size"),
     WarningCode.TRIAL_KILLED: ("batch_size",),
+    WarningCode.THROTTLED: ("batch_size",),
     WarningCode.BUDGET_NOT_ENFORCED: (),
 }
 
@@ -191,12 +193,19 @@ _TEXTS: dict[WarningCode, Advice] = {
         remedy="Give the rate that you train with now: --lr RATE --base-batch-size SIZE.",
     ),
     WarningCode.TRIAL_KILLED: Advice(
-        title="the system killed a trial",
+        title="a trial was killed",
+        happened="The trial of batch size {batch_size} died ({details}); it counts as not fitting.",
+        remedy="If memory ran out, set --memory-limit below what the machine or the container can "
+        "really give; otherwise run one training step of that size by itself.",
+    ),
+    WarningCode.THROTTLED: Advice(
+        title="the GPU's clocks were held down",
         happened=(
-            "The trial of batch size {batch_size} was killed from outside, most likely for lack "
-            "of memory; it counts as not fitting."
+            "At batch size {batch_size} the GPU was slowed down ({details}), so step times depend "
+            "on what ran before as well as on the size."
         ),
-        remedy="Set --memory-limit below what the machine or the container can really give.",
+        remedy="Compare sizes at one clock (nvidia-smi -lgc MHZ, undone by -rgc), or give the GPU "
+        "more cooling or power (nvidia-smi -pl WATTS).",
     ),
     WarningCode.BUDGET_NOT_ENFORCED: Advice(
         title="the memory budget was watched, not enforced",
@@ -213,6 +222,7 @@ def advise(warning: FindingWarning) -> Advice:
     """A warning in words, with its figures; one that is missing reads ``unknown``."""
     text = _TEXTS[warning.code]
     figures = _Figures({name: _figure(name, number) for name, number in warning.figures.items()})
+    figures["details"] = ", ".join(filter(None, warning.details)) or "no reason known"
     return Advice(
         title=text.title,
         happened=text.happened.format_map(figures),

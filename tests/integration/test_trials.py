@@ -64,6 +64,8 @@ PERILS = """
             os._exit(0)
         if size == 15:
             sys.exit("done")
+        if size == 17:
+            raise RuntimeError("CUDA error: device-side assert triggered")
         return loss
 """
 
@@ -162,6 +164,35 @@ def test_a_trial_that_asks_python_to_exit_is_an_error_and_the_next_one_runs(peri
     with pytest.raises(WorkloadError, match="SystemExit in a trial at batch size 15"):
         perils.measure(15)
     assert _still_works(perils)
+
+
+def test_after_a_trial_that_lost_the_device_the_worker_is_replaced(perils: Any) -> None:
+    worker = perils.worker()
+    trial = perils.measure(17)
+    assert trial.outcome is Outcome.KILLED
+    assert trial.message == "its device was lost: CUDA error: device-side assert triggered"
+    assert not worker.is_running()
+    assert _still_works(perils)
+    assert perils.worker().pid != worker.pid
+
+
+def test_a_device_lost_at_the_smallest_size_is_an_error_that_says_so(
+    probe: Callable[..., Any],
+) -> None:
+    prober = probe(
+        """
+        model = nn.Linear(4, 3)
+        def batch(batch_size):
+            return torch.randn(batch_size, 4), torch.randn(batch_size, 3)
+        def training_step(model, batch):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        """
+    )
+    with pytest.raises(WorkloadError) as caught:
+        prober.load()
+    assert "batch size 1 left the device unusable: CUDA error: an illegal" in str(caught.value)
+    assert "CUDA_LAUNCH_BLOCKING" in caught.value.hint
+    assert "raise RuntimeError" in caught.value.user_traceback
 
 
 def test_a_trial_without_end_times_out_and_the_next_one_runs(perils: Any) -> None:

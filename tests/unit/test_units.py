@@ -144,3 +144,11 @@ def test_a_figure_and_the_most_that_it_can_be(
     value: float, most: float | None, unit: str, text: str
 ) -> None:
     assert units.format_of(value, most, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("joules", "text"),
+    [(0, "0 mJ"), (0.0321, "32.1 mJ"), (1.5, "1.5 J"), (2500, "2.5 kJ"), (0.9997, "1 J")],
+)
+def test_an_energy_is_written_with_the_unit_that_suits_it(joules, text):
+    assert units.format_energy(joules) == text

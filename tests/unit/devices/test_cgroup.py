@@ -55,6 +55,29 @@ def test_more_page_cache_than_use_is_no_negative_use(kernel: Any, limit_v2: Any)
     assert _figures(read_cgroup_limits(kernel.proc)) == [(4 * GIB, 0)]
 
 
+def test_version_2_has_the_limit_that_slows_down_beside_the_one_that_kills(
+    kernel: Any, limit_v2: Any
+) -> None:
+    mount = kernel.mount("cgroup2", "sys/fs/cgroup")
+    kernel.join("0::/app")
+    limit_v2(mount / "app", 4 * GIB, 2 * GIB, cache=GIB)
+    (mount / "app" / "memory.high").write_text(f"{3 * GIB}\n")
+    limits = read_cgroup_limits(kernel.proc)
+    assert [limit.name for limit in limits] == ["memory.max", "memory.high"]
+    assert _figures(limits) == [(4 * GIB, GIB), (3 * GIB, GIB)]
+
+
+def test_the_limit_that_slows_down_can_be_the_only_one(kernel: Any, limit_v2: Any) -> None:
+    mount = kernel.mount("cgroup2", "sys/fs/cgroup")
+    kernel.join("0::/app")
+    limit_v2(mount / "app", "max", GIB)
+    (mount / "app" / "memory.high").write_text(f"{3 * GIB}\n")
+    (limit,) = read_cgroup_limits(kernel.proc)
+    assert (limit.name, limit.limit_bytes) == ("memory.high", 3 * GIB)
+    (mount / "app" / "memory.high").write_text("max\n")
+    assert read_cgroup_limits(kernel.proc) == ()
+
+
 def test_version_1_has_the_memory_controllers_limits(kernel: Any, limit_v1: Any) -> None:
     mount = kernel.mount("cgroup", "sys/fs/cgroup/memory", options="rw,memory")
     kernel.mount("cgroup", "sys/fs/cgroup/cpu", options="rw,cpu,cpuacct")

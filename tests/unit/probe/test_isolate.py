@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autobatch.devices import linux
+from autobatch.devices.meter import ProcessMeter
 from autobatch.probe.isolate import ChildDied, run_in_child
 
 MIB = 2**20
@@ -115,6 +116,24 @@ def test_a_child_that_grows_beyond_its_budget_is_ended() -> None:
     assert death.peak_bytes > budget_bytes
 
 
+def _start_a_child_that_holds(num_bytes: int) -> str:
+    if os.fork() == 0:
+        held = bytearray(b"x") * num_bytes
+        time.sleep(60)
+        os._exit(len(held))
+    time.sleep(60)
+    return "not ended"
+
+
+def test_what_its_children_hold_counts_against_a_childs_budget() -> None:
+    budget_bytes = linux.read_status_bytes()["VmRSS"] + 64 * MIB
+    death = run_in_child(lambda: _start_a_child_that_holds(256 * MIB), budget_bytes=budget_bytes)
+    assert isinstance(death, ChildDied)
+    assert death.was_over_budget
+    assert death.peak_bytes is not None
+    assert death.peak_bytes > budget_bytes
+
+
 def test_shared_memory_is_what_the_limit_on_private_memory_does_not_see() -> None:
     def grow_under_limit() -> bool:
         with linux.data_limit(16 * MIB):
@@ -168,17 +187,14 @@ def test_after_a_death_a_grandchild_that_lives_on_is_not_waited_for(
 
 
 def test_an_interrupt_of_this_process_ends_the_child() -> None:
-    reader, writer = os.pipe()
+    children: list[int] = []
 
-    def work() -> None:
-        os.write(writer, str(os.getpid()).encode())
-        os.kill(os.getppid(), signal.SIGINT)
-        time.sleep(60)
+    def interrupt_at_the_first_look(pid: int) -> ProcessMeter:
+        children.append(pid)
+        return ProcessMeter(lambda: os.kill(os.getpid(), signal.SIGINT), lambda: 0)
 
+    # From Python code of this process: one that comes while it is still forking is lost.
     with pytest.raises(KeyboardInterrupt):
-        run_in_child(work)
-    child = int(os.read(reader, 20))
-    os.close(reader)
-    os.close(writer)
+        run_in_child(lambda: time.sleep(60), meter=interrupt_at_the_first_look)
     with pytest.raises(ProcessLookupError):
-        os.kill(child, 0)
+        os.kill(children[0], 0)

@@ -336,3 +336,16 @@ def test_memory_that_only_settles_is_no_leak(warn: Warn, peaks_mib: tuple[float,
 
 def test_an_answer_that_was_not_confirmed_says_so(warn: Warn) -> None:
     assert warn(confirmation=None) == {WarningCode.NOT_CONFIRMED: {"batch_size": 64}}
+
+
+def test_throttling_at_the_recommended_size_is_named_with_its_reasons(warn, make_trial):
+    trials = (
+        make_trial(64, throttle_reasons=("power limit",)),
+        make_trial(128, throttle_reasons=("too hot", "power limit")),
+    )
+    assert warn(*trials)[WarningCode.THROTTLED] == {"batch_size": 64}
+
+
+@pytest.mark.parametrize("reasons", [None, ()])
+def test_clocks_that_nothing_held_down_are_no_warning(reasons, warn, make_trial):
+    assert WarningCode.THROTTLED not in warn(make_trial(64, throttle_reasons=reasons))

@@ -62,13 +62,20 @@ TRIAL_KEYS = [
     "step_times_s",
     "peak_allocated_bytes",
     "peak_reserved_bytes",
+    "peak_is_lower_bound",
+    "host_peak_bytes",
+    "loader_bytes",
+    "pinned_bytes",
     "window_peaks_bytes",
     "rounds",
     "page_faults_per_step",
     "kernel_time_fraction",
     "others_busy_cores",
+    "energy_per_sample_j",
+    "throttle_reasons",
     "loss_is_finite",
     "message",
+    "unknown",
 ]
 
 sizes = st.integers(min_value=1, max_value=2**40)
@@ -87,7 +94,14 @@ def findings(draw, make_trial, make_finding):
     for size in others:
         trials.append(draw(trials_of(make_trial, size, draw(st.sampled_from(Outcome)))))
     figures = st.dictionaries(names, numbers, max_size=3)
-    listed = st.lists(st.builds(FindingWarning, code=st.sampled_from(WarningCode), figures=figures))
+    listed = st.lists(
+        st.builds(
+            FindingWarning,
+            code=st.sampled_from(WarningCode),
+            figures=figures,
+            details=st.lists(names, max_size=2).map(tuple),
+        )
+    )
     return make_finding(
         tuple(trials),
         target=draw(names),
@@ -123,6 +137,9 @@ def trials_of(make_trial, size, outcome):
             "peak_bytes": st.none() | num_bytes,
             "rounds": st.lists(rounds, max_size=3).map(tuple),
             "kernel_time_fraction": st.none() | shares,
+            "energy_per_sample_j": st.none() | positive,
+            "throttle_reasons": st.none() | st.lists(names, max_size=2).map(tuple),
+            "unknown": st.dictionaries(names, names, max_size=2),
             "message": names,
         }
     )
@@ -151,7 +168,7 @@ def test_a_finding_without_curves_or_data_set_survives_the_round_trip(make_findi
 
 
 def test_the_top_level_keys_are_frozen(make_finding):
-    parts = {"workload", "settings", "search_time_s", "confirmation"}
+    parts = {"workload", "settings", "search_time_s", "confirmation", "host_budget"}
     recommendation = {item.name for item in fields(Recommendation)}
     budget = {item.name for item in fields(MemoryBudget)}
     assert set(to_document(make_finding())) == {*DESIGN_KEYS, *parts, *recommendation, *budget}
@@ -220,3 +237,13 @@ def test_a_document_that_lacks_a_key_is_refused_and_the_key_is_named(make_findin
         return
     with pytest.raises(ResultFormatError, match=key):
         from_document(document)
+
+
+def test_a_budget_of_host_memory_survives_the_round_trip(make_finding):
+    finding = make_finding()
+    finding = replace(finding, host_budget=replace(finding.budget, bound_by="physical memory"))
+    document = json.loads(dumps(finding))
+    assert document["host_budget"]["bound_by"] == "physical memory"
+    assert from_document(document) == finding
+    del document["host_budget"]  # as an earlier version wrote it
+    assert from_document(document).host_budget is None

@@ -311,3 +311,43 @@ def test_long_error_lines_are_left_whole_to_be_copied(printed):
     assert f"Error: cannot read {path}\n" in printed(
         render_error, ResultFormatError(f"cannot read {path}")
     )
+
+
+def test_a_throttled_trial_is_marked_and_the_column_is_not_cut(make_finding, make_trial, printed):
+    trials = (make_trial(1_048_576, throttle_reasons=("power limit",)),)
+    text = printed(render, make_finding(trials), width=80)
+    assert "fits !" in text
+    assert "! throttled" in text
+    assert "…" not in text
+    assert "!" not in printed(render, make_finding((make_trial(8, throttle_reasons=()),)))
+
+
+def test_the_energy_of_a_sample_is_there_where_it_was_counted(make_finding, make_trial, printed):
+    text = one_line(printed(render, make_finding((make_trial(8, energy_per_sample_j=0.0321),))))
+    assert "energy 32.1 mJ per sample" in text
+    assert "per sample, of" not in printed(render, make_finding())
+
+
+def test_on_the_processor_the_share_of_the_loader_is_part_of_the_memory(
+    make_finding, make_trial, printed
+):
+    trial = make_trial(8, loader_bytes=200 * 2**20, host_peak_bytes=300 * 2**20)
+    text = one_line(printed(render, make_finding((trial,))))
+    assert "300 MiB peak, 7 % of the budget; 200 MiB of it in loader workers" in text
+    assert "host memory" not in text
+
+
+def test_beside_a_devices_memory_the_hosts_has_a_budget_and_a_peak(
+    make_finding, make_trial, printed
+):
+    trial = make_trial(8, host_peak_bytes=3 * 2**30, loader_bytes=2**30, pinned_bytes=64 * 2**20)
+    finding = make_finding((trial,))
+    host_budget = replace(finding.budget, bound_by="RLIMIT_DATA (ulimit -d)")
+    text = one_line(printed(render, replace(finding, host_budget=host_budget)))
+    assert "host memory 4.0 GiB of 5.0 GiB RLIMIT_DATA (ulimit -d)" in text
+    assert "host memory 3.0 GiB peak (1.0 GiB in loader workers, 64 MiB pinned)" in text
+
+
+def test_a_peak_that_was_sampled_is_a_lower_bound_in_words(make_finding, make_trial, printed):
+    text = one_line(printed(render, make_finding((make_trial(8, peak_is_lower_bound=True),))))
+    assert "at least 300 MiB peak, seen by looking now and then" in text

@@ -27,7 +27,8 @@ def test_every_code_has_a_title_and_two_sentences(code):
 @ALL_CODES
 def test_the_table_of_figures_names_what_the_text_uses_and_no_more(code):
     text = _TEXTS[code]
-    assert names_in(text.happened) | names_in(text.remedy) == set(FIGURES[code])
+    details = {"details"} if "{details}" in text.happened else set()
+    assert names_in(text.happened) | names_in(text.remedy) == {*FIGURES[code], *details}
 
 
 @ALL_CODES
@@ -86,3 +87,25 @@ def test_the_page_fault_remedy_can_be_pasted():
     assert (
         "--env MALLOC_MMAP_THRESHOLD_=4294967296 --env MALLOC_TRIM_THRESHOLD_=4294967296" in remedy
     )
+
+
+def test_a_throttled_gpu_is_told_with_the_drivers_reasons():
+    advice = advise(
+        FindingWarning(
+            code=WarningCode.THROTTLED,
+            figures={"batch_size": 64},
+            details=("power limit", "too hot (driver)"),
+        )
+    )
+    assert "At batch size 64 the GPU was slowed down (power limit, too hot (driver))" in (
+        advice.happened
+    )
+    assert "nvidia-smi -lgc" in advice.remedy
+
+
+def test_a_killed_trial_is_told_with_what_ended_it():
+    made = FindingWarning(
+        code=WarningCode.TRIAL_KILLED, figures={"batch_size": 8}, details=("ended by SIGKILL",)
+    )
+    assert "size 8 died (ended by SIGKILL)" in advise(made).happened
+    assert "(no reason known)" in advise(FindingWarning(code=WarningCode.TRIAL_KILLED)).happened

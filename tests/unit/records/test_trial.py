@@ -1,0 +1,56 @@
+"""Two runs of one size as one trial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from autobatch.records import Outcome, TimingRound, Trial
+
+TIMED = TimingRound(number=0, step_times_s=(0.1, 0.2), data_times_s=(0.0, 0.0))
+
+
+def _trial(batch_size: int = 8, **fields: Any) -> Trial:
+    fields = {"rounds": (TIMED,), **fields}
+    return Trial(batch_size=batch_size, outcome=Outcome.FITS, **fields)
+
+
+def test_a_second_round_adds_its_steps() -> None:
+    merged = _trial().with_round(_trial())
+    assert merged.step_times_s == (0.1, 0.2, 0.1, 0.2)
+
+
+def test_a_confirmation_adds_no_steps() -> None:
+    assert _trial().confirmed_by(_trial()).step_times_s == (0.1, 0.2)
+
+
+@pytest.mark.parametrize(("first", "second"), [(3, 5), (5, 3), (None, 5), (5, None)])
+def test_the_higher_peak_is_kept(first: int | None, second: int | None) -> None:
+    assert _trial(peak_bytes=first).confirmed_by(_trial(peak_bytes=second)).peak_bytes == 5
+
+
+def test_the_newer_energy_is_kept_and_its_lack_is_not() -> None:
+    known, newer = _trial(energy_per_sample_j=2.0), _trial(energy_per_sample_j=3.0)
+    unknown = _trial(unknown={"energy_per_sample_j": "too short"})
+    assert known.confirmed_by(newer).energy_per_sample_j == 3.0
+    for merged in (known.confirmed_by(unknown), unknown.confirmed_by(known)):
+        assert merged.energy_per_sample_j == 2.0
+        assert merged.unknown == {}
+    assert unknown.confirmed_by(unknown).unknown == {"energy_per_sample_j": "too short"}
+
+
+def test_throttling_is_what_was_seen_in_either_run() -> None:
+    first, second = _trial(throttle_reasons=("power",)), _trial(throttle_reasons=("heat", "power"))
+    assert first.confirmed_by(second).throttle_reasons == ("power", "heat")
+    assert _trial(throttle_reasons=()).confirmed_by(_trial()).throttle_reasons == ()
+    assert _trial().confirmed_by(_trial()).throttle_reasons is None
+
+
+def test_a_loss_that_was_not_finite_once_is_not() -> None:
+    assert not _trial().confirmed_by(_trial(loss_is_finite=False)).loss_is_finite
+
+
+def test_runs_of_two_sizes_are_no_trial() -> None:
+    with pytest.raises(ValueError, match="8 and 16"):
+        _trial().confirmed_by(_trial(16))
