@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from autobatch.errors import SettingsError
-from autobatch.records import Finding, Observer, SilentObserver
+from autobatch.records import CheckObserver, CheckReport, Finding, Observer, SilentObserver
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,11 +25,32 @@ def print_finding(finding: Finding, *, as_json: bool) -> None:
     """
     from autobatch.reporting import dumps, render
 
-    try:
+    with _guarded_stdout():
         if as_json:
             sys.stdout.write(dumps(finding))
         else:
             render(finding, make_console(to_stderr=False))
+
+
+def print_check(report: CheckReport, *, as_json: bool) -> None:
+    """Write a check to standard output, for a person or as JSON.
+
+    Raises:
+        SettingsError: If standard output takes no more, such as a file on a full disk.
+    """
+    from autobatch.reporting import dumps_check, render_check
+
+    with _guarded_stdout():
+        if as_json:
+            sys.stdout.write(dumps_check(report))
+        else:
+            render_check(report, make_console(to_stderr=False))
+
+
+@contextmanager
+def _guarded_stdout() -> Iterator[None]:
+    try:
+        yield
         sys.stdout.flush()
     except BrokenPipeError:
         raise
@@ -81,6 +102,13 @@ def watch(*, quiet: bool) -> Iterator[Observer]:
             yield progress
     else:
         yield LineProgress(sys.stderr)
+
+
+def watch_check(*, quiet: bool) -> CheckObserver:
+    """An observer of a check that suits standard error."""
+    from autobatch.reporting import CheckLines
+
+    return SilentObserver() if quiet else CheckLines(sys.stderr)
 
 
 def say(line: str) -> None:
