@@ -85,8 +85,7 @@ class Checker:
     ) -> CheckReport:
         """Train a workload at a batch size, and fail the test if a requirement is not met.
 
-        A requirement that noise leaves open does not fail the test, unless ``strict``; it is
-        in the test's report and properties.
+        What noise leaves open does not fail it, unless ``strict``: it is in the test's report.
 
         Args:
             workload: An ``autobatch.Workload``, a function that makes one, or the name of a

@@ -75,6 +75,7 @@ def main() -> int:
     parser.add_argument("--record-memory")
     parser.add_argument("--memory")
     parser.add_argument("--rounds", type=int, default=24)
+    parser.add_argument("--stride", type=int)
     parser.add_argument("--simulations", type=int, default=2000)
     arguments = parser.parse_args()
     if arguments.record:
@@ -83,7 +84,10 @@ def main() -> int:
     if arguments.record_memory:
         record_memory(arguments.record_memory)
         return 0
-    real = [row for path in arguments.recordings for row in judge_real(path, arguments.rounds)]
+    stride = arguments.stride or arguments.rounds
+    real = [
+        row for path in arguments.recordings for row in judge_real(path, arguments.rounds, stride)
+    ]
     if arguments.memory:
         real += judge_memory_runs(arguments.memory)
     header = ("what", "runs", "comparisons", "not met", "met", "inconclusive", "rounds")
@@ -141,22 +145,27 @@ def record_memory(path: str, num_rounds: int = 48) -> None:
     print(f"{path}: {num_rounds} rounds each; growth {growth:.1%}")
 
 
-def judge_real(path: str, num_rounds: int) -> Iterator[Row]:
+def judge_real(path: str, num_rounds: int, stride: int) -> Iterator[Row]:
     """Every run of a recording against every other."""
     rounds = json.loads(Path(path).read_text())["rounds"]
     name = Path(path).stem
     for key, reference in REFERENCES.items():
         if key not in rounds[0]:
             continue
-        same = cut(rounds, "same", key, num_rounds)
-        slower = cut(rounds, "slower", key, num_rounds)
+        same = cut(rounds, "same", key, num_rounds, stride)
+        slower = cut(rounds, "slower", key, num_rounds, stride)
         added = f"{slowdown_of(rounds) - 1:+.0%} time"
         for what, runs, others in (
             ("A/A", same, same),
             ("A/A, slower one", slower, slower),
             (added, same, slower),
         ):
-            pairs = [(a, b) for i, a in enumerate(runs) for j, b in enumerate(others) if i != j]
+            pairs = [
+                (a, b)
+                for i, a in enumerate(runs)
+                for j, b in enumerate(others)
+                if abs(i - j) * stride >= num_rounds
+            ]
             judged = [judge_pair(before, now) for before, now in pairs]
             yield (f"{what}, {name}, {reference}", len(runs), *count(judged))
 
@@ -171,7 +180,7 @@ def slowdown_of(rounds: Sequence[Any]) -> float:
 
 
 def cut(
-    rounds: Sequence[Any], name: str, reference: str, num_rounds: int
+    rounds: Sequence[Any], name: str, reference: str, num_rounds: int, stride: int
 ) -> list[tuple[CheckRound, ...]]:
     """Whole runs, one after the other."""
     timed = [
@@ -181,7 +190,7 @@ def cut(
         )
         for each in rounds
     ]
-    starts = range(0, len(timed) - num_rounds + 1, num_rounds)
+    starts = range(0, len(timed) - num_rounds + 1, stride)
     return [tuple(timed[start : start + num_rounds]) for start in starts]
 
 

@@ -31,7 +31,9 @@ def figure_text(verdict: Verdict) -> str:
     text = _format(verdict, verdict.value)
     if verdict.low is None or verdict.high is None or verdict.low == verdict.high:
         return text
-    return f"{text} ({_format(verdict, verdict.low)} to {_format(verdict, verdict.high)})"
+    interval = f"{text} ({_format(verdict, verdict.low)} to {_format(verdict, verdict.high)})"
+    # Said once, with the limit: three times would not fit into a line.
+    return interval.replace(" samples/s", "")
 
 
 def sentence(verdict: Verdict) -> str:

@@ -76,7 +76,7 @@ def test_the_text_fits_80_columns_and_says_all(report, printed) -> None:
         "max-memory",
         "10.0 GiB",
         "357 MiB",
-        "6,400 samples/s (6,200 samples/s to 6,600",
+        "6,400 (6,200 to 6,600)",
         "NOT MET",
         "+8.0 % (-1.0 % to +17 %)",
         "baseline-step-time: the interval holds the limit",
@@ -124,7 +124,7 @@ def test_the_keys_of_the_document_stay(report) -> None:
     }
     assert document["requirements"][2]["unit"] == "samples_per_s"
     assert document["measurement"]["step_time_s"] == pytest.approx(0.01)
-    assert document["measurement"]["rounds"][0]["step_times_s"] == (0.01,) or [0.01]
+    assert document["measurement"]["rounds"][0]["step_times_s"] == [0.01]
     assert json.loads(dumps_check(report))["is_met"] is False
 
 
