@@ -37,6 +37,7 @@ from autobatch.records import (
     Trial,
     Verdict,
 )
+from autobatch.units import format_fraction
 
 # The whole share is used: steps one after the other agree with each other more than with those
 # of a moment later, so that what they agree on says little.
@@ -100,6 +101,7 @@ class CheckSession:
         try:
             self._load()
             self._measure_rounds()
+            self._note_precision()
             return self._report()
         except KeyboardInterrupt:
             raise CheckInterrupted(self._report(is_complete=False)) from None
@@ -152,7 +154,7 @@ class CheckSession:
             num_rounds = len(self._rounds)
             is_time_up = self._clock() - begin >= self._settings.time_limit_s
             is_last = is_time_up or num_rounds >= MAX_ROUNDS
-            if num_rounds < FEWEST_ROUNDS and not is_time_up:
+            if num_rounds < FEWEST_ROUNDS and (self._settings.keeps_baseline or not is_time_up):
                 continue
             if not self._needs_time or self._is_decided(is_last=is_last):
                 return
@@ -215,6 +217,15 @@ class CheckSession:
         if len(self._rounds) < _FEWEST_FOR_BASELINE:
             return False
         return timing.precision_of(self._measurement) <= timing.PRECISE_ERROR
+
+    def _note_precision(self) -> None:
+        if self._settings.keeps_baseline and not self._failure and not self._is_precise():
+            assert self._measurement is not None
+            error = timing.precision_of(self._measurement)
+            self._notes.append(
+                f"The times of the baseline are known to {format_fraction(error)} only: with a "
+                "longer --time-limit less will be left open"
+            )
 
     @property
     def _rounds(self) -> tuple[CheckRound, ...]:

@@ -21,7 +21,6 @@ from autobatch.records import (
     Measurement,
     RequirementName,
     Settings,
-    Status,
     Verdict,
 )
 
@@ -115,12 +114,7 @@ def _not_run(
 ) -> CheckReport:
     reason = "the target did not run: there is no such device"
     limits = settings.limits
-    fit = Verdict(
-        requirement=RequirementName.FITS,
-        limit=settings.batch_size,
-        status=Status.INCONCLUSIVE,
-        reason=reason,
-    )
+    fit = Verdict.inconclusive(RequirementName.FITS, settings.batch_size, reason)
     return CheckReport(
         target=target,
         devices=(),

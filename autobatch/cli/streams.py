@@ -6,15 +6,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from autobatch.errors import SettingsError
 from autobatch.records import CheckObserver, CheckReport, Finding, Observer, SilentObserver
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_T = TypeVar("_T")
 
 
 def print_finding(finding: Finding, *, as_json: bool) -> None:
@@ -25,11 +27,7 @@ def print_finding(finding: Finding, *, as_json: bool) -> None:
     """
     from autobatch.reporting import dumps, render
 
-    with _guarded_stdout():
-        if as_json:
-            sys.stdout.write(dumps(finding))
-        else:
-            render(finding, make_console(to_stderr=False))
+    _print_result(finding, dumps if as_json else None, render)
 
 
 def print_check(report: CheckReport, *, as_json: bool) -> None:
@@ -40,17 +38,17 @@ def print_check(report: CheckReport, *, as_json: bool) -> None:
     """
     from autobatch.reporting import dumps_check, render_check
 
-    with _guarded_stdout():
-        if as_json:
-            sys.stdout.write(dumps_check(report))
-        else:
-            render_check(report, make_console(to_stderr=False))
+    _print_result(report, dumps_check if as_json else None, render_check)
 
 
-@contextmanager
-def _guarded_stdout() -> Iterator[None]:
+def _print_result(
+    result: _T, dumps: Callable[[_T], str] | None, render: Callable[[_T, Console], None]
+) -> None:
     try:
-        yield
+        if dumps is not None:
+            sys.stdout.write(dumps(result))
+        else:
+            render(result, make_console(to_stderr=False))
         sys.stdout.flush()
     except BrokenPipeError:
         raise

@@ -92,7 +92,7 @@ def _maximums(limits: HardwareLimits) -> Iterator[_Limit]:
 
 def _judge_one(name: RequirementName, limit: float, value: Reading) -> Verdict:
     if isinstance(value, Unknown):
-        return _inconclusive(name, limit, value.reason)
+        return Verdict.inconclusive(name, limit, value.reason)
     status = Status.MET if value >= limit else Status.NOT_MET
     return Verdict(requirement=name, limit=limit, status=status, value=value)
 
@@ -106,7 +106,7 @@ def _judge_each(
     worst: Callable[..., float],
 ) -> Verdict:
     if not devices:
-        return _inconclusive(name, limit, _NO_DEVICE)
+        return Verdict.inconclusive(name, limit, _NO_DEVICE)
     readings = {device.name: read(device) for device in devices}
     known = {where: each for where, each in readings.items() if not isinstance(each, Unknown)}
     failing = [where for where, value in known.items() if not holds(value, limit)]
@@ -121,20 +121,20 @@ def _judge_each(
         )
     for where, reading in readings.items():
         if isinstance(reading, Unknown):
-            return _inconclusive(name, limit, f"{where}: {reading.reason}")
+            return Verdict.inconclusive(name, limit, f"{where}: {reading.reason}")
     return Verdict(requirement=name, limit=limit, status=Status.MET, value=worst(known.values()))
 
 
 def _judge_driver(limit: str, devices: tuple[DeviceReport, ...]) -> Verdict:
     name = RequirementName.MIN_DRIVER
     if not devices:
-        return _inconclusive(name, limit, _NO_DEVICE)
+        return Verdict.inconclusive(name, limit, _NO_DEVICE)
     # All GPUs of a machine share a driver.
     version = devices[0].driver_version
     if isinstance(version, Unknown):
-        return _inconclusive(name, limit, version.reason)
+        return Verdict.inconclusive(name, limit, version.reason)
     if not version_key(version):
-        return _inconclusive(name, limit, f"{version!r} has no number to compare")
+        return Verdict.inconclusive(name, limit, f"{version!r} has no number to compare")
     is_met = version_key(version) >= version_key(limit)
     status = Status.MET if is_met else Status.NOT_MET
     return Verdict(requirement=name, limit=limit, status=status, value=version)
@@ -157,7 +157,7 @@ def _judge_precision(precision: str, devices: tuple[DeviceReport, ...]) -> Verdi
                 reason=f"{device.name}{detail}",
             )
     if unknown:
-        return _inconclusive(name, precision, unknown)
+        return Verdict.inconclusive(name, precision, unknown)
     return Verdict(requirement=name, limit=precision, status=Status.MET, value="supported")
 
 
@@ -166,7 +166,7 @@ def _judge_throttling(
 ) -> Verdict:
     name = RequirementName.NO_THROTTLING
     if not devices:
-        return _inconclusive(name, None, _NO_DEVICE)
+        return Verdict.inconclusive(name, None, _NO_DEVICE)
     seen: dict[str, None] = {}
     unknown = ""
     readings: list[tuple[str, ...] | Unknown] = [
@@ -181,7 +181,7 @@ def _judge_throttling(
         held = ", ".join(seen)
         return Verdict(requirement=name, limit=None, status=Status.NOT_MET, value=held)
     if unknown:
-        return _inconclusive(name, None, unknown)
+        return Verdict.inconclusive(name, None, unknown)
     return Verdict(requirement=name, limit=None, status=Status.MET, value="none")
 
 
@@ -221,7 +221,3 @@ def _other_processes(device: DeviceReport) -> Reading:
 
 def _name_devices(names: list[str], devices: tuple[DeviceReport, ...]) -> str:
     return ", ".join(names) if len(devices) > 1 else ""
-
-
-def _inconclusive(name: RequirementName, limit: float | str | None, reason: str) -> Verdict:
-    return Verdict(requirement=name, limit=limit, status=Status.INCONCLUSIVE, reason=reason)

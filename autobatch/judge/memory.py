@@ -75,18 +75,18 @@ def not_judged(
         (RequirementName.BASELINE_MEMORY, limits.memory_tolerance_fraction if baseline else None),
     ):
         if limit is not None:
-            yield _inconclusive(name, limit, reason)
+            yield Verdict.inconclusive(name, limit, reason)
 
 
 def _absolute(
     name: RequirementName, limit_bytes: int, peaks_bytes: tuple[int, ...], is_lower_bound: bool
 ) -> Verdict:
     if not peaks_bytes:
-        return _inconclusive(name, limit_bytes, _UNREAD)
+        return Verdict.inconclusive(name, limit_bytes, _UNREAD)
     peak_bytes = max(peaks_bytes)
     is_met = peak_bytes <= limit_bytes
     if is_met and is_lower_bound:
-        return _inconclusive(name, limit_bytes, _LOWER_BOUND, peak_bytes)
+        return Verdict.inconclusive(name, limit_bytes, _LOWER_BOUND, peak_bytes)
     status = Status.MET if is_met else Status.NOT_MET
     return Verdict(requirement=name, limit=limit_bytes, status=status, value=peak_bytes)
 
@@ -96,12 +96,12 @@ def _headroom(
 ) -> Verdict:
     name = RequirementName.MIN_HEADROOM
     if not peaks_bytes or not budget.capacity_bytes:
-        return _inconclusive(name, limit, _UNREAD)
+        return Verdict.inconclusive(name, limit, _UNREAD)
     available_bytes = budget.capacity_bytes - budget.used_by_others_bytes
     headroom = (available_bytes - max(peaks_bytes)) / budget.capacity_bytes
     is_met = headroom >= limit
     if is_met and is_lower_bound:
-        return _inconclusive(name, limit, _LOWER_BOUND, headroom)
+        return Verdict.inconclusive(name, limit, _LOWER_BOUND, headroom)
     status = Status.MET if is_met else Status.NOT_MET
     return Verdict(requirement=name, limit=limit, status=status, value=headroom)
 
@@ -109,7 +109,7 @@ def _headroom(
 def _growth(limit: float, now: tuple[int, ...], before: tuple[int, ...]) -> Verdict:
     name = RequirementName.BASELINE_MEMORY
     if not now or not before:
-        return _inconclusive(name, limit, _UNREAD)
+        return Verdict.inconclusive(name, limit, _UNREAD)
     low = _quarter(now, 0.25) / _quarter(before, 0.75) - 1
     high = _quarter(now, 0.75) / _quarter(before, 0.25) - 1
     status = Status.MET if high <= limit else Status.NOT_MET if low > limit else Status.INCONCLUSIVE
@@ -127,11 +127,3 @@ def _growth(limit: float, now: tuple[int, ...], before: tuple[int, ...]) -> Verd
 def _quarter(values: tuple[int, ...], share: float) -> int:
     ordered = sorted(values)
     return ordered[round(share * (len(ordered) - 1))]
-
-
-def _inconclusive(
-    name: RequirementName, limit: float, reason: str, value: float | None = None
-) -> Verdict:
-    return Verdict(
-        requirement=name, limit=limit, status=Status.INCONCLUSIVE, value=value, reason=reason
-    )

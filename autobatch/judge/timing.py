@@ -20,7 +20,7 @@ from autobatch.records import (
 DRIFT_OF_RATIO = 0.015
 DRIFT_OF_TIME = 0.05
 # A baseline known this well adds little to the error of what is compared with it.
-PRECISE_ERROR = 0.01
+PRECISE_ERROR = 0.012
 _OPEN = "the interval holds the limit"
 
 
@@ -73,7 +73,7 @@ def not_judged(
         (RequirementName.BASELINE_STEP_TIME, limits.tolerance_fraction if baseline else None),
     ):
         if limit is not None:
-            yield Verdict(requirement=name, limit=limit, status=Status.INCONCLUSIVE, reason=reason)
+            yield Verdict.inconclusive(name, limit, reason)
 
 
 def compare_times(now: Measurement, baseline: Measurement) -> Location:

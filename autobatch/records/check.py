@@ -139,6 +139,30 @@ class Verdict:
     high: float | None = None
     reason: str = ""
 
+    @classmethod
+    def inconclusive(
+        cls,
+        requirement: RequirementName,
+        limit: float | str | None,
+        reason: str,
+        value: float | None = None,
+    ) -> Verdict:
+        """A verdict that could not be reached.
+
+        Args:
+            requirement: What was required.
+            limit: Where the line is.
+            reason: Why it could not.
+            value: The figure that there is all the same.
+        """
+        return cls(
+            requirement=requirement,
+            limit=limit,
+            status=Status.INCONCLUSIVE,
+            value=value,
+            reason=reason,
+        )
+
     @property
     def name(self) -> str:
         """The requirement in one word, each but once in a report."""

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,6 +15,8 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 import torch
+
+from autobatch.cli import run
 
 # Steps that take their time, so that no requirement here is close to what is measured, and a
 # little memory of their own.
@@ -70,6 +73,31 @@ def statuses(done: Any) -> dict[str, str]:
     return {each["name"]: each["status"] for each in json.loads(done.stdout)["requirements"]}
 
 
+class Done:
+    """What a run in this process came to, with the names of a finished process."""
+
+    def __init__(self, returncode: int, stdout: str, stderr: str) -> None:
+        self.returncode, self.stdout, self.stderr = returncode, stdout, stderr
+
+
+@pytest.fixture
+def here(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Run the command in this process, which has PyTorch loaded: for what starts no other."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+    def call(*arguments: str, **environ: str) -> Done:
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        status = run(["check", *arguments])
+        return Done(status, *capsys.readouterr())
+
+    return call
+
+
 EASY = ("--max-memory", "1TiB", "--min-headroom", "1%", "--min-throughput", "0.1",
         "--max-step-time", "1h", "--min-cores", "0.01", "--min-capacity", "1MiB",
         "--min-free", "1MiB", "--min-devices", "1", "--require", "fp32")  # fmt: skip
@@ -89,11 +117,13 @@ def test_every_requirement_met_is_status_0(folder: Path) -> None:
     assert [case.get("name") for case in cases] == list(found)
 
 
-VIOLATIONS = {
+OF_TARGET = {
     "max-memory": ("--max-memory", "10MiB"),
     "min-headroom": ("--min-headroom", "99.99%"),
     "min-throughput": ("--min-throughput", "1000000"),
     "max-step-time": ("--max-step-time", "0.001ms"),
+}
+OF_HARDWARE = {
     "min-cores": ("--min-cores", "10000"),
     "min-capacity": ("--min-capacity", "1000TiB"),
     "min-free": ("--min-free", "1000TiB"),
@@ -102,17 +132,27 @@ VIOLATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", VIOLATIONS)
-def test_a_requirement_violated_is_status_1_and_it_alone_fails(folder: Path, name: str) -> None:
-    option, _ = VIOLATIONS[name]
-    at = EASY.index(option)
-    easy = EASY if option == "--require" else (*EASY[:at], *EASY[at + 2 :])
-    target = () if name.startswith(("min-c", "min-f", "min-d", "req")) else ("model.py",)
-    if not target:
-        easy = easy[-10 if option == "--require" else -8 :]
-    done = autobatch(*target, "--device", "cpu", *easy, *VIOLATIONS[name], "--json", cwd=folder)
+def not_met(done: Any) -> list[str]:
+    return [name for name, status in statuses(done).items() if status == "not_met"]
+
+
+@pytest.mark.parametrize("name", OF_TARGET)
+def test_a_target_that_violates_a_requirement_is_status_1_and_it_alone_fails(
+    folder: Path, name: str
+) -> None:
+    # Of an option that is given twice the last counts.
+    done = autobatch("model.py", "--device", "cpu", *EASY, *OF_TARGET[name], "--json", cwd=folder)
     assert done.returncode == 1, done.stderr
-    assert [each for each, status in statuses(done).items() if status == "not_met"] == [name]
+    assert not_met(done) == [name]
+
+
+@pytest.mark.parametrize("name", OF_HARDWARE)
+def test_hardware_that_violates_a_requirement_is_status_1_and_it_alone_fails(
+    here: Callable[..., Done], name: str
+) -> None:
+    done = here("--device", "cpu", *EASY[8:], *OF_HARDWARE[name], "--json")
+    assert done.returncode == 1, done.stderr
+    assert not_met(done) == [name]
 
 
 def test_more_memory_than_in_the_baseline_is_status_1(folder: Path) -> None:
@@ -235,24 +275,28 @@ def test_unusable_input_is_status_2_and_nothing_is_written(folder: Path, name: s
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_a_requirement_not_met_if_one_is_required(folder: Path) -> None:
+def test_a_gpu_that_is_not_there_is_a_requirement_not_met_if_one_is_required(
+    here: Callable[..., Done],
+) -> None:
     arguments = ("model.py", "--device", "cuda", "--max-memory", "1GiB", "--json")
-    done = autobatch(*arguments, "--min-devices", "1", cwd=folder)
+    done = here(*arguments, "--min-devices", "1")
     assert done.returncode == 1, done.stderr
     found = statuses(done)
     assert found.pop("min-devices") == "not_met"
     assert set(found.values()) == {"inconclusive"}
-    assert autobatch(*arguments, cwd=folder).returncode == 2
+    assert here(*arguments, "--min-free", "1GiB").returncode == 2
 
 
-def test_what_is_not_told_is_inconclusive_and_fails_with_strict(folder: Path) -> None:
+def test_what_is_not_told_is_inconclusive_and_fails_with_strict(
+    here: Callable[..., Done],
+) -> None:
     arguments = ("--device", "cpu", "--min-driver", "550", "--no-throttling")
-    done = autobatch(*arguments, cwd=folder)
+    done = here(*arguments)
     assert done.returncode == 0, done.stderr
     assert "a processor has no driver" in done.stdout
     assert "--strict" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert autobatch(*arguments, "--strict", cwd=folder).returncode == 1
+    assert here(*arguments, "--strict").returncode == 1
 
 
 def test_a_file_of_requirements_is_read_and_the_command_line_wins(folder: Path) -> None:
@@ -273,25 +317,27 @@ def test_a_file_of_requirements_is_read_and_the_command_line_wins(folder: Path) 
     assert json.loads(done.stdout)["measurement"]["batch_size"] == 2
 
 
-def test_a_project_file_is_read_without_being_named(folder: Path) -> None:
+def test_a_project_file_is_read_without_being_named(
+    folder: Path, here: Callable[..., Done]
+) -> None:
     table = "[tool.autobatch.check]\ndevice = 'cpu'\nmin-cores = 10000\n"
     (folder / "pyproject.toml").write_text("[project]\nname = 'x'\n" + table)
-    done = autobatch("--json", cwd=folder)
+    done = here("--json")
     assert (done.returncode, statuses(done)) == (1, {"min-cores": "not_met"})
     (folder / "pyproject.toml").write_text(table + "min_coers = 1\n")
-    done = autobatch(cwd=folder)
+    done = here()
     assert done.returncode == 2
     assert "pyproject.toml, tool.autobatch.check: unknown key 'min_coers'" in done.stderr
     assert "did you mean min-cores?" in done.stderr
 
 
-def test_the_summary_of_a_ci_run_gets_a_table(folder: Path) -> None:
+def test_the_summary_of_a_ci_run_gets_a_table(folder: Path, here: Callable[..., Done]) -> None:
     arguments = ("--device", "cpu", "--min-cores", "0.1")
     summary = folder / "summary.md"
-    done = autobatch(*arguments, cwd=folder, GITHUB_STEP_SUMMARY=str(summary))
+    done = here(*arguments, GITHUB_STEP_SUMMARY=str(summary))
     assert done.returncode == 0
     assert "| min-cores | 0.1 |" in summary.read_text()
-    done = autobatch(*arguments, cwd=folder, GITHUB_STEP_SUMMARY=str(folder))
+    done = here(*arguments, GITHUB_STEP_SUMMARY=str(folder))
     assert done.returncode == 0, "the check does not depend on it"
     assert "No summary written" in done.stderr
 
