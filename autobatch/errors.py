@@ -8,7 +8,8 @@
     │   └── DeviceLostError                 was there; this process can use it no more
     ├── NothingFitsError                    measured, and the smallest size does not fit
     ├── WorkerError                         the measuring process itself failed
-    └── ResultFormatError                   a saved finding that cannot be read
+    ├── ResultFormatError                   a saved finding that cannot be read
+    └── BaselineError                       a baseline that cannot be compared with
 
 A message repeats the user's value; ``hint`` is the one thing to try next. Errors raised
 once measuring has begun carry the trials made so far.
@@ -99,6 +100,10 @@ class ResultFormatError(AutobatchError):
     """A file does not hold a finding that this version can read."""
 
 
+class BaselineError(AutobatchError):
+    """A baseline was made of something else, or on other hardware."""
+
+
 class SearchInterrupted(KeyboardInterrupt):
     """Ctrl-C during a search that already had an answer.
 
@@ -111,6 +116,20 @@ class SearchInterrupted(KeyboardInterrupt):
     def __init__(self, finding: Any) -> None:
         super().__init__("search interrupted")
         self.finding = finding
+
+
+class CheckInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a check.
+
+    A ``KeyboardInterrupt``, so that code which does not know it stops as it should.
+
+    Attributes:
+        report: The ``CheckReport`` so far: what was decided, and the rest as inconclusive.
+    """
+
+    def __init__(self, report: Any) -> None:
+        super().__init__("check interrupted")
+        self.report = report
 
 
 def error_chain(error: BaseException) -> Iterator[BaseException]:

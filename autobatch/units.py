@@ -133,6 +133,14 @@ def format_fraction(fraction: float) -> str:
     return f"{percent:.0f} %" if abs(percent) >= 0.95 or percent == 0 else f"{percent:.1f} %"
 
 
+def format_change(fraction: float) -> str:
+    """Write how much more or less something is, in per cent: ``+1.2 %``, ``-30 %``."""
+    percent = fraction * 100
+    digits = 1 if abs(percent) < 9.95 else 0
+    text = f"{percent:+.{digits}f} %"
+    return text if float(text[1:-2]) else "0.0 %"
+
+
 def format_count(count: float) -> str:
     """Write a count with thousands separated: ``24,000``."""
     return f"{count:,.0f}"

@@ -1,6 +1,7 @@
 """The command line: parse, call the library, report. The decisions are elsewhere.
 
-Exit status: 0 an answer; 1 measured, and nothing fits; 2 could not measure; 130 interrupted.
+Exit status: 0 an answer, or requirements met; 1 measured, and nothing fits or a requirement is not
+met; 2 could not measure; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Sequence
 import click
 
 from autobatch._version import __version__
+from autobatch.cli.check import check
 from autobatch.cli.devices import devices
 from autobatch.cli.probe import probe
 from autobatch.cli.show import show
 from autobatch.cli.streams import abandon_stdout, make_console
-from autobatch.errors import AutobatchError, NothingFitsError, SearchInterrupted
+from autobatch.errors import AutobatchError, CheckInterrupted, NothingFitsError, SearchInterrupted
 
 EXIT_ANSWER = 0
 EXIT_NOT_MET = 1
@@ -38,6 +40,7 @@ def command() -> None:
     """The group that holds all commands."""
 
 
+command.add_command(check)
 command.add_command(devices)
 command.add_command(probe)
 command.add_command(show)
@@ -68,9 +71,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report_interrupt(interrupt: BaseException | None) -> int:
-    from autobatch.reporting import render
+    from autobatch.reporting import render, render_check
 
     console = make_console(to_stderr=True)
+    if isinstance(interrupt, CheckInterrupted):
+        console.print("Interrupted; what was decided so far:\n")
+        render_check(interrupt.report, console)
+        return EXIT_INTERRUPTED
     if not isinstance(interrupt, SearchInterrupted):
         console.print("Interrupted before any batch size had run")
         return EXIT_INTERRUPTED

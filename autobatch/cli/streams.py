@@ -6,15 +6,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from autobatch.errors import SettingsError
-from autobatch.records import Finding, Observer, SilentObserver
+from autobatch.records import CheckObserver, CheckReport, Finding, Observer, SilentObserver
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_T = TypeVar("_T")
 
 
 def print_finding(finding: Finding, *, as_json: bool) -> None:
@@ -25,11 +27,28 @@ def print_finding(finding: Finding, *, as_json: bool) -> None:
     """
     from autobatch.reporting import dumps, render
 
+    _print_result(finding, dumps if as_json else None, render)
+
+
+def print_check(report: CheckReport, *, as_json: bool) -> None:
+    """Write a check to standard output, for a person or as JSON.
+
+    Raises:
+        SettingsError: If standard output takes no more, such as a file on a full disk.
+    """
+    from autobatch.reporting import dumps_check, render_check
+
+    _print_result(report, dumps_check if as_json else None, render_check)
+
+
+def _print_result(
+    result: _T, dumps: Callable[[_T], str] | None, render: Callable[[_T, Console], None]
+) -> None:
     try:
-        if as_json:
-            sys.stdout.write(dumps(finding))
+        if dumps is not None:
+            sys.stdout.write(dumps(result))
         else:
-            render(finding, make_console(to_stderr=False))
+            render(result, make_console(to_stderr=False))
         sys.stdout.flush()
     except BrokenPipeError:
         raise
@@ -81,6 +100,13 @@ def watch(*, quiet: bool) -> Iterator[Observer]:
             yield progress
     else:
         yield LineProgress(sys.stderr)
+
+
+def watch_check(*, quiet: bool) -> CheckObserver:
+    """An observer of a check that suits standard error."""
+    from autobatch.reporting import CheckLines
+
+    return SilentObserver() if quiet else CheckLines(sys.stderr)
 
 
 def say(line: str) -> None:

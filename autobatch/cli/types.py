@@ -79,6 +79,20 @@ def parse_rate(text: str) -> float:
     return value
 
 
+def parse_whole(text: str) -> int:
+    """Read a whole number, 0 included."""
+    if not re.fullmatch(r"\d+", text):
+        raise SettingsError(f"{text!r} is not a whole number", hint="write it like 0 or 4")
+    return int(text)
+
+
+def parse_version(text: str) -> str:
+    """Read a version, numbers with points between them, such as ``550.54``."""
+    if not re.fullmatch(r"\d+(\.\d+)*", text):
+        raise SettingsError(f"{text!r} is not a version", hint="write it like 550 or 550.54")
+    return text
+
+
 BYTES = Parsed("size", parse_bytes)
 FRACTION = Parsed("share", parse_fraction)
 SECONDS = Parsed("time", parse_seconds)
@@ -87,3 +101,5 @@ GRID = Parsed("grid", parse_grid)
 VARIABLE = Parsed("name=value", parse_variable)
 COUNT = Parsed("count", parse_count)
 RATE = Parsed("number", parse_rate)
+WHOLE = Parsed("count", parse_whole)
+VERSION = Parsed("version", parse_version)

@@ -1,5 +1,14 @@
 """Frozen records and enums: everything that travels between the rooms of the package."""
 
+from autobatch.records.check import (
+    BUILTIN_REFERENCE,
+    NO_REFERENCE,
+    CheckReport,
+    CheckSettings,
+    HardwareLimits,
+    TargetLimits,
+    Verdict,
+)
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.device_report import (
     ClockReport,
@@ -23,11 +32,14 @@ from autobatch.records.enums import (
     Phase,
     Precision,
     Regime,
+    RequirementName,
+    Status,
     StopReason,
     WarningCode,
 )
-from autobatch.records.events import Observer, SilentObserver
+from autobatch.records.events import CheckObserver, Observer, SilentObserver
 from autobatch.records.finding import Confirmation, Finding, FindingWarning
+from autobatch.records.measurement import CheckRound, Measurement
 from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
@@ -35,7 +47,13 @@ from autobatch.records.trial import TimingRound, Trial
 from autobatch.records.workload import Environment, WorkloadSummary
 
 __all__ = [
+    "BUILTIN_REFERENCE",
+    "NO_REFERENCE",
     "Bottleneck",
+    "CheckObserver",
+    "CheckReport",
+    "CheckRound",
+    "CheckSettings",
     "ClockReport",
     "Confirmation",
     "CpuQuota",
@@ -48,8 +66,10 @@ __all__ = [
     "FindingWarning",
     "Goal",
     "GpuReport",
+    "HardwareLimits",
     "LearningRateRule",
     "MachineReport",
+    "Measurement",
     "MemoryBound",
     "MemoryBudget",
     "MemoryCurve",
@@ -62,13 +82,17 @@ __all__ = [
     "ProcessUse",
     "Recommendation",
     "Regime",
+    "RequirementName",
     "Settings",
     "SilentObserver",
+    "Status",
     "StopReason",
+    "TargetLimits",
     "ThroughputCurve",
     "TimingRound",
     "Trial",
     "Unknown",
+    "Verdict",
     "WarningCode",
     "WorkloadSummary",
 ]

@@ -76,6 +76,36 @@ class Bottleneck(str, Enum):
     DEVICE = "device"
 
 
+class Status(str, Enum):
+    """What became of a requirement."""
+
+    MET = "met"
+    NOT_MET = "not_met"
+    INCONCLUSIVE = "inconclusive"
+
+
+class RequirementName(str, Enum):
+    """What a check can require; the words are those of the options and of JUnit."""
+
+    FITS = "fits"
+    MAX_MEMORY = "max-memory"
+    MIN_HEADROOM = "min-headroom"
+    MIN_THROUGHPUT = "min-throughput"
+    MAX_STEP_TIME = "max-step-time"
+    BASELINE_STEP_TIME = "baseline-step-time"
+    BASELINE_MEMORY = "baseline-memory"
+    MIN_DEVICES = "min-devices"
+    MIN_CAPACITY = "min-capacity"
+    MIN_FREE = "min-free"
+    MIN_CORES = "min-cores"
+    MIN_DRIVER = "min-driver"
+    REQUIRE = "require"
+    NO_THROTTLING = "no-throttling"
+    MAX_ECC_ERRORS = "max-ecc-errors"
+    MIN_PCIE_WIDTH = "min-pcie-width"
+    MAX_OTHER_PROCESSES = "max-other-processes"
+
+
 class WarningCode(str, Enum):
     """What a user should know about a finding; each has a text and a remedy."""
 

@@ -5,10 +5,16 @@
             --> plot       two panels, png svg or pdf
     events  --> progress   what goes on meanwhile, on stderr
     devices --> device_document, device_text
+    check   --> check_text, check_document, junit, markdown
+            --> baseline   what was measured, as JSON, and back
 
 Nothing here measures, decides or loads torch; matplotlib is loaded by ``plot`` when it draws.
 """
 
+from autobatch.reporting.baseline import load_baseline, save_baseline
+from autobatch.reporting.check_document import dumps_check
+from autobatch.reporting.check_progress import CheckLines
+from autobatch.reporting.check_text import render_check
 from autobatch.reporting.device_document import (
     DEVICES_SCHEMA_VERSION,
     devices_document,
@@ -23,7 +29,9 @@ from autobatch.reporting.document import (
     save,
     to_document,
 )
-from autobatch.reporting.files import check_writable
+from autobatch.reporting.files import check_writable, write_atomically
+from autobatch.reporting.junit import dumps_junit
+from autobatch.reporting.markdown import append_markdown
 from autobatch.reporting.partial import save_partial
 from autobatch.reporting.plot import check_plot_path, save_plot
 from autobatch.reporting.progress import LineProgress, LiveProgress
@@ -35,21 +43,29 @@ __all__ = [
     "FIGURES",
     "SCHEMA_VERSION",
     "Advice",
+    "CheckLines",
     "LineProgress",
     "LiveProgress",
     "advise",
+    "append_markdown",
     "check_plot_path",
     "check_writable",
     "devices_document",
     "dumps",
+    "dumps_check",
     "dumps_devices",
+    "dumps_junit",
     "from_document",
     "load",
+    "load_baseline",
     "render",
+    "render_check",
     "render_devices",
     "render_error",
     "save",
+    "save_baseline",
     "save_partial",
     "save_plot",
     "to_document",
+    "write_atomically",
 ]

@@ -18,6 +18,7 @@ _MAX_INT = 2**63 - 1
 _MAX_FLOAT = 1e18
 _MIN_STEP_TIME_S = 1e-12
 # The intercept of a line may lie below zero; a limit may report more than its capacity as free.
+_ABOVE_ZERO = frozenset({"step_time_s", "step_times_s", "reference_times_s", "samples_per_s"})
 _SIGNED = frozenset({"fixed_bytes", "used_by_others_bytes"})
 
 
@@ -27,11 +28,20 @@ def first_complaint(finding: Finding) -> tuple[str, str] | None:
     Returns:
         Where it is and what is wrong with it, or ``None``.
     """
-    for where, name, value in _numbers(finding, ""):
+    return first_range_complaint(finding) or _contradiction(finding)
+
+
+def first_range_complaint(record: Any) -> tuple[str, str] | None:
+    """The first number in a record that cannot be.
+
+    Returns:
+        Where it is and what is wrong with it, or ``None``.
+    """
+    for where, name, value in _numbers(record, ""):
         complaint = _range_complaint(name, value)
         if complaint:
             return where, f"{complaint}, got {value}"
-    return _contradiction(finding)
+    return None
 
 
 def _numbers(value: Any, where: str, name: str = "") -> Iterator[tuple[str, str, float]]:
@@ -58,7 +68,7 @@ def _range_complaint(name: str, value: float) -> str:
         return "expected at least 1"
     if name.endswith("_fraction") and not 0 <= value <= 1:
         return "expected a share from 0 to 1"
-    if name in ("step_time_s", "step_times_s", "samples_per_s") and value < _MIN_STEP_TIME_S:
+    if name in _ABOVE_ZERO and value < _MIN_STEP_TIME_S:
         return "expected a number above 0"
     if name.endswith(("_bytes", "_s", "_j")) and name not in _SIGNED and value < 0:
         return "expected no negative number"

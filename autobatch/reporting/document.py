@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -36,6 +35,7 @@ from autobatch.records import (
 )
 from autobatch.reporting.checks import first_complaint
 from autobatch.reporting.files import check_writable, write_atomically
+from autobatch.reporting.reading import check_version, convert_value, format_error, read_document
 
 SCHEMA_VERSION = 1
 
@@ -132,25 +132,9 @@ def load(path: str | os.PathLike[str]) -> Finding:
     Raises:
         ResultFormatError: If the file cannot be read or does not hold a finding.
     """
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-        document = json.loads(text, parse_constant=_refuse_constant)
-        return from_document(document)
-    except ResultFormatError as error:
-        raise ResultFormatError(f"cannot read {path}: {error}", hint=error.hint) from error
-    except RecursionError as error:
-        raise _load_error(path, "nested too deeply", _REDO) from error
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise _load_error(path, reason, "give a file that autobatch -o wrote") from error
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        reason = f"not JSON: {error.msg} at {place}" if text.strip() else "the file is empty"
-        raise _load_error(path, reason, _REDO) from error
-    except UnicodeDecodeError as error:
-        raise _load_error(path, f"not UTF-8 text at byte {error.start}", _REDO) from error
-    except ValueError as error:
-        raise _load_error(path, str(error).splitlines()[0], _REDO) from error
+    return read_document(
+        path, from_document, redo=_REDO, instead="give a file that autobatch -o wrote"
+    )
 
 
 def trial_to_dict(trial: Trial) -> dict[str, Any]:
@@ -180,16 +164,7 @@ def without_nonfinite(value: Any) -> Any:
 
 
 def _check_version(document: Any) -> None:
-    if not isinstance(document, dict):
-        raise ResultFormatError("it does not hold a finding", hint=_REDO)
-    version = document.get("schema_version")
-    if type(version) is not int or version < 1:
-        raise _format_error("schema_version", f"expected {SCHEMA_VERSION}, got {version!r:.40}")
-    if version > SCHEMA_VERSION:
-        raise ResultFormatError(
-            f"schema_version {version} is newer than {SCHEMA_VERSION}, which this version reads",
-            hint="upgrade autobatch",
-        )
+    check_version(document, SCHEMA_VERSION, "a finding", redo=_REDO)
     if isinstance(document.get("error"), dict):
         message = document["error"].get("message")
         raise ResultFormatError(
@@ -228,22 +203,8 @@ def _nan_for_null(value: Any) -> Any:
 
 
 def _convert_value(value: Any, where: str, kind: type[_T]) -> _T:
-    try:
-        return msgspec.convert(value, kind, strict=True)
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at ")
-        path = f"{where}{place.strip('`').removeprefix('$')}".lstrip(".")
-        raise _format_error(path, reason.replace("`", "")) from error
+    return convert_value(value, where, kind, redo=_REDO)
 
 
 def _format_error(where: str, reason: str) -> ResultFormatError:
-    message = f"{where}: {reason[:1].lower()}{reason[1:]}" if where else reason
-    return ResultFormatError(message, hint=_REDO)
-
-
-def _load_error(path: str | os.PathLike[str], reason: str, hint: str) -> ResultFormatError:
-    return ResultFormatError(f"cannot read {path}: {reason}", hint=hint)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ResultFormatError(f"not JSON: it holds {name}", hint=_REDO)
+    return format_error(where, reason, redo=_REDO)

@@ -29,6 +29,8 @@ def loaded_modules(code: str) -> set[str]:
         "from autobatch.cli import run; run(['--help'])",
         "from autobatch.cli import run; run(['probe', '--help'])",
         "from autobatch.cli import run; run(['devices', '--help'])",
+        "from autobatch.cli import run; run(['check', '--help'])",
+        "import autobatch.pytest_plugin",
         "from autobatch.cli import run; run(['--version'])",
     ],
 )

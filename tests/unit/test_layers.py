@@ -15,12 +15,12 @@ PACKAGE = Path(autobatch.__file__).parent
 LAYERS = (
     ("_version", "errors", "units"),
     ("records",),
-    ("devices", "curves"),
+    ("devices", "curves", "judge"),
     ("search", "workload"),
     ("recommend", "probe"),
-    ("reporting", "finder"),
+    ("reporting", "finder", "checker"),
     ("integrations",),
-    ("cli", "testing"),
+    ("cli", "testing", "pytest_plugin"),
     ("__init__", "__main__"),
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -94,7 +94,7 @@ def test_what_only_a_type_checker_reads_is_no_edge() -> None:
     assert find_bad_edges({"errors.py": source}) == []
 
 
-@pytest.mark.parametrize("room", ["curves", "search", "recommend", "reporting", "records"])
+@pytest.mark.parametrize("room", ["curves", "search", "recommend", "reporting", "records", "judge"])
 def test_rooms_that_only_compute_do_not_import_torch(room: str) -> None:
     for path, source in read_package().items():
         if path.startswith(f"{room}/"):

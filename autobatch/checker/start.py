@@ -1,0 +1,130 @@
+"""Starts the processes that measure a target and its reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+
+from autobatch.checker.hardware import Hardware, read_hardware
+from autobatch.checker.session import CheckSession
+from autobatch.devices.watch import watch_device
+from autobatch.errors import BaselineError
+from autobatch.judge import memory, timing
+from autobatch.probe.client import TargetProber
+from autobatch.records import (
+    BUILTIN_REFERENCE,
+    NO_REFERENCE,
+    CheckObserver,
+    CheckReport,
+    CheckSettings,
+    Measurement,
+    RequirementName,
+    Settings,
+    Verdict,
+)
+
+_BUILTIN_TARGET = "autobatch.workload.reference"
+
+
+def check_target(
+    target: str,
+    settings: CheckSettings,
+    *,
+    baseline: Measurement | None = None,
+    observer: CheckObserver | None = None,
+    on_output: Callable[[str], None] = lambda line: None,
+) -> CheckReport:
+    """Check one target.
+
+    Args:
+        target: ``model.py``, ``model.py:name`` or ``package.module:name``.
+        settings: What is asked.
+        baseline: What to compare with.
+        observer: Is told of every round.
+        on_output: Receives each line that the target prints.
+
+    Raises:
+        BaselineError: If the baseline is of something else.
+        CheckInterrupted: On Ctrl-C; carries the verdicts so far.
+        AutobatchError: If the target or the device cannot be measured.
+    """
+    settings = replace(settings, reference=choose_reference(settings, baseline))
+    hardware = None
+    if not settings.hardware.is_empty:
+        hardware = read_hardware(settings.training.device, settings.hardware)
+        if not hardware.devices:
+            return _not_run(target, settings, hardware, baseline)
+    with ExitStack() as stack:
+        prober = stack.enter_context(TargetProber(target, settings.training, on_output=on_output))
+        session = CheckSession(
+            prober,
+            settings,
+            target=target,
+            reference=_start_reference(stack, settings),
+            baseline=baseline,
+            hardware=hardware,
+            observer=observer,
+            watch=watch_device,
+        )
+        return session.run()
+
+
+def choose_reference(settings: CheckSettings, baseline: Measurement | None) -> str:
+    """What to time in turn with the target.
+
+    Raises:
+        BaselineError: If another one is asked for than the baseline was made with.
+    """
+    asked = settings.reference
+    if baseline is not None:
+        if asked is not None and asked != baseline.reference:
+            raise BaselineError(
+                f"the baseline was made with --reference {baseline.reference}, not {asked}",
+                hint="leave --reference out, or make a new one with --save-baseline",
+            )
+        return baseline.reference
+    if not settings.keeps_baseline:
+        return NO_REFERENCE
+    return asked or BUILTIN_REFERENCE
+
+
+def _start_reference(stack: ExitStack, settings: CheckSettings) -> TargetProber | None:
+    """A prober of the reference, started; ``None`` without one."""
+    assert settings.reference is not None
+    if settings.reference == NO_REFERENCE:
+        return None
+    training = settings.training
+    # What describes the target's data says nothing of the reference's.
+    plain = Settings(
+        device=training.device,
+        precision=training.precision,
+        seed=training.seed,
+        variables=training.variables,
+        headroom_fraction=training.headroom_fraction,
+        trial_timeout_s=training.trial_timeout_s,
+    )
+    is_builtin = settings.reference == BUILTIN_REFERENCE
+    target = _BUILTIN_TARGET if is_builtin else settings.reference
+    return stack.enter_context(TargetProber(target, plain))
+
+
+def _not_run(
+    target: str, settings: CheckSettings, hardware: Hardware, baseline: Measurement | None
+) -> CheckReport:
+    reason = "the target did not run: there is no such device"
+    limits = settings.limits
+    fit = Verdict.inconclusive(RequirementName.FITS, settings.batch_size, reason)
+    return CheckReport(
+        target=target,
+        devices=(),
+        settings=settings,
+        verdicts=(
+            *hardware.judge(settings.hardware),
+            fit,
+            *memory.not_judged(limits, baseline, reason),
+            *timing.not_judged(limits, baseline, reason),
+        ),
+        baseline=baseline,
+        notes=hardware.notes,
+    )

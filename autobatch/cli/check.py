@@ -1,0 +1,127 @@
+"""``autobatch check``: hold a target and the hardware against requirements."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from autobatch.cli.check_options import check_options, to_check_settings
+from autobatch.cli.streams import ignore, print_check, say, uninterrupted, watch_check
+from autobatch.errors import AutobatchError, CheckInterrupted, SettingsError
+from autobatch.records import CheckReport, CheckSettings, Measurement, Status
+
+_SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
+
+
+@click.command(
+    help="""Check TARGET at one batch size, the hardware, or both, against requirements.
+
+    The exit status is 0 if nothing is known to be violated, 1 if a requirement is not met, and 2
+    if it could not be measured.
+
+    \b
+    Examples:
+      autobatch check model.py --batch-size 64 --max-memory 10GiB --baseline speed.json
+      autobatch check --device cuda --min-devices 2 --min-free 30GiB --require bf16
+    """
+)
+@click.argument("target", required=False)
+@check_options
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--force", is_flag=True, help="Overwrite a baseline that exists.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the target prints.")
+def check(
+    target: str | None,
+    baseline: str | None,
+    save_baseline: str | None,
+    junit: str | None,
+    as_json: bool,
+    force: bool,
+    quiet: bool,
+    verbose: bool,
+    **values: Any,
+) -> int:
+    """Parse, check, report."""
+    # What takes long to import is not needed for --help.
+    from autobatch.devices.select import check_device_name
+    from autobatch.reporting import check_writable, load_baseline
+
+    named = {**values, "baseline": baseline, "save_baseline": save_baseline}
+    settings = to_check_settings(named, has_target=target is not None)
+    check_device_name(settings.training.device)
+    known = None if baseline is None else load_baseline(baseline)
+    if save_baseline is not None:
+        check_writable(save_baseline, force)
+    if junit is not None:
+        _refuse_same_file(junit, save_baseline, baseline)
+        check_writable(junit, overwrite=True)
+    report = _run(target, settings, known, quiet=quiet, verbose=verbose)
+    try:
+        with uninterrupted():
+            _write_files(report, junit=junit, save_baseline=save_baseline, force=force)
+    finally:  # a report that cannot be saved is shown all the same
+        _show(report, as_json=as_json)
+    return 0 if report.is_met else 1
+
+
+def _run(
+    target: str | None,
+    settings: CheckSettings,
+    baseline: Measurement | None,
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> CheckReport:
+    if target is None:
+        from autobatch.checker.hardware import check_hardware
+
+        return check_hardware(settings)
+    from autobatch.checker.start import check_target
+    from autobatch.workload.files import parse_target
+
+    parse_target(target)
+    return check_target(
+        target,
+        settings,
+        baseline=baseline,
+        observer=watch_check(quiet=quiet),
+        on_output=say if verbose else ignore,
+    )
+
+
+def _write_files(
+    report: CheckReport, *, junit: str | None, save_baseline: str | None, force: bool
+) -> None:
+    from autobatch.reporting import append_markdown, dumps_junit, write_atomically
+    from autobatch.reporting import save_baseline as save
+
+    summary = os.environ.get(_SUMMARY_VARIABLE)
+    if summary:
+        try:
+            append_markdown(report, summary)
+        except AutobatchError as error:  # it is CI's file, and the check does not depend on it
+            say(f"No summary written: {error}")
+    if junit is not None:
+        write_atomically(junit, dumps_junit(report))
+    if save_baseline is None or report.measurement is None:
+        return
+    if report.count(Status.NOT_MET):
+        say(f"No baseline saved to {save_baseline}: a requirement is not met")
+    else:
+        save(report.measurement, save_baseline, force)
+
+
+def _show(report: CheckReport, *, as_json: bool) -> None:
+    try:
+        print_check(report, as_json=as_json)
+    except KeyboardInterrupt:
+        raise CheckInterrupted(report) from None
+
+
+def _refuse_same_file(junit: str, *others: str | None) -> None:
+    for other in others:
+        if other is not None and os.path.realpath(other) == os.path.realpath(junit):
+            raise SettingsError(f"--junit {junit} is the baseline", hint="give another name")

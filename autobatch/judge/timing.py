@@ -1,0 +1,130 @@
+"""Verdicts on time, from rounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from autobatch.judge.location import FEWEST_ROUNDS, Location, locate, log_ratios, log_times
+from autobatch.records import (
+    NO_REFERENCE,
+    Measurement,
+    RequirementName,
+    Status,
+    TargetLimits,
+    Verdict,
+)
+
+# What two sessions of the same on the same machine may differ by on their own, as a standard
+# deviation of the log: in the ratio to a reference, and without one.
+DRIFT_OF_RATIO = 0.015
+DRIFT_OF_TIME = 0.05
+# A baseline known this well adds little to the error of what is compared with it.
+PRECISE_ERROR = 0.012
+_OPEN = "the interval holds the limit"
+
+
+def judge_times(
+    limits: TargetLimits, now: Measurement, baseline: Measurement | None, *, alpha: float
+) -> Iterator[Verdict]:
+    """Judge every requirement on time.
+
+    Args:
+        limits: What is required.
+        now: What was measured.
+        baseline: What to compare with, ``None`` for nothing.
+        alpha: Probability of error on either side.
+    """
+    if len(now.rounds) < FEWEST_ROUNDS:
+        yield from not_judged(limits, baseline, "too few rounds were measured in the time")
+        return
+    step = locate(log_times(now.rounds))
+    if limits.max_step_time_s is not None:
+        yield _held_against(
+            RequirementName.MAX_STEP_TIME, limits.max_step_time_s, step, alpha, at_most=True
+        )
+    if limits.min_samples_per_s is not None:
+        rate = Location(
+            center=math.log(now.batch_size) - step.center, error=step.error, freedom=step.freedom
+        )
+        yield _held_against(
+            RequirementName.MIN_THROUGHPUT, limits.min_samples_per_s, rate, alpha, at_most=False
+        )
+    if baseline is not None:
+        growth = compare_times(now, baseline)
+        yield _relative(
+            _held_against(
+                RequirementName.BASELINE_STEP_TIME,
+                1 + limits.tolerance_fraction,
+                growth,
+                alpha,
+                at_most=True,
+            )
+        )
+
+
+def not_judged(
+    limits: TargetLimits, baseline: Measurement | None, reason: str
+) -> Iterator[Verdict]:
+    """Every requirement on time, as inconclusive."""
+    for name, limit in (
+        (RequirementName.MAX_STEP_TIME, limits.max_step_time_s),
+        (RequirementName.MIN_THROUGHPUT, limits.min_samples_per_s),
+        (RequirementName.BASELINE_STEP_TIME, limits.tolerance_fraction if baseline else None),
+    ):
+        if limit is not None:
+            yield Verdict.inconclusive(name, limit, reason)
+
+
+def compare_times(now: Measurement, baseline: Measurement) -> Location:
+    """Log of how much longer a step takes now than in the baseline.
+
+    With a reference, what the machine does to both cancels in the ratio of target and
+    reference, and the two ratios are compared.
+    """
+    if now.reference == NO_REFERENCE:
+        before = locate(log_times(baseline.rounds))
+        return locate(log_times(now.rounds)).minus(before, drift=DRIFT_OF_TIME)
+    before = locate(log_ratios(baseline.rounds))
+    return locate(log_ratios(now.rounds)).minus(before, drift=DRIFT_OF_RATIO)
+
+
+def precision_of(measurement: Measurement) -> float:
+    """Standard error of the log of what a later measurement is compared with."""
+    has_reference = measurement.reference != NO_REFERENCE
+    logs = log_ratios if has_reference else log_times
+    return locate(logs(measurement.rounds)).error
+
+
+def _held_against(
+    name: RequirementName, limit: float, location: Location, alpha: float, *, at_most: bool
+) -> Verdict:
+    low, high = location.interval(alpha)
+    line = math.log(limit)
+    is_within = high <= line if at_most else low >= line
+    is_beyond = low > line if at_most else high < line
+    status = Status.MET if is_within else Status.NOT_MET if is_beyond else Status.INCONCLUSIVE
+    return Verdict(
+        requirement=name,
+        limit=limit,
+        status=status,
+        value=math.exp(location.center),
+        low=math.exp(low),
+        high=math.exp(min(high, 700.0)),
+        reason=_OPEN if status is Status.INCONCLUSIVE else "",
+    )
+
+
+def _relative(verdict: Verdict) -> Verdict:
+    """The same verdict in shares more or less rather than in ratios."""
+    assert isinstance(verdict.value, float) and isinstance(verdict.limit, float)
+    assert verdict.low is not None and verdict.high is not None
+    return Verdict(
+        requirement=verdict.requirement,
+        limit=verdict.limit - 1,
+        status=verdict.status,
+        value=verdict.value - 1,
+        low=verdict.low - 1,
+        high=verdict.high - 1,
+        reason=verdict.reason,
+    )

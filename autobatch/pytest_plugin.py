@@ -1,0 +1,204 @@
+"""A pytest plugin: hold training against requirements in a test.
+
+    def test_trains(autobatch):
+        autobatch.assert_fits(workload, batch_size=64, max_memory="2GiB")
+
+    @pytest.mark.autobatch(device="cuda", min_free="20GiB")
+    def test_needs_a_large_gpu(autobatch): ...
+
+Loading it imports neither PyTorch nor anything else that is heavy: that comes with the first
+test that uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from autobatch.records import CheckReport
+
+_MARKER = "autobatch"
+_MARKER_HELP = (
+    "autobatch(device='cuda', min_free='20GiB', min_capacity=None, min_devices=None, "
+    "require=None): skip the test where the hardware is not there"
+)
+_LOCK = "autobatch.lock"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", _MARKER_HELP)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a marked test where the hardware is not what it needs."""
+    for marker in item.iter_markers(_MARKER):
+        if marker.args:
+            raise pytest.UsageError(
+                f"{item.nodeid}: the marker takes names, not {marker.args[0]!r}: {_MARKER_HELP}"
+            )
+        reason = _find_lack(item.nodeid, marker.kwargs)
+        if reason:
+            pytest.skip(reason)
+
+
+@pytest.fixture
+def autobatch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checker:
+    """Checks workloads: ``autobatch.assert_fits(workload, batch_size=64, ...)``."""
+    folder = tmp_path_factory.getbasetemp()
+    # Under pytest-xdist each worker has a folder of its own below the one that they share.
+    is_shared = hasattr(request.config, "workerinput")
+    return Checker(request, (folder.parent if is_shared else folder) / _LOCK)
+
+
+class Checker:
+    """What the fixture ``autobatch`` is.
+
+    Args:
+        request: Of the test.
+        lock: A file; who holds it measures, so that workers side by side do not disturb each
+            other's times.
+    """
+
+    def __init__(self, request: pytest.FixtureRequest, lock: Path) -> None:
+        self._request = request
+        self._lock = lock
+
+    def assert_fits(
+        self,
+        workload: Any,
+        *,
+        batch_size: int | None = None,
+        max_memory: str | int | None = None,
+        min_headroom: str | float | None = None,
+        min_samples_per_s: float | None = None,
+        max_step_time: str | float | None = None,
+        device: str = "auto",
+        precision: str = "fp32",
+        time_limit: str | float = "60s",
+        strict: bool = False,
+    ) -> CheckReport:
+        """Train a workload at a batch size, and fail the test if a requirement is not met.
+
+        What noise leaves open does not fail it, unless ``strict``: it is in the test's report.
+
+        Args:
+            workload: An ``autobatch.Workload``, a function that makes one, or the name of a
+                target such as ``model.py``.
+            batch_size: The size; that of the workload if left out.
+            max_memory: Most memory at the peak: ``"2GiB"`` or bytes.
+            min_headroom: Least share of the memory that stays free: ``"10%"`` or ``0.1``.
+            min_samples_per_s: Least throughput.
+            max_step_time: Longest step: ``"50ms"`` or seconds.
+            device: As ``--device`` takes it.
+            precision: Arithmetic of a step.
+            time_limit: Time to decide in.
+            strict: Whether an inconclusive requirement fails the test.
+
+        Returns:
+            The report, for assertions of one's own.
+
+        Raises:
+            AutobatchError: If it cannot be measured.
+        """
+        from autobatch import units
+        from autobatch.records import CheckSettings, Precision, Settings, TargetLimits
+
+        settings = CheckSettings(
+            training=Settings(
+                device=device, precision=Precision(precision), headroom_fraction=0.02
+            ),
+            batch_size=batch_size,
+            limits=TargetLimits(
+                max_memory_bytes=_read(max_memory, units.parse_bytes),
+                min_headroom_fraction=_read(min_headroom, units.parse_fraction),
+                min_samples_per_s=min_samples_per_s,
+                max_step_time_s=_read(max_step_time, units.parse_seconds),
+            ),
+            time_limit_s=_read(time_limit, units.parse_seconds),
+            strict=strict,
+        )
+        report = self._check(workload, settings)
+        self._attach(report)
+        if not report.is_met:
+            __tracebackhide__ = True
+            pytest.fail(_describe(report), pytrace=False)
+        return report
+
+    def _check(self, workload: Any, settings: Any) -> CheckReport:
+        from autobatch.checker.live import as_target
+        from autobatch.checker.start import check_target
+
+        module = getattr(self._request, "module", None)
+        with as_target(workload, by_value=module) as target, _alone(self._lock):
+            return check_target(target, settings)
+
+    def _attach(self, report: CheckReport) -> None:
+        from autobatch.reporting.check_document import figures_of
+
+        node = self._request.node
+        if report.measurement is not None:
+            for name, value in figures_of(report.measurement).items():
+                node.user_properties.append((f"autobatch_{name}", f"{value:.6g}"))
+        for verdict in report.verdicts:
+            node.user_properties.append((f"autobatch_{verdict.name}", verdict.status.value))
+        node.add_report_section("call", "autobatch", _describe(report))
+
+
+def _find_lack(node_id: str, wanted: Mapping[str, Any]) -> str:
+    """Why a test has to be skipped, or an empty string."""
+    from autobatch import units
+    from autobatch.checker.hardware import read_hardware
+    from autobatch.errors import DeviceUnavailableError
+    from autobatch.records import HardwareLimits, Status
+    from autobatch.reporting.check_wording import sentence
+
+    known = {"device", "min_free", "min_capacity", "min_devices", "require"}
+    unknown = sorted(set(wanted) - known)
+    if unknown:
+        raise pytest.UsageError(
+            f"{node_id}: the marker does not know {', '.join(unknown)}: {_MARKER_HELP}"
+        )
+    required = wanted.get("require") or ()
+    limits = HardwareLimits(
+        min_free_bytes=_read(wanted.get("min_free"), units.parse_bytes),
+        min_capacity_bytes=_read(wanted.get("min_capacity"), units.parse_bytes),
+        min_devices=wanted.get("min_devices"),
+        precisions=(required,) if isinstance(required, str) else tuple(required),
+    )
+    try:
+        hardware = read_hardware(wanted.get("device", "auto"), limits)
+    except DeviceUnavailableError as error:
+        return str(error)
+    lacks = [each for each in hardware.judge(limits) if each.status is not Status.MET]
+    return "; ".join(map(sentence, lacks))
+
+
+def _read(value: Any, parse: Any) -> Any:
+    """A value as a number, whether it is one or is written with a unit."""
+    return parse(value) if isinstance(value, str) else value
+
+
+def _describe(report: CheckReport) -> str:
+    from autobatch.reporting.check_wording import conclusion, sentence
+
+    lines = [conclusion(report), *(sentence(each) for each in report.verdicts), *report.notes]
+    return "\n".join(lines)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Wait until no other worker measures."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

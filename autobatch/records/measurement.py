@@ -1,0 +1,52 @@
+"""One batch size measured for a check, as it is kept in a baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autobatch.records.workload import Environment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRound:
+    """The target, and then the reference, each timed without a break.
+
+    Attributes:
+        step_times_s: Every timed step of the target.
+        reference_times_s: Every timed step of the reference; empty if there is none.
+        peak_bytes: Highest memory use of the target; ``None`` if it could not be read.
+    """
+
+    step_times_s: tuple[float, ...]
+    reference_times_s: tuple[float, ...] = ()
+    peak_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """A target at one batch size, timed in rounds on one machine.
+
+    Attributes:
+        target: The target, as the user wrote it.
+        batch_size: Samples per forward/backward pass.
+        precision: Arithmetic of a step.
+        device: Name of the device: ``cpu``, ``cuda:0``.
+        reference: What was timed in turn with the target: ``builtin``, a target, or ``none``.
+        num_threads: Intra-op threads that a step ran on.
+        environment: Where it was measured.
+        rounds: What was measured, in the order it was.
+    """
+
+    target: str
+    batch_size: int
+    precision: str
+    device: str
+    reference: str
+    num_threads: int
+    environment: Environment
+    rounds: tuple[CheckRound, ...]
+
+    @property
+    def peaks_bytes(self) -> tuple[int, ...]:
+        """The peak of every round that has one."""
+        return tuple(each.peak_bytes for each in self.rounds if each.peak_bytes is not None)

@@ -1,0 +1,326 @@
+"""Does `autobatch check` cry wolf, and does it sleep? Two tables: real runs and simulated ones.
+
+Recording. A target, its twin, the same with work added to every step (34 passes for 28, which
+makes a step about a fifth longer) and the built-in reference are timed in turn, each cell in a
+process of its own, exactly as a check does:
+
+    python scripts/check_alarms.py --record conv.json --kind conv --seconds 215
+
+and, for memory, the target with and without 5 % more of its peak:
+
+    python scripts/check_alarms.py --record-memory memory.json
+
+Judging. Each recording is cut into runs, whole and disjoint stretches of consecutive rounds.
+Every run serves as a baseline for every other, and each such pair is judged as a check judges
+it: look by look, stopping when it is decided. So a run takes part in many comparisons, and they
+are not independent; the number of runs is printed beside theirs. Target against itself is
+A/A: a `not met` there is a false alarm. The slower target against the plain one (of another run)
+is the power. Each is judged twice: against the built-in reference, and against the twin, as with
+--reference and the code of the branch that a change is made to.
+
+    python scripts/check_alarms.py conv.json mlp.json --memory memory.json [--rounds 24]
+
+The simulation draws rounds whose noise is heavy-tailed, correlated and different from session
+to session, and judges them the same way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from workbench import print_table
+
+from autobatch.checker.session import PLAN
+from autobatch.judge.looks import LOOKS, MAX_ROUNDS, Looks
+from autobatch.judge.memory import judge_memory
+from autobatch.judge.timing import judge_times
+from autobatch.probe.client import TargetProber
+from autobatch.records import (
+    CheckRound,
+    Environment,
+    Measurement,
+    MemoryBudget,
+    Settings,
+    Status,
+    TargetLimits,
+)
+
+WORKLOAD = str(Path(__file__).with_name("alarm_workload.py"))
+REFERENCE = "autobatch.workload.reference"
+BATCH_SIZES = {"conv": 16, "mlp": 32}
+REFERENCE_BATCH_SIZE = 64
+PASSES = ("28", "34")
+REFERENCES = {"reference": "builtin", "twin": "twin"}
+MEMORY_ROUNDS = 3
+Row = tuple[object, ...]
+
+
+def main() -> int:
+    """Record, or judge what was recorded."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recordings", nargs="*")
+    parser.add_argument("--record")
+    parser.add_argument("--kind", choices=list(BATCH_SIZES), default="conv")
+    parser.add_argument("--seconds", type=float, default=215)
+    parser.add_argument("--record-memory")
+    parser.add_argument("--memory")
+    parser.add_argument("--rounds", type=int, default=24)
+    parser.add_argument("--stride", type=int)
+    parser.add_argument("--simulations", type=int, default=2000)
+    arguments = parser.parse_args()
+    if arguments.record:
+        record(arguments.record, arguments.kind, arguments.seconds)
+        return 0
+    if arguments.record_memory:
+        record_memory(arguments.record_memory)
+        return 0
+    stride = arguments.stride or arguments.rounds
+    real = [
+        row for path in arguments.recordings for row in judge_real(path, arguments.rounds, stride)
+    ]
+    if arguments.memory:
+        real += judge_memory_runs(arguments.memory)
+    header = ("what", "runs", "comparisons", "not met", "met", "inconclusive", "rounds")
+    print_table("real runs, --tolerance 10%, --memory-tolerance 2%", header, real)
+    print_table("simulated", header, list(simulate(arguments.simulations)))
+    return 0
+
+
+def record(path: str, kind: str, seconds: float) -> None:
+    """Time target, slower target and reference in turn, and write every step."""
+    variables = {name: {"KIND": kind, "PASSES": passes} for name, passes in (
+        ("same", PASSES[0]), ("slower", PASSES[1]), ("twin", PASSES[0]),
+    )}  # fmt: skip
+    with ExitStack() as stack:
+        cells: dict[str, tuple[TargetProber, int]] = {}
+        for name, values in variables.items():
+            settings = Settings(device="cpu", variables=values)
+            cells[name] = stack.enter_context(TargetProber(WORKLOAD, settings)), BATCH_SIZES[kind]
+        reference = TargetProber(REFERENCE, Settings(device="cpu"))
+        cells["reference"] = stack.enter_context(reference), REFERENCE_BATCH_SIZE
+        rounds = list(measure_in_turn(cells, seconds))
+    Path(path).write_text(json.dumps({"kind": kind, "rounds": rounds}))
+    print(f"{path}: {len(rounds)} rounds; slower / same = {slowdown_of(rounds):.3f}")
+
+
+def measure_in_turn(
+    cells: dict[str, tuple[TargetProber, int]], seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Rounds, for some time."""
+    for prober, _ in cells.values():
+        prober.load()
+    begin = time.monotonic()
+    while time.monotonic() - begin < seconds:
+        trials = {name: prober.measure(size, PLAN) for name, (prober, size) in cells.items()}
+        yield {
+            name: {"step_times_s": trial.step_times_s, "peak_bytes": trial.peak_bytes}
+            for name, trial in trials.items()
+        }
+
+
+def record_memory(path: str, num_rounds: int = 48) -> None:
+    """Peaks of the target, and of the target with 5 % of them more."""
+    peaks: dict[str, list[int | None]] = {}
+    keep_mib = 0.0
+    for name in ("same", "grown"):
+        settings = Settings(device="cpu", variables={"KEEP_MIB": str(keep_mib)})
+        with TargetProber(WORKLOAD, settings) as prober:
+            prober.load()
+            peaks[name] = [
+                prober.measure(BATCH_SIZES["conv"], PLAN).peak_bytes for _ in range(num_rounds)
+            ]
+        keep_mib = 0.05 * statistics.median(peaks["same"]) / 2**20
+    Path(path).write_text(json.dumps(peaks))
+    growth = statistics.median(peaks["grown"]) / statistics.median(peaks["same"]) - 1
+    print(f"{path}: {num_rounds} rounds each; growth {growth:.1%}")
+
+
+def judge_real(path: str, num_rounds: int, stride: int) -> Iterator[Row]:
+    """Every run of a recording against every other."""
+    rounds = json.loads(Path(path).read_text())["rounds"]
+    name = Path(path).stem
+    for key, reference in REFERENCES.items():
+        if key not in rounds[0]:
+            continue
+        same = cut(rounds, "same", key, num_rounds, stride)
+        slower = cut(rounds, "slower", key, num_rounds, stride)
+        added = f"{slowdown_of(rounds) - 1:+.0%} time"
+        for what, runs, others in (
+            ("A/A", same, same),
+            ("A/A, slower one", slower, slower),
+            (added, same, slower),
+        ):
+            pairs = [
+                (a, b)
+                for i, a in enumerate(runs)
+                for j, b in enumerate(others)
+                if abs(i - j) * stride >= num_rounds
+            ]
+            judged = [judge_pair(before, now) for before, now in pairs]
+            yield (f"{what}, {name}, {reference}", len(runs), *count(judged))
+
+
+def slowdown_of(rounds: Sequence[Any]) -> float:
+    """How much longer a step of the slower target takes."""
+    return statistics.median(
+        statistics.median(each["slower"]["step_times_s"])
+        / statistics.median(each["same"]["step_times_s"])
+        for each in rounds
+    )
+
+
+def cut(
+    rounds: Sequence[Any], name: str, reference: str, num_rounds: int, stride: int
+) -> list[tuple[CheckRound, ...]]:
+    """Whole runs, one after the other."""
+    timed = [
+        CheckRound(
+            step_times_s=tuple(each[name]["step_times_s"]),
+            reference_times_s=tuple(each[reference]["step_times_s"]),
+        )
+        for each in rounds
+    ]
+    starts = range(0, len(timed) - num_rounds + 1, stride)
+    return [tuple(timed[start : start + num_rounds]) for start in starts]
+
+
+def judge_pair(before: tuple[CheckRound, ...], now: tuple[CheckRound, ...]) -> tuple[Status, int]:
+    """Judge a run against a baseline as a check does, and say after how many rounds."""
+    looks, baseline = Looks(), as_measurement(before)
+    for num_rounds in sorted({*(n for n in LOOKS if n < len(now)), len(now)}):
+        alpha = looks.alpha_at(num_rounds, is_last=num_rounds == len(now))
+        assert alpha is not None
+        measured = as_measurement(now[:num_rounds])
+        (verdict,) = judge_times(TargetLimits(), measured, baseline, alpha=alpha)
+        if verdict.status is not Status.INCONCLUSIVE:
+            break
+    return verdict.status, num_rounds
+
+
+def judge_memory_runs(path: str) -> Iterator[Row]:
+    """Runs of three rounds, each against every other."""
+    peaks = json.loads(Path(path).read_text())
+    runs = {
+        name: [each[i : i + MEMORY_ROUNDS] for i in range(0, len(each), MEMORY_ROUNDS)]
+        for name, each in peaks.items()
+    }
+    for what, name in (("A/A memory", "same"), ("+5 % memory", "grown")):
+        pairs = [
+            (a, b) for i, a in enumerate(runs["same"]) for j, b in enumerate(runs[name]) if i != j
+        ]
+        judged = [(judge_peaks(before, now), MEMORY_ROUNDS) for before, now in pairs]
+        yield (what, len(runs["same"]), *count(judged))
+
+
+def judge_peaks(before: Sequence[int], now: Sequence[int]) -> Status:
+    """Judge the growth of the peak."""
+    baseline = as_measurement(tuple(CheckRound(step_times_s=(1.0,), peak_bytes=p) for p in before))
+    (verdict,) = judge_memory(TargetLimits(), tuple(now), NO_BUDGET, baseline, is_lower_bound=False)
+    return verdict.status
+
+
+def simulate(count_of: int) -> Iterator[Row]:
+    """Rounds with noise as bad as was seen, and worse."""
+    for name, (noise, misfit) in NOISES.items():
+        for what, slowdown in (("A/A", 1.0), ("+20 %", 1.2)):
+            generator = random.Random(f"{name} {what}")
+            judged = []
+            for _ in range(count_of):
+                before = tuple(draw_session(generator, noise, misfit, 1.0))
+                now = tuple(draw_session(generator, noise, misfit, slowdown))
+                judged.append(judge_pair(before, now))
+            yield (f"{what}, {name}", 2 * count_of, *count(judged))
+
+
+Noise = Callable[[random.Random], float]
+
+
+def draw_session(
+    generator: random.Random, noise: Noise, misfit: float, slowdown: float
+) -> Iterator[CheckRound]:
+    """Rounds of one session.
+
+    The machine is 15 % faster or slower than usual, which hits target and reference alike;
+    ``misfit``, as a share, hits one of them alone. Within the session its speed wanders by 5 %,
+    with a memory of a few rounds.
+    """
+    common, own = generator.gauss(0, 0.15), generator.gauss(0, misfit)
+    wander = generator.gauss(0, 0.05)
+    for _ in range(MAX_ROUNDS):
+        wander = 0.7 * wander + generator.gauss(0, 0.05 * (1 - 0.7**2) ** 0.5)
+        logs = (common + own + wander + noise(generator), common + wander + noise(generator))
+        target_s, reference_s = (6e-3 * 2.718281828**log for log in logs)
+        yield CheckRound(step_times_s=(slowdown * target_s,), reference_times_s=(reference_s,))
+
+
+def heavy_tails(generator: random.Random) -> float:
+    """Student's t with 2 degrees of freedom, which has no variance."""
+    chi_square = generator.expovariate(0.5)
+    return 0.035 * generator.gauss(0, 1) / (chi_square / 2) ** 0.5
+
+
+def bursts(generator: random.Random) -> float:
+    """Normal noise, and one cell in ten that takes up to three times as long."""
+    burst = generator.uniform(0, 1.1) if generator.random() < 0.1 else 0.0
+    return generator.gauss(0, 0.04) + burst
+
+
+# The noise of a cell, and what the reference does not cancel of the difference between sessions.
+NOISES: dict[str, tuple[Noise, float]] = {
+    "normal 5 %": (lambda generator: generator.gauss(0, 0.05), 0.01),
+    "heavy tails": (heavy_tails, 0.01),
+    "bursts": (bursts, 0.01),
+    "bursts, a poor reference": (bursts, 0.03),
+}
+NO_BUDGET = MemoryBudget(
+    capacity_bytes=1, used_by_others_bytes=0, headroom_fraction=0, budget_bytes=1, bound_by=""
+)
+
+
+def as_measurement(rounds: tuple[CheckRound, ...]) -> Measurement:
+    """Rounds as a measurement of no machine in particular."""
+    return Measurement(
+        target="",
+        batch_size=1,
+        precision="fp32",
+        device="cpu",
+        reference="builtin",
+        num_threads=1,
+        environment=Environment(
+            device_name="",
+            driver_version=None,
+            torch_version="",
+            python_version="",
+            platform="",
+            num_cores=1,
+            isolation="process",
+            variables={},
+        ),
+        rounds=rounds,
+    )
+
+
+def count(judged: Sequence[tuple[Status, int]]) -> Row:
+    """Comparisons, the share of each verdict, and the usual number of rounds."""
+    statuses = Counter(status for status, _ in judged)
+    total = max(1, len(judged))
+    shares = [
+        f"{statuses[each]} ({statuses[each] / total:.1%})"
+        for each in (Status.NOT_MET, Status.MET, Status.INCONCLUSIVE)
+    ]
+    rounds = statistics.median(number for _, number in judged) if judged else "-"
+    return (len(judged), *shares, rounds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
