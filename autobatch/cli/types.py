@@ -61,6 +61,14 @@ def parse_variable(text: str) -> tuple[str, str]:
     return name, value
 
 
+def parse_override(text: str) -> tuple[str, str]:
+    """Read ``KEY=VALUE``."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip().isidentifier():
+        raise SettingsError(f"{text!r} sets no key", hint="write it like n_layer=6")
+    return key.strip(), value.strip()
+
+
 def parse_count(text: str) -> int:
     """Read a whole number above 0."""
     if not re.fullmatch(r"\d+", text) or int(text) == 0:
@@ -85,5 +93,6 @@ SECONDS = Parsed("time", parse_seconds)
 SHAPE = Parsed("shape", parse_shape)
 GRID = Parsed("grid", parse_grid)
 VARIABLE = Parsed("name=value", parse_variable)
+OVERRIDE = Parsed("key=value", parse_override)
 COUNT = Parsed("count", parse_count)
 RATE = Parsed("number", parse_rate)
