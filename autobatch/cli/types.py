@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autobatch.errors import SettingsError
-from autobatch.units import parse_bytes, parse_fraction, parse_seconds
+from autobatch.units import parse_bytes, parse_fraction, parse_grid, parse_seconds, parse_shape
 
 # Generic for type checkers, and in recent versions of click only at run time.
 if TYPE_CHECKING:
@@ -34,23 +34,6 @@ class Parsed(_ParamType):
         except SettingsError as error:
             option = max(param.opts, key=len) if param is not None else self.name
             raise SettingsError(f"{option}: {error}", hint=error.hint) from None
-
-
-def parse_shape(text: str) -> tuple[int, ...]:
-    """Read the shape of one sample, such as ``3x224x224``."""
-    if not re.fullmatch(r"\d+(x\d+)*", text):
-        raise SettingsError(
-            f"{text!r} is not a shape", hint="write it like 3x224x224, without the batch size"
-        )
-    return tuple(int(size) for size in text.split("x"))
-
-
-def parse_grid(text: str) -> int | None:
-    """Read ``powers`` (``None``) or ``multiple:8`` (8)."""
-    match = re.fullmatch(r"powers|multiple:(\d+)", text)
-    if not match or match[1] == "0":
-        raise SettingsError(f"{text!r} is not a grid", hint="write powers, or multiple:8")
-    return int(match[1]) if match[1] else None
 
 
 def parse_variable(text: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 import psutil
 
@@ -44,27 +44,43 @@ _NUM_TAIL_LINES = 20
 _GRACE_S = 10.0
 
 
+class Process(Protocol):
+    """What this end sees of a worker's process: ``subprocess.Popen``, or a fork."""
+
+    pid: int
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """Takes requests."""
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """Gives replies."""
+
+    @property
+    def stderr(self) -> IO[bytes] | None:
+        """Gives what the user's code prints."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def wait(self) -> int:
+        """Wait for its end and return its exit status."""
+
+
 class WorkerProcess:
     """One worker, from its start to its end.
 
     Args:
-        variables: Environment variables to set for it.
+        process: Just started.
         on_output: Receives each line that the user's code prints.
     """
 
-    def __init__(self, variables: dict[str, str], on_output: Callable[[str], None]) -> None:
+    def __init__(self, process: Process, on_output: Callable[[str], None]) -> None:
         self._on_output = on_output
         self._tail: deque[str] = deque(maxlen=_NUM_TAIL_LINES)
         self._replies: queue.Queue[Reply | None] = queue.Queue()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _START.format(_PACKAGE_PARENT), str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **variables},
-            # A session of its own, so that Ctrl-C at a terminal reaches the parent alone.
-            start_new_session=True,
-        )
+        self._process = process
         self._readers = [
             threading.Thread(target=read, daemon=True)
             for read in (self._read_replies, self._read_output)
@@ -251,7 +267,16 @@ class TargetProber:
         return self._loaded
 
     def _start(self) -> WorkerProcess:
-        return WorkerProcess(self._settings.variables, self._on_output)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _START.format(_PACKAGE_PARENT), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **self._settings.variables},
+            # A session of its own, so that Ctrl-C at a terminal reaches the parent alone.
+            start_new_session=True,
+        )
+        return WorkerProcess(process, self._on_output)
 
     def _end_worker(self) -> int | None:
         worker, self._worker = self._worker, None

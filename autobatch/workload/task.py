@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,17 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
         raise missing_data_error(target_text, workload)
     else:
         source = make_source(workload)
+    return assemble(workload, model, source, guesses)
+
+
+def assemble(
+    workload: Workload, model: nn.Module, source: BatchSource, guesses: Sequence[str] = ()
+) -> TrainingTask:
+    """Join a model and its data to a task: training mode, loss, optimizer.
+
+    Raises:
+        WorkloadError: If the optimizer cannot be made.
+    """
     if not model.training:
         model.train()
     return TrainingTask(

@@ -19,6 +19,8 @@ LAYERS = (
     ("search", "workload"),
     ("recommend", "probe"),
     ("reporting", "finder"),
+    # Joins finder and reporting: what the call returns measures nothing, and renders itself.
+    ("training",),
     ("integrations",),
     ("cli", "testing"),
     ("__init__", "__main__"),
