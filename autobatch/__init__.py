@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         StopReason,
         Trial,
     )
+    from autobatch.training import TrainingFinding, find_batch_size
     from autobatch.workload.contract import Workload
 
 _ERRORS = "autobatch.errors"
@@ -51,10 +52,12 @@ _HOMES = {
     "Settings": _RECORDS,
     "SettingsError": _ERRORS,
     "StopReason": _RECORDS,
+    "TrainingFinding": "autobatch.training",
     "Trial": _RECORDS,
     "WorkerError": _ERRORS,
     "Workload": "autobatch.workload.contract",
     "WorkloadError": _ERRORS,
+    "find_batch_size": "autobatch.training",
 }
 
 __all__ = [
@@ -72,11 +75,13 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StopReason",
+    "TrainingFinding",
     "Trial",
     "WorkerError",
     "Workload",
     "WorkloadError",
     "__version__",
+    "find_batch_size",
 ]
 
 

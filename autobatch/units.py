@@ -85,6 +85,23 @@ def parse_seconds(text: str) -> float:
     return seconds
 
 
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Read the shape of one sample, such as ``3x224x224``."""
+    if not re.fullmatch(r"\d+(x\d+)*", text):
+        raise SettingsError(
+            f"{text!r} is not a shape", hint="write it like 3x224x224, without the batch size"
+        )
+    return tuple(int(size) for size in text.split("x"))
+
+
+def parse_grid(text: str) -> int | None:
+    """Read ``powers`` (``None``) or ``multiple:8`` (8)."""
+    match = re.fullmatch(r"powers|multiple:(\d+)", text)
+    if not match or match[1] == "0":
+        raise SettingsError(f"{text!r} is not a grid", hint="write powers, or multiple:8")
+    return int(match[1]) if match[1] else None
+
+
 def format_bytes(num_bytes: float) -> str:
     """Write a number of bytes with a binary unit, three digits at most: ``1.5 GiB``."""
     sign = "-" if num_bytes < 0 else ""

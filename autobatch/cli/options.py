@@ -68,6 +68,10 @@ SEARCH_OPTIONS = (
                  help="With --input: class targets below N."),
     click.option("--vocabulary", "vocabulary_size", type=types.COUNT, metavar="N",
                  help="With --input: token ids below N instead of floats."),
+    click.option("--set", "overrides", type=types.OVERRIDE, multiple=True, metavar="KEY=VALUE",
+                 help="Change a catalogue model's configuration, such as n_layer=6."),
+    click.option("--sequence-length", type=types.COUNT, metavar="N",
+                 help="Tokens in a sample of a language model from a catalogue."),
 )  # fmt: skip
 
 
@@ -91,5 +95,6 @@ def to_settings(values: Mapping[str, Any]) -> Settings:
             "precision": Precision(values["precision"]),
             "learning_rate_rule": LearningRateRule(values["learning_rate_rule"]),
             "variables": dict(values["variables"]),
+            "overrides": dict(values["overrides"]),
         }
     )

@@ -18,12 +18,14 @@ from autobatch.records import Finding, Settings
     help="""Find the batch size for TARGET by running it.
 
     TARGET is model.py, model.py:name or package.module:name. It defines `model` and, for
-    example, `dataset`, `loss` and `optimizer`; the README has the whole contract.
+    example, `dataset`, `loss` and `optimizer`; the README has the whole contract. Or it is a
+    model of a catalogue: hf:gpt2, timm:resnet50, torchvision:resnet50.
 
     \b
     Examples:
       autobatch probe examples/digits_cnn.py
       autobatch probe net.py:Net --input 3x224x224 --classes 1000 --memory-limit 8GiB
+      autobatch probe hf:gpt2 --set n_layer=6 --sequence-length 256
     """
 )
 @click.argument("target")
@@ -80,9 +82,10 @@ def probe(
 
 def _search(target: str, settings: Settings, *, quiet: bool, verbose: bool) -> Finding:
     from autobatch.probe.client import TargetProber
+    from autobatch.workload.catalogues.require import require_usable
     from autobatch.workload.files import parse_target
 
-    parse_target(target)
+    require_usable(parse_target(target), settings)
     finding = None
     try:
         with (

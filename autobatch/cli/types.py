@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autobatch.errors import SettingsError
-from autobatch.units import parse_bytes, parse_fraction, parse_seconds
+from autobatch.units import parse_bytes, parse_fraction, parse_grid, parse_seconds, parse_shape
 
 # Generic for type checkers, and in recent versions of click only at run time.
 if TYPE_CHECKING:
@@ -36,29 +36,20 @@ class Parsed(_ParamType):
             raise SettingsError(f"{option}: {error}", hint=error.hint) from None
 
 
-def parse_shape(text: str) -> tuple[int, ...]:
-    """Read the shape of one sample, such as ``3x224x224``."""
-    if not re.fullmatch(r"\d+(x\d+)*", text):
-        raise SettingsError(
-            f"{text!r} is not a shape", hint="write it like 3x224x224, without the batch size"
-        )
-    return tuple(int(size) for size in text.split("x"))
-
-
-def parse_grid(text: str) -> int | None:
-    """Read ``powers`` (``None``) or ``multiple:8`` (8)."""
-    match = re.fullmatch(r"powers|multiple:(\d+)", text)
-    if not match or match[1] == "0":
-        raise SettingsError(f"{text!r} is not a grid", hint="write powers, or multiple:8")
-    return int(match[1]) if match[1] else None
-
-
 def parse_variable(text: str) -> tuple[str, str]:
     """Read ``NAME=VALUE``."""
     name, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name):
         raise SettingsError(f"{text!r} sets no variable", hint="write it like OMP_NUM_THREADS=4")
     return name, value
+
+
+def parse_override(text: str) -> tuple[str, str]:
+    """Read ``KEY=VALUE``."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip().isidentifier():
+        raise SettingsError(f"{text!r} sets no key", hint="write it like n_layer=6")
+    return key.strip(), value.strip()
 
 
 def parse_count(text: str) -> int:
@@ -99,6 +90,7 @@ SECONDS = Parsed("time", parse_seconds)
 SHAPE = Parsed("shape", parse_shape)
 GRID = Parsed("grid", parse_grid)
 VARIABLE = Parsed("name=value", parse_variable)
+OVERRIDE = Parsed("key=value", parse_override)
 COUNT = Parsed("count", parse_count)
 RATE = Parsed("number", parse_rate)
 WHOLE = Parsed("count", parse_whole)

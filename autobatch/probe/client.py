@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from autobatch import errors
 from autobatch.devices.meter import ProcessMeter, meter_process
 from autobatch.probe.host import HostBudgetError, HostWatch
-from autobatch.probe.process import ENTRY, WorkerProcess
+from autobatch.probe.process import ENTRY, WorkerProcess, start_process
 from autobatch.probe.protocol import (
     Failure,
     Loaded,
@@ -171,7 +171,8 @@ class TargetProber:
         return self._loaded
 
     def _start(self) -> WorkerProcess:
-        return WorkerProcess(self._settings.variables, self._on_output, self._entry)
+        process = start_process(self._settings.variables, self._entry)
+        return WorkerProcess(process, self._on_output)
 
     def _end_worker(self) -> int | None:
         worker, self._worker = self._worker, None

@@ -11,8 +11,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO, Protocol
 
 import psutil
 
@@ -26,30 +27,61 @@ _WATCH_INTERVAL_S = 0.05
 _NUM_TAIL_LINES = 20
 
 
+class Process(Protocol):
+    """What its parent sees of a worker's process: ``subprocess.Popen``, or a fork."""
+
+    pid: int
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """Takes requests."""
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """Gives replies."""
+
+    @property
+    def stderr(self) -> IO[bytes] | None:
+        """Gives what the user's code prints."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def wait(self) -> int:
+        """Wait for its end and return its exit status."""
+
+
+def start_process(variables: Mapping[str, str], entry: str = ENTRY) -> Process:
+    """Start a Python of its own that answers requests.
+
+    Args:
+        variables: Environment variables to set for it.
+        entry: Python code that answers; another one in tests.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", _START.format(_PACKAGE_PARENT, entry), str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **variables},
+        # A session of its own, so that Ctrl-C at a terminal reaches the parent alone.
+        start_new_session=True,
+    )
+
+
 class WorkerProcess:
     """One worker, from its start to its end.
 
     Args:
-        variables: Environment variables to set for it.
+        process: Just started.
         on_output: Receives each line that the user's code prints.
-        entry: Python code that answers requests; another one in tests.
     """
 
-    def __init__(
-        self, variables: dict[str, str], on_output: Callable[[str], None], entry: str = ENTRY
-    ) -> None:
+    def __init__(self, process: Process, on_output: Callable[[str], None]) -> None:
         self._on_output = on_output
         self._tail: deque[str] = deque(maxlen=_NUM_TAIL_LINES)
         self._replies: queue.Queue[Reply | None] = queue.Queue()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _START.format(_PACKAGE_PARENT, entry), str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **variables},
-            # A session of its own, so that Ctrl-C at a terminal reaches the parent alone.
-            start_new_session=True,
-        )
+        self._process = process
         self._readers = [
             threading.Thread(target=read, daemon=True)
             for read in (self._read_replies, self._read_output)

@@ -46,7 +46,7 @@ if _ON_LINUX:
     from autobatch.devices import linux
     from autobatch.probe.isolate import ChildDied, meter_child, run_in_child
 
-_NEEDS_TWO = "Expected more than 1 value per channel"
+NEEDS_TWO = "Expected more than 1 value per channel"
 _REHEARSAL = TimingPlan(num_warmup_steps=1, min_steps=1, max_time_s=0.0)
 
 
@@ -78,11 +78,11 @@ class Worker:
                 return self._load(request)
             return self._run(request)
         except BaseException as error:  # the user's code may raise SystemExit, too
-            return to_failure(error)
+            return self._fail(error)
 
     def _load(self, request: LoadRequest) -> Reply:
         settings = self._settings = request.settings
-        device = self._device = self._select(settings.device)
+        device = self._device = self._select_device(settings.device)
         reason = device.unsupported_reason(settings.precision)
         if reason:
             raise DeviceError(
@@ -91,7 +91,7 @@ class Worker:
             )
         if device.can_fork:
             self._num_threads = _without_threads(lambda: self._load_task(request))
-            self._file_pages = linux.find_resident_file_pages()
+            self._file_pages = self._find_file_pages()
         else:
             self._load_task(request)
         self._pinned = open_pinned(device.name)
@@ -128,6 +128,15 @@ class Worker:
     def _load_task(self, request: LoadRequest) -> None:
         self._task = load_task(request.target, request.settings)
 
+    def _select_device(self, name: str) -> Device:
+        return self._select(name)
+
+    def _find_file_pages(self) -> list[int]:
+        return linux.find_resident_file_pages()
+
+    def _fail(self, error: BaseException, *, batch_size: int | None = None) -> Failure:
+        return to_failure(error, batch_size=batch_size)
+
     def _rehearse(
         self, budget: MemoryBudget, host_budget: MemoryBudget | None
     ) -> tuple[int, Failure | None]:
@@ -140,7 +149,7 @@ class Worker:
                 hint="lower --min-batch-size",
             )
         reply = self._attempt(batch_size, budget, host_budget)
-        if isinstance(reply, Failure) and _NEEDS_TWO in reply.message and batch_size == 1:
+        if isinstance(reply, Failure) and NEEDS_TWO in reply.message and batch_size == 1:
             batch_size = 2
             reply = self._attempt(batch_size, budget, host_budget)
         if isinstance(reply, TrialReply) and reply.lost_device is not None:
@@ -232,7 +241,7 @@ class Worker:
         except DeviceLostError as error:
             reply = to_lost_device(error, request.batch_size)
         except BaseException as error:
-            reply = to_failure(error, batch_size=request.batch_size)
+            reply = self._fail(error, batch_size=request.batch_size)
         return reply, self._task.loss.description, self._task.loss.guess
 
     def _describe_environment(self, device: Device) -> Environment:
@@ -249,7 +258,7 @@ class Worker:
 
 
 def main(worker: Worker | None = None) -> None:
-    """Answer requests until there are no more.
+    """Be a worker: the whole life of a process.
 
     Args:
         worker: Who answers; another one in tests.
@@ -260,8 +269,11 @@ def main(worker: Worker | None = None) -> None:
         linux.die_with_parent()
         if os.getppid() != parent_pid:  # it died first, while PyTorch was being imported
             return
-    requests, replies = _take_pipes()
-    worker = worker or Worker()
+    serve(Worker(), *_take_pipes())
+
+
+def serve(worker: Worker, requests: BinaryIO, replies: BinaryIO) -> None:
+    """Answer requests until there are no more."""
     while True:
         try:
             request = pickle.load(requests)

@@ -105,3 +105,8 @@ class Finding:
     def gradient_accumulation_steps(self) -> int:
         """Passes per optimizer step."""
         return self.recommendation.gradient_accumulation_steps
+
+    @property
+    def eval_batch_size(self) -> int | None:
+        """A size for evaluation that ran and fitted; ``None`` if evaluation did not run."""
+        return self.recommendation.eval_batch_size

@@ -37,6 +37,10 @@ class Recommendation:
         adam_betas: Adam's betas to go with the sqrt rule, ``None`` for other rules.
         adam_epsilon_multiplier: Factor for Adam's epsilon to go with the sqrt rule.
         bottleneck: What bounds the throughput.
+        eval_batch_size: A size that ran and fitted in evaluation, beside the optimizer's state:
+            the largest where that was asked for, else ``batch_size``; ``None`` if evaluation
+            did not run.
+        eval_is_largest: Whether larger ones were tried, or there are none.
     """
 
     batch_size: int
@@ -64,3 +68,5 @@ class Recommendation:
     adam_betas: tuple[float, float] | None
     adam_epsilon_multiplier: float | None
     bottleneck: Bottleneck
+    eval_batch_size: int | None = None
+    eval_is_largest: bool = False

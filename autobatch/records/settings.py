@@ -39,6 +39,8 @@ class Settings:
         input_shape: Shape of one input sample, for a target that has only a model.
         vocabulary_size: Inputs are token ids below this instead of floats.
         num_classes: Classes of the target, with ``input_shape``.
+        overrides: Values of a catalogue model's configuration by key, as text.
+        sequence_length: Tokens in a sample of a catalogue's language model.
 
     Raises:
         SettingsError: If a value cannot be used; the message repeats it.
@@ -67,6 +69,8 @@ class Settings:
     input_shape: tuple[int, ...] | None = None
     vocabulary_size: int | None = None
     num_classes: int | None = None
+    overrides: dict[str, str] = field(default_factory=dict)
+    sequence_length: int | None = None
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -114,6 +118,7 @@ _POSITIVE = (
     "trial_timeout_s",
     "vocabulary_size",
     "num_classes",
+    "sequence_length",
 )
 _OPTION_NAMES = {
     "memory_limit_bytes": "--memory-limit",

@@ -19,7 +19,7 @@ from autobatch.errors import WorkloadError
 from autobatch.workload.contract import Workload
 
 _COUNT_TIME_S = 1.0
-_KEPT_LOADER_OPTIONS = (
+KEPT_LOADER_OPTIONS = (
     "num_workers",
     "collate_fn",
     "pin_memory",
@@ -181,7 +181,7 @@ def _from_loader(loader: Any) -> LoaderSource:
             "'train_loader' has a batch sampler of its own, which decides the batch size",
             hint="give the data as dataset (with collate_fn), or as batch(batch_size)",
         )
-    options = {name: getattr(loader, name) for name in _KEPT_LOADER_OPTIONS}
+    options = {name: getattr(loader, name) for name in KEPT_LOADER_OPTIONS}
     if not isinstance(loader.dataset, IterableDataset):
         options["sampler"] = loader.sampler
     name = type(loader.dataset).__name__

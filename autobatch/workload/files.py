@@ -1,4 +1,7 @@
-"""From ``model.py``, ``model.py:name`` or ``package.module:name`` to a namespace."""
+"""From ``model.py``, ``model.py:name`` or ``package.module:name`` to a namespace.
+
+A target such as ``hf:gpt2`` is only taken apart here; ``catalogues`` has the rest.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from autobatch.errors import WorkloadError, message_of
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[1])
 _IMPORT_FOLDER = str(Path(importlib.__file__).resolve().parent)
+CATALOGUES = ("hf", "timm", "torchvision")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +29,17 @@ class Target:
 
     Attributes:
         text: As the user wrote it.
-        location: Path of a file, or dotted name of a module.
+        location: Path of a file, or dotted name of a module; empty for a catalogue's model.
         is_file: Whether ``location`` is a path.
         name: What follows the colon, or an empty string.
+        catalogue: The catalogue that ``name`` is a model of, or an empty string.
     """
 
     text: str
     location: str
     is_file: bool
     name: str
+    catalogue: str = ""
 
 
 def parse_target(text: str) -> Target:
@@ -42,6 +48,9 @@ def parse_target(text: str) -> Target:
     Raises:
         WorkloadError: If there is no such Python file, or the text cannot be a module's name.
     """
+    catalogue, colon, name = text.partition(":")
+    if colon and catalogue in CATALOGUES:
+        return Target(text=text, location="", is_file=False, name=name, catalogue=catalogue)
     location, colon, name = text.rpartition(":")
     if not colon or os.sep in name or name.endswith(".py"):
         location, name = text, ""
@@ -60,7 +69,7 @@ def parse_target(text: str) -> Target:
     if not is_file and not all(part.isidentifier() for part in location.split(".")):
         raise WorkloadError(
             f"target {text!r} is neither a Python file nor the name of a module",
-            hint="write it like model.py, model.py:name or package.module:name",
+            hint="write it like model.py, model.py:name, package.module:name or hf:gpt2",
         )
     return target
 

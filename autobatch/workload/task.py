@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch import nn
 
 from autobatch.records import Settings, WorkloadSummary
 from autobatch.workload.batches import BatchSource, make_source
+from autobatch.workload.catalogues.entry import load_entry
+from autobatch.workload.catalogues.require import require_usable
 from autobatch.workload.contract import Workload
 from autobatch.workload.files import load_namespace, parse_target
 from autobatch.workload.loss import LossFunction
@@ -82,15 +84,33 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
         WorkloadError: If something is missing or broken; ends in one thing to try.
     """
     target = parse_target(target_text)
+    require_usable(target, settings)
     torch.manual_seed(settings.seed)
-    workload, guesses = find_workload(target, load_namespace(target))
+    source: BatchSource
+    if target.catalogue:
+        workload, source, guesses = load_entry(target, settings)
+    else:
+        workload, guesses = find_workload(target, load_namespace(target))
     model = build_model(workload, target_text)
-    if settings.input_shape is not None:
-        source: BatchSource = make_synthetic_source(settings)
+    if target.catalogue:
+        pass
+    elif settings.input_shape is not None:
+        source = make_synthetic_source(settings)
     elif lacks_data(workload):
         raise missing_data_error(target_text, workload)
     else:
         source = make_source(workload)
+    return assemble(workload, model, source, guesses)
+
+
+def assemble(
+    workload: Workload, model: nn.Module, source: BatchSource, guesses: Sequence[str] = ()
+) -> TrainingTask:
+    """Join a model and its data to a task: training mode, loss, optimizer.
+
+    Raises:
+        WorkloadError: If the optimizer cannot be made.
+    """
     if not model.training:
         model.train()
     return TrainingTask(

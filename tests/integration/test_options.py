@@ -21,6 +21,8 @@ dataset = [(torch.randn(8), index % 4) for index in range(200)]
 optimizer = torch.optim.Adam
 """
 
+GPT2 = ["--set", "n_layer=1", "--set", "n_embd=24", "--set", "vocab_size=96"]
+
 # The option, and what must then be true of the finding.
 EFFECTS: dict[str, tuple[list[str], Any]] = {
     "--device": (["--device", "cpu"], lambda f: f["device"] == "cpu"),
@@ -102,7 +104,20 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
         ["--input", "8", "--vocabulary", "9"],
         lambda f: "tokens below 9" in f["workload"]["data"],
     ),
+    "--set": (
+        [*GPT2, "--sequence-length", "8"],
+        lambda f: (
+            f["settings"]["overrides"]["n_embd"] == "24"
+            and f["workload"]["num_parameters"] == 24 * (96 + 1024) + 12 * 24**2 + 13 * 24 + 2 * 24
+        ),
+    ),
+    "--sequence-length": (
+        [*GPT2, "--sequence-length", "12"],
+        lambda f: f["workload"]["data"] == "random tokens below 96, 12 long",
+    ),
 }
+# Options of what a catalogue's model is made of.
+CATALOGUE_OPTIONS = ("--set", "--sequence-length")
 
 REPORT = """
 def training_step(model, batch):
@@ -117,15 +132,19 @@ def training_step(model, batch):
 def test_the_option_has_its_effect(option: str, tmp_path: Path) -> None:
     arguments, holds = EFFECTS[option]
     assert option in arguments
-    target = tmp_path / "target.py"
-    target.write_text(TARGET + REPORT)
+    file = tmp_path / "target.py"
+    file.write_text(TARGET + REPORT)
+    target = str(file)
+    if option in CATALOGUE_OPTIONS:
+        pytest.importorskip("transformers")
+        target = "hf:gpt2"
     if "--max-batch-size" not in arguments and "--global-batch-size" not in arguments:
         arguments = [*arguments, "--max-batch-size", "16"]
     done = subprocess.run(
-        [sys.executable, "-m", "autobatch", "probe", str(target), "--json", "-v", *arguments],
+        [sys.executable, "-m", "autobatch", "probe", target, "--json", "-v", *arguments],
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         timeout=120,
     )
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,88 @@
+"""The batch size for what ``Accelerator.prepare`` returned.
+
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    finding = find_batch_size(accelerator, model, loader, loss, optimizer)
+    loader = resize(accelerator, loader, finding.batch_size)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from autobatch import training
+from autobatch.errors import WorkloadError
+from autobatch.integrations.loaders import with_batch_size
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_PRECISIONS = {"no": "fp32", "bf16": "bf16", "fp16": "fp16"}
+
+
+def find_batch_size(
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    loader: Any,
+    loss: Callable[..., torch.Tensor] | None = None,
+    optimizer: Any = None,
+    *,
+    training_step: Callable[[Any, Any], torch.Tensor] | None = None,
+    **options: Any,
+) -> training.TrainingFinding:
+    """Find the batch size to train prepared objects with.
+
+    With ``global_batch_size`` the accelerator's ``gradient_accumulation_steps`` is set to reach
+    it with the size that was found.
+
+    Args:
+        accelerator: Which prepared them.
+        model: A prepared model.
+        loader: A prepared loader, or one that is not; all but its batch size is kept.
+        loss: A function of output and target; not needed by a model that returns its loss.
+        optimizer: A prepared optimizer.
+        training_step: A function of the model and a batch that returns the loss.
+        **options: Those of ``autobatch.find_batch_size``.
+
+    Raises:
+        WorkloadError: If several processes train together.
+        AutobatchError: As ``autobatch.find_batch_size`` does.
+    """
+    if accelerator.num_processes > 1:
+        raise WorkloadError(
+            f"{accelerator.num_processes} processes train together, and each would find a size "
+            "of its own",
+            hint=f"find it in one process with num_devices={accelerator.num_processes}",
+        )
+    precision = _PRECISIONS.get(str(accelerator.mixed_precision), "fp32")
+    plain_loader = with_batch_size(loader)
+    per_step = accelerator.gradient_accumulation_steps if "global_batch_size" in options else 1
+    base = {"precision": precision, "base_batch_size": (plain_loader.batch_size or 1) * per_step}
+    finding = training.find_batch_size(
+        model,
+        plain_loader,
+        loss,
+        getattr(optimizer, "optimizer", optimizer),
+        training_step=training_step,
+        **{**base, **options},
+    )
+    if options.get("global_batch_size") is not None:
+        accelerator.gradient_accumulation_steps = finding.gradient_accumulation_steps
+    return finding
+
+
+def resize(accelerator: Accelerator, loader: Any, batch_size: int) -> DataLoader[Any]:
+    """A prepared loader in the place of another, with another batch size.
+
+    Args:
+        accelerator: Which prepared the other one, and forgets it.
+        loader: Whose data set, sampler and workers are kept.
+        batch_size: Samples in a batch.
+    """
+    resized: DataLoader[Any] = accelerator.prepare_data_loader(with_batch_size(loader, batch_size))
+    known = accelerator._dataloaders
+    known[:] = [each for each in known if each is not loader]
+    return resized

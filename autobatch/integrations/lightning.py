@@ -1,0 +1,231 @@
+"""A Lightning callback that finds the batch size when ``fit`` starts.
+
+    trainer = Trainer(callbacks=[BatchSizeTuner()])
+    trainer.fit(module, datamodule)
+
+Of the user's code it calls what a training step is made of, and nothing else: ``training_step``,
+what moves a batch to the device, and ``train_dataloader``. What is logged meanwhile is dropped.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from autobatch.errors import WorkloadError
+from autobatch.integrations.loaders import with_batch_size
+from autobatch.probe.process_state import ProcessState
+from autobatch.training import TrainingFinding, find_batch_size
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+
+    from autobatch.training.options import SearchOptions
+else:
+    try:
+        from lightning.pytorch import Callback
+    except ModuleNotFoundError:  # the same under its older name
+        from pytorch_lightning import Callback
+
+_PRECISIONS = {"16-mixed": "fp16", "bf16-mixed": "bf16"}
+
+
+class BatchSizeTuner(Callback):
+    """Finds the batch size at the start of ``fit`` and has the run train with it.
+
+    The size is set where the data comes from: in ``DataLoader`` objects that were passed to
+    ``fit``, or in the attribute ``batch_size`` of the datamodule, the module or its ``hparams``,
+    from which ``train_dataloader`` reads it.
+
+    Args:
+        attribute: Name of that attribute.
+        scale_learning_rate: Set the optimizer's learning rates, and where its schedulers begin,
+            to what goes with the size.
+        global_batch_size: Samples per optimizer step to reach; sets ``accumulate_grad_batches``.
+        **options: Those of ``find_batch_size``, such as ``max_batch_size`` or ``memory_limit``.
+
+    Attributes:
+        finding: The answer, once ``fit`` has started.
+    """
+
+    def __init__(
+        self,
+        *,
+        attribute: str = "batch_size",
+        scale_learning_rate: bool = False,
+        global_batch_size: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.finding: TrainingFinding | None = None
+        self._attribute = attribute
+        self._scale_learning_rate = scale_learning_rate
+        self._global_batch_size = global_batch_size
+        self._options: SearchOptions | dict[str, Any] = options
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the size and set it; a ``fast_dev_run`` is left alone."""
+        self.finding = None
+        if not trainer.fast_dev_run:
+            self.finding = self.tune(trainer, pl_module)
+
+    def tune(self, trainer: Trainer, pl_module: LightningModule) -> TrainingFinding:
+        """Find the batch size for what a trainer is about to fit, and set it.
+
+        Raises:
+            WorkloadError: If the module optimizes by itself, or the size cannot be set.
+            AutobatchError: As ``find_batch_size`` does.
+        """
+        _refuse_what_has_no_single_size(trainer, pl_module)
+        with _random_numbers_untouched():
+            loader = _find_loader(trainer)
+        self._require_place_for_size(trainer, pl_module)
+        finding = find_batch_size(
+            pl_module,
+            loader,
+            None,
+            trainer.optimizers[0],
+            training_step=_make_step(trainer, pl_module),
+            **self._choose_options(trainer, loader),
+        )
+        self._set_size(trainer, pl_module, finding.batch_size)
+        if self._global_batch_size is not None:
+            trainer.accumulate_grad_batches = finding.gradient_accumulation_steps
+        if self._scale_learning_rate:
+            _scale_rates(trainer, finding)
+        return finding
+
+    def _choose_options(self, trainer: Trainer, loader: DataLoader[Any]) -> Any:
+        options: dict[str, Any] = {"precision": _PRECISIONS.get(str(trainer.precision), "fp32")}
+        per_step = trainer.accumulate_grad_batches if self._global_batch_size is not None else 1
+        if loader.batch_size is not None:
+            options["base_batch_size"] = loader.batch_size * per_step
+        return options | {"global_batch_size": self._global_batch_size} | self._options
+
+    def _require_place_for_size(self, trainer: Trainer, module: LightningModule) -> None:
+        if _takes_passed_loader(trainer) or list(self._holders(trainer, module)):
+            return
+        name = self._attribute
+        raise WorkloadError(
+            f"there is no {name!r} in the module, its hparams or the datamodule to set the batch "
+            "size with",
+            hint=f"have train_dataloader() use self.{name}, or pass a DataLoader to fit()",
+        )
+
+    def _holders(self, trainer: Trainer, module: LightningModule) -> Iterator[Any]:
+        for owner in (module, trainer.datamodule):
+            if owner is None:
+                continue
+            if hasattr(owner, self._attribute):
+                yield owner
+            if self._attribute in getattr(owner, "hparams", {}):
+                yield owner.hparams
+
+    def _set_size(self, trainer: Trainer, module: LightningModule, batch_size: int) -> None:
+        if _takes_passed_loader(trainer):
+            source = trainer.fit_loop._data_source
+            source.instance = with_batch_size(source.instance, batch_size)
+            return
+        for holder in list(self._holders(trainer, module)):
+            if isinstance(holder, dict):
+                holder[self._attribute] = batch_size
+            else:
+                setattr(holder, self._attribute, batch_size)
+        with _random_numbers_untouched():
+            used = _find_loader(trainer).batch_size
+        if used != batch_size:
+            raise WorkloadError(
+                f"{self._attribute} was set to {batch_size}, and train_dataloader() makes "
+                f"batches of {used}",
+                hint=f"have train_dataloader() use self.{self._attribute}",
+            )
+
+
+def _refuse_what_has_no_single_size(trainer: Trainer, module: LightningModule) -> None:
+    if trainer.world_size > 1:
+        raise WorkloadError(
+            f"{trainer.world_size} processes train together, and each would find a size of its own",
+            hint=f"find it with devices=1 and num_devices={trainer.world_size}, then set it",
+        )
+    if not module.automatic_optimization:
+        raise WorkloadError(
+            f"{type(module).__name__} has automatic_optimization = False: only it knows its steps",
+            hint="call autobatch.find_batch_size with a training_step",
+        )
+    if len(trainer.optimizers) != 1:
+        raise WorkloadError(
+            f"{type(module).__name__} has {len(trainer.optimizers)} optimizers",
+            hint="call autobatch.find_batch_size with a training_step",
+        )
+
+
+def _takes_passed_loader(trainer: Trainer) -> bool:
+    return not trainer.fit_loop._data_source.is_module()
+
+
+def _find_loader(trainer: Trainer) -> DataLoader[Any]:
+    loader = trainer.fit_loop._data_source.dataloader()
+    if isinstance(loader, DataLoader):
+        return loader
+    raise WorkloadError(
+        f"the training data is a {type(loader).__name__}, not one torch.utils.data.DataLoader",
+        hint="call autobatch.find_batch_size with batch(batch_size)",
+    )
+
+
+def _make_step(trainer: Trainer, module: LightningModule) -> Callable[[Any, Any], torch.Tensor]:
+    takes_index = len(inspect.signature(module.training_step).parameters) > 1
+
+    def training_step(model: Any, batch: Any) -> torch.Tensor:
+        batch = trainer.precision_plugin.convert_input(batch)
+        batch = model._on_before_batch_transfer(batch)
+        batch = trainer.strategy.batch_to_device(batch)
+        with _nothing_logged(trainer, model), trainer.precision_plugin.train_step_context():
+            output = model.training_step(batch, 0) if takes_index else model.training_step(batch)
+        loss: torch.Tensor = output["loss"] if isinstance(output, dict) else output
+        return loss
+
+    return training_step
+
+
+@contextmanager
+def _nothing_logged(trainer: Any, module: Any) -> Iterator[None]:
+    from lightning.pytorch.loggers.logger import DummyLogger
+
+    logger, own = trainer.loggers, {name: vars(module).get(name) for name in ("log", "log_dict")}
+    trainer.loggers = [DummyLogger() for _ in logger]
+    module.log = module.log_dict = lambda *arguments, **keywords: None
+    try:
+        yield
+    finally:
+        trainer.loggers = logger
+        for name, method in own.items():
+            del vars(module)[name]
+            if method is not None:
+                vars(module)[name] = method
+
+
+@contextmanager
+def _random_numbers_untouched() -> Iterator[None]:
+    state = ProcessState()
+    try:
+        yield
+    finally:
+        state.restore()
+
+
+def _scale_rates(trainer: Trainer, finding: TrainingFinding) -> None:
+    optimizer = trainer.optimizers[0]
+    before = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    finding.apply(optimizer)
+    after = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    factors = [new / old if old else 1.0 for old, new in zip(before, after, strict=True)]
+    for config in trainer.lr_scheduler_configs:
+        rates = getattr(config.scheduler, "base_lrs", None)
+        if rates is not None:
+            config.scheduler.base_lrs = [rate * f for rate, f in zip(rates, factors, strict=True)]

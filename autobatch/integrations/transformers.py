@@ -1,0 +1,149 @@
+"""The batch size for a Hugging Face ``Trainer``.
+
+    trainer = Trainer(model, args, train_dataset=...)
+    tune(trainer)
+    trainer.train()
+
+A step is the trainer's own ``compute_loss`` on batches of its own loader; its callbacks are not
+called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from autobatch.errors import WorkloadError
+from autobatch.integrations.loaders import with_batch_size
+from autobatch.probe.process_state import ProcessState
+from autobatch.training import TrainingFinding, find_batch_size
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+
+def tune(trainer: Trainer, *, keep_global_batch: bool = True, **options: Any) -> TrainingFinding:
+    """Find the batch sizes for a trainer and set them in its arguments.
+
+    Sets ``per_device_train_batch_size`` and ``gradient_accumulation_steps``, and
+    ``per_device_eval_batch_size`` where it was measured. Call it before ``train()``.
+
+    Args:
+        trainer: With its model and its training data.
+        keep_global_batch: Train with as many samples per optimizer step as the arguments ask
+            for, by gradient accumulation, and so with the same learning rate. If not, the batch
+            is as large as is fast, and ``learning_rate`` is scaled with it.
+        **options: Those of ``find_batch_size``, such as ``max_batch_size`` or ``memory_limit``.
+
+    Raises:
+        WorkloadError: If several devices train together, or there is no data.
+        AutobatchError: As ``find_batch_size`` does.
+    """
+    _refuse_several_devices(trainer)
+    args = trainer.args
+    asked = args.train_batch_size * args.gradient_accumulation_steps
+    options = {"precision": _precision_of(args), "base_batch_size": asked} | options
+    if keep_global_batch:
+        options["global_batch_size"] = asked
+        options["max_batch_size"] = min(asked, options.get("max_batch_size") or asked)
+    with _as_in_training(trainer) as (loader, optimizer):
+        finding = _find(trainer, loader, optimizer, options)
+        if keep_global_batch and finding.recommendation.global_batch_size != asked:
+            # The fastest size does not divide it: of those that do, the largest up to there.
+            size = max(n for n in range(1, finding.batch_size + 1) if asked % n == 0)
+            limits = {"min_batch_size": size, "max_batch_size": size}
+            finding = _find(trainer, loader, optimizer, options | limits)
+    _apply(trainer, finding, keep_global_batch=keep_global_batch)
+    return finding
+
+
+def _find(
+    trainer: Trainer, loader: DataLoader[Any], optimizer: Any, options: dict[str, Any]
+) -> TrainingFinding:
+    return find_batch_size(
+        trainer.model, loader, None, optimizer, training_step=_make_step(trainer), **options
+    )
+
+
+def _refuse_several_devices(trainer: Trainer) -> None:
+    num_devices = max(trainer.args.world_size, trainer.args.n_gpu)
+    if num_devices > 1:
+        raise WorkloadError(
+            f"{num_devices} devices train together, and each would find a size of its own",
+            hint=f"tune on one of them with num_devices={num_devices}, then set what it says",
+        )
+
+
+def _precision_of(args: Any) -> str:
+    if args.bf16:
+        return "bf16"
+    if args.fp16:
+        return "fp16"
+    return "tf32" if args.tf32 else "fp32"
+
+
+@contextmanager
+def _as_in_training(trainer: Any) -> Iterator[tuple[DataLoader[Any], Any]]:
+    """What ``train()`` would make first; afterwards the trainer is as it was."""
+    state, optimizer = ProcessState(), trainer.optimizer
+    loaders = list(trainer.accelerator._dataloaders)
+    checkpointing = _checkpointing_switch(trainer)
+    try:
+        if trainer.model is None:
+            raise WorkloadError("the trainer has no model", hint="make it with model=...")
+        if trainer.train_dataset is None:
+            raise WorkloadError(
+                "the trainer has no train_dataset", hint="make it with train_dataset=..."
+            )
+        loader = with_batch_size(trainer.get_train_dataloader())
+        made = trainer.create_optimizer()
+        if checkpointing is not None:
+            checkpointing[0]()
+        yield loader, getattr(made, "optimizer", made)  # what Accelerate wraps
+    finally:
+        if checkpointing is not None:
+            checkpointing[1]()
+        trainer.optimizer = optimizer
+        trainer.accelerator._dataloaders[:] = loaders
+        state.restore()
+
+
+def _checkpointing_switch(trainer: Any) -> tuple[Callable[[], Any], Callable[[], Any]] | None:
+    """Turns activation checkpointing on and off, where ``train()`` would turn it on."""
+    for kind in ("activation_checkpointing", "gradient_checkpointing"):
+        model, keywords = trainer.model, getattr(trainer.args, f"{kind}_kwargs", None)
+        if not getattr(trainer.args, kind, False) or not hasattr(model, f"{kind}_enable"):
+            continue
+        if getattr(model, "is_gradient_checkpointing", False):
+            return None
+        given = {f"{kind}_kwargs": keywords} if keywords else {}
+        enable, disable = getattr(model, f"{kind}_enable"), getattr(model, f"{kind}_disable")
+        return lambda: enable(**given), disable
+    return None
+
+
+def _make_step(trainer: Any) -> Callable[[Any, Any], torch.Tensor]:
+    def training_step(model: Any, batch: Any) -> torch.Tensor:
+        inputs = trainer._prepare_inputs(batch)
+        with trainer.compute_loss_context_manager():
+            loss: torch.Tensor = trainer.compute_loss(model, inputs)
+        return loss
+
+    return training_step
+
+
+def _apply(trainer: Any, finding: TrainingFinding, *, keep_global_batch: bool) -> None:
+    args, recommendation = trainer.args, finding.recommendation
+    args.per_device_train_batch_size = finding.batch_size
+    args.gradient_accumulation_steps = finding.gradient_accumulation_steps
+    if finding.eval_batch_size is not None:
+        args.per_device_eval_batch_size = finding.eval_batch_size
+    trainer._train_batch_size = args.train_batch_size  # read from the arguments only at first
+    if not keep_global_batch:
+        args.learning_rate *= recommendation.learning_rate_multiplier
+        if trainer.optimizer is not None:
+            finding.apply(trainer.optimizer)

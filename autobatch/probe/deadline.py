@@ -1,0 +1,48 @@
+"""A time limit on trials that nobody can end from outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from autobatch.workload.batches import BatchSource
+
+
+class TrialTimedOut(Exception):  # noqa: N818 - an outcome, as KeyboardInterrupt is
+    """The time of a trial is up."""
+
+
+class DeadlineSource:
+    """A source that gives no further batch once the time is up.
+
+    Args:
+        source: Where batches come from.
+        timeout_s: Time from the request of the first batch on, ``None`` for no limit.
+        clock: Seconds from any origin.
+    """
+
+    def __init__(
+        self,
+        source: BatchSource,
+        timeout_s: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self.description = source.description
+        self.dataset_size = source.dataset_size
+        self.num_loader_workers = source.num_loader_workers
+
+    def batches(self, batch_size: int) -> Iterator[Any]:
+        """The batches of the source.
+
+        Raises:
+            TrialTimedOut: When the time is up.
+        """
+        begin = self._clock()
+        for batch in self._source.batches(batch_size):
+            if self._timeout_s is not None and self._clock() - begin > self._timeout_s:
+                raise TrialTimedOut
+            yield batch

@@ -1,0 +1,221 @@
+"""A finding in the hands of training code."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from autobatch.errors import SettingsError, WorkloadError
+from autobatch.recommend.learning_rate import scale_betas
+from autobatch.records import Finding, LearningRateRule
+from autobatch.units import (
+    format_bytes,
+    format_count,
+    format_learning_rate,
+    format_rate,
+)
+
+if TYPE_CHECKING:
+    import os
+
+    import torch
+    from matplotlib.figure import Figure
+    from torch.utils.data import DataLoader
+    from typing_extensions import Self
+
+_REPORT_WIDTH = 88
+
+
+class TrainingFinding(Finding):
+    """A ``Finding`` with what training code does next.
+
+    A class of its own in a higher layer: records neither render nor know of PyTorch.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, finding: Finding) -> Self:
+        """The same finding, with hands."""
+        return cls(**{field.name: getattr(finding, field.name) for field in fields(finding)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that ``autobatch probe --json`` prints, as a dict."""
+        from autobatch.reporting import to_document
+
+        return to_document(self)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the document to a file, for ``autobatch show``.
+
+        Raises:
+            SettingsError: If it cannot be written.
+        """
+        from autobatch.reporting import save
+
+        save(self, path, overwrite)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw throughput and memory against the batch size.
+
+        Args:
+            path: A png, svg or pdf file to write as well.
+
+        Returns:
+            A matplotlib figure, which a notebook shows by itself.
+
+        Raises:
+            SettingsError: If matplotlib is not installed or the file cannot be written.
+        """
+        from autobatch.reporting.plot import draw, save_plot
+
+        if path is not None:
+            save_plot(self, path)
+        return draw(self)
+
+    def report(self) -> str:
+        """The report that ``autobatch probe`` prints."""
+        from rich.console import Console
+
+        from autobatch.reporting import render
+
+        text = io.StringIO()
+        render(self, Console(file=text, width=_REPORT_WIDTH, highlight=False))
+        return text.getvalue()
+
+    def apply(self, optimizer: torch.optim.Optimizer) -> None:
+        """Set an optimizer's learning rates, and Adam's betas and epsilon with them.
+
+        Every parameter group's rate is multiplied by ``learning_rate_multiplier``, so that
+        their ratios stay; so is ``initial_lr``, from which schedulers that are made later
+        begin. A group whose rates are ``None`` is left alone. Call it once, before a scheduler
+        is made.
+
+        Args:
+            optimizer: With the rates that go with the base batch size, as they were when the
+                search was asked.
+
+        Raises:
+            WorkloadError: If it is no optimizer.
+        """
+        groups = getattr(optimizer, "param_groups", None)
+        if not isinstance(groups, list):
+            raise WorkloadError(
+                f"'optimizer' is a {type(optimizer).__name__}, not a torch.optim.Optimizer",
+                hint="give the optimizer that is trained with",
+            )
+        multiplier = self._factor_for(groups)
+        for group in groups:
+            for name in ("lr", "initial_lr"):
+                if group.get(name) is not None:
+                    group[name] = group[name] * multiplier
+            self._apply_moments(group)
+
+    def dataloader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
+        """A ``DataLoader`` with the recommended batch size.
+
+        Args:
+            dataset: Map-style or iterable.
+            **options: Passed on to the loader. Without ``sampler``, ``batch_sampler`` and
+                ``shuffle`` a map-style data set is shuffled; ``drop_last`` is as recommended:
+                never so that nothing is left, and so that BatchNorm does not meet a batch of
+                one sample.
+
+        Raises:
+            SettingsError: If the options set the batch size, which is what this is for.
+        """
+        from torch.utils.data import DataLoader, IterableDataset
+
+        for name in ("batch_size", "batch_sampler"):
+            if options.get(name) is not None:
+                raise SettingsError(
+                    f"dataloader({name}={options[name]!r}): the finding has the batch size",
+                    hint=f"leave {name} out, or make the DataLoader yourself",
+                )
+        options.pop("batch_size", None)
+        is_iterable = isinstance(dataset, IterableDataset)
+        if not is_iterable and options.get("sampler") is None:
+            options.setdefault("shuffle", True)
+        if "drop_last" not in options:
+            options["drop_last"] = self._should_drop_last(_size_of(dataset))
+        return DataLoader(dataset, batch_size=self.batch_size, **options)
+
+    def _factor_for(self, groups: list[dict[str, Any]]) -> float:
+        """The multiplier, or the ratio to a rate given in place of the optimizer's own."""
+        recommendation = self.recommendation
+        base, rates = self.settings.learning_rate, {_plain(g.get("lr")) for g in groups}
+        if base is not None and len(rates) == 1 and recommendation.learning_rate is not None:
+            own = rates.pop()
+            if own:
+                return recommendation.learning_rate / own
+        return recommendation.learning_rate_multiplier
+
+    def _apply_moments(self, group: dict[str, Any]) -> None:
+        recommendation = self.recommendation
+        if recommendation.learning_rate_rule is not LearningRateRule.SQRT:
+            return
+        if recommendation.adam_betas is not None and "betas" in group:
+            ratio = recommendation.learning_rate_multiplier**2
+            betas = scale_betas(ratio, tuple(group["betas"]))
+            if betas is not None:
+                group["betas"] = betas
+        if recommendation.adam_epsilon_multiplier is not None and "eps" in group:
+            group["eps"] = group["eps"] * recommendation.adam_epsilon_multiplier
+
+    def _should_drop_last(self, num_samples: int | None) -> bool:
+        if num_samples is None:
+            return self.recommendation.drop_last
+        if num_samples < self.batch_size:
+            return False
+        leaves_one = num_samples % self.batch_size == 1 and self.workload.has_batch_norm
+        return self.recommendation.drop_last or leaves_one
+
+    def __repr__(self) -> str:
+        return f"<Finding {', '.join(f'{name}={value}' for name, value in self._rows())}>"
+
+    def __str__(self) -> str:
+        return self.report()
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+            for name, value in self._rows()
+        )
+        report = html.escape(self.report())
+        return (
+            f"<table>{rows}</table><details><summary>report</summary><pre>{report}</pre></details>"
+        )
+
+    def _rows(self) -> Iterator[tuple[str, str]]:
+        recommendation = self.recommendation
+        yield "batch_size", format_count(self.batch_size)
+        if self.gradient_accumulation_steps > 1:
+            yield "gradient_accumulation_steps", str(self.gradient_accumulation_steps)
+        if self.iterations_per_epoch is not None:
+            yield "iterations_per_epoch", format_count(self.iterations_per_epoch)
+        if self.learning_rate is not None:
+            yield "learning_rate", format_learning_rate(self.learning_rate)
+        if self.eval_batch_size is not None:
+            yield "eval_batch_size", format_count(self.eval_batch_size)
+        yield "throughput", format_rate(recommendation.samples_per_s)
+        if recommendation.peak_bytes is not None:
+            budget = format_bytes(self.budget.budget_bytes)
+            yield "memory", f"{format_bytes(recommendation.peak_bytes)} of {budget}"
+        yield "device", self.device
+        if self.warnings:
+            yield "warnings", ", ".join(warning.code.value for warning in self.warnings)
+
+
+def _plain(rate: Any) -> float | None:
+    return None if rate is None else float(rate)
+
+
+def _size_of(dataset: Any) -> int | None:
+    try:
+        return len(dataset)
+    except TypeError:
+        return None

@@ -1,0 +1,150 @@
+"""``find_batch_size()``: the batch size for objects that the caller holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from autobatch.devices.select import check_device_name
+from autobatch.errors import DeviceError, SearchInterrupted, SettingsError, WorkloadError
+from autobatch.finder import find
+from autobatch.probe.live import ForkingProber, SharingProber, can_fork
+from autobatch.records import MemoryBudget, Phase, Settings, Trial, WorkloadSummary
+from autobatch.training.answer import TrainingFinding
+from autobatch.training.options import SearchOptions, to_settings
+from autobatch.workload.contract import Workload
+from autobatch.workload.live import describe_objects, find_model_device
+
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Unpack
+
+_ISOLATIONS = ("auto", "process", "shared")
+
+
+def find_batch_size(
+    model: torch.nn.Module,
+    data: Any = None,
+    loss: Callable[..., torch.Tensor] | None = None,
+    optimizer: Any = None,
+    *,
+    training_step: Callable[[torch.nn.Module, Any], torch.Tensor] | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    on_trial: Callable[[Trial], object] | None = None,
+    isolation: str = "auto",
+    **options: Unpack[SearchOptions],
+) -> TrainingFinding:
+    """Find the batch size to train these objects with, by training steps on them.
+
+    Afterwards everything is as it was: weights, buffers, gradients, the optimizer's state, modes,
+    hooks, random generators, PyTorch's settings, the position of samplers. Before training or in
+    the middle of it.
+
+    Args:
+        model: The module, on the device that it is trained on.
+        data: A ``DataLoader`` (all but its batch size is kept), a map-style or iterable data
+            set, a function of the batch size that returns a batch, or one sample. A tensor, an
+            array, a tuple, a mapping or a dataclass is a sample; a list is a data set.
+        loss: A function of output and target; not needed by a model that returns its loss.
+        optimizer: An optimizer of the model, a class, or a function of the parameters.
+            AdamW if left out.
+        training_step: A function of the model and a batch that returns the loss.
+        collate_fn: How samples of a data set become a batch.
+        on_trial: Is called with each ``Trial`` when it is done.
+        isolation: ``process`` runs trials in forks of this process; ``shared`` in this one,
+            putting back what they change, without the hooks that are not a library's; ``auto``
+            forks where it can: on Linux, on CPU, with no GPU in sight.
+        **options: Those of the command line; ``SearchOptions`` describes them.
+
+    Returns:
+        A finding whose batch size ran and fitted in this call.
+
+    Raises:
+        SettingsError: If a value cannot be used; the message repeats it.
+        WorkloadError: If the objects cannot be trained with, or raised in a fork. In a shared
+            process the caller's exception passes through as it is.
+        NothingFitsError: If not even the smallest size fits.
+        SearchInterrupted: On Ctrl-C once a size has fitted, with the best answer so far.
+    """
+    settings = to_settings(options)
+    workload = describe_objects(
+        model,
+        data,
+        loss=loss,
+        optimizer=optimizer,
+        training_step=training_step,
+        collate_fn=collate_fn,
+        has_input_shape=settings.input_shape is not None,
+    )
+    return find_for_workload(workload, settings, on_trial=on_trial, isolation=isolation)
+
+
+def find_for_workload(
+    workload: Workload,
+    settings: Settings,
+    *,
+    on_trial: Callable[[Trial], object] | None = None,
+    isolation: str = "auto",
+) -> TrainingFinding:
+    """Find the batch size for a workload whose model is a live module.
+
+    Args:
+        workload: The caller's objects.
+        settings: What is asked.
+        on_trial: Is called with each trial.
+        isolation: ``auto``, ``process`` or ``shared``.
+    """
+    check_device_name(settings.device)
+    assert not isinstance(workload.model, type)
+    device = find_model_device(workload.model, settings.device)  # type: ignore[arg-type]
+    settings = replace(settings, device=device)
+    prober = _make_prober(workload, settings, isolation)
+    target = f"{type(workload.model).__name__} (in memory)"
+    try:
+        with prober:
+            finding = find(prober, settings, target=target, observer=_Caller(on_trial))
+    except SearchInterrupted as interrupt:
+        raise SearchInterrupted(TrainingFinding.of(interrupt.finding)) from None
+    except WorkloadError as error:
+        if error.user_traceback and hasattr(error, "add_note"):  # Python 3.11 and later
+            error.add_note(f"\nIn the trial:\n{error.user_traceback}")
+        raise
+    return TrainingFinding.of(finding)
+
+
+def _make_prober(
+    workload: Workload, settings: Settings, isolation: str
+) -> ForkingProber | SharingProber:
+    if isolation not in _ISOLATIONS:
+        raise SettingsError(
+            f"isolation={isolation!r} is no choice", hint=f"take one of {', '.join(_ISOLATIONS)}"
+        )
+    if isolation == "shared":
+        return SharingProber(workload, settings)
+    if can_fork(settings.device):
+        return ForkingProber(workload, settings)
+    if isolation == "process":
+        raise DeviceError(
+            f"isolation='process': this process cannot be forked to train on {settings.device}",
+            hint="leave isolation out",
+        )
+    return SharingProber(workload, settings)
+
+
+class _Caller:
+    """Passes trials on; what the callback raises ends the search."""
+
+    def __init__(self, on_trial: Callable[[Trial], object] | None) -> None:
+        self._on_trial = on_trial
+
+    def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
+        """Nothing to pass on."""
+
+    def trial_started(self, batch_size: int, phase: Phase) -> None:
+        """Nothing to pass on."""
+
+    def trial_finished(self, trial: Trial, phase: Phase) -> None:
+        """Pass it on."""
+        if self._on_trial is not None:
+            self._on_trial(trial)

@@ -1,0 +1,88 @@
+"""A transformer's configuration, with the values of ``--set`` in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autobatch.errors import SettingsError, WorkloadError, message_of
+from autobatch.workload.catalogues.values import name_near, parse_overrides
+from autobatch.workload.files import Target
+
+_CLASS_VARIABLES = ("model_type", "transformers_version", "architectures")
+
+
+def make_configuration(
+    target: Target, model_type: str, overrides: dict[str, str]
+) -> tuple[Any, str]:
+    """The library's configuration of a model type, with some values changed.
+
+    Returns:
+        The configuration, and a sentence on what had to be changed with them, or nothing.
+
+    Raises:
+        WorkloadError: If there is no such model type, or the library refuses the values.
+        SettingsError: If a key is unknown or a value of the wrong kind.
+    """
+    from transformers import CONFIG_MAPPING
+
+    if model_type not in CONFIG_MAPPING:
+        near = name_near(model_type, CONFIG_MAPPING)
+        raise WorkloadError(
+            f"target {target.text!r}: transformers has no model type {model_type!r}",
+            hint=f"did you mean {near}?" if near else "name a model type, such as hf:gpt2",
+        )
+    config_class = CONFIG_MAPPING[model_type]
+    try:
+        own = config_class()
+        values = parse_overrides(overrides, _readable_values(own), owner=config_class.__name__)
+        heads = _choose_heads(own, values)
+        guess = ""
+        if heads:
+            number = heads["num_attention_heads"]
+            guess = f"{number} attention head{'s' if number > 1 else ''}, which the width asks for"
+        return config_class(**values, **heads), guess
+    except SettingsError:
+        raise
+    except Exception as error:
+        given = " ".join(f"--set {key}={value}" for key, value in overrides.items())
+        reason = " ".join(message_of(error).split())
+        raise WorkloadError(
+            f"target {target.text!r}: {config_class.__name__} cannot be made"
+            f"{' with ' if given else ''}{given}: {reason}",
+            hint="change or leave out the value that it names",
+        ) from error
+
+
+def _readable_values(config: Any) -> dict[str, Any]:
+    """The configuration's values, by each of the names that it knows them under."""
+    values = {key: getattr(config, key, None) for key in config.to_dict()}
+    values |= {alias: getattr(config, key, None) for alias, key in config.attribute_map.items()}
+    values["num_labels"] = config.num_labels
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in _CLASS_VARIABLES and not key.startswith("_")
+    }
+
+
+def _choose_heads(own: Any, values: dict[str, Any]) -> dict[str, int]:
+    """Heads of the usual width for another hidden size, where the usual number does not divide it.
+
+    Left alone if the user set either, or the width of a head is given by itself.
+    """
+    set_names = {own.attribute_map.get(key, key) for key in values}
+    width_name = own.attribute_map.get("hidden_size", "hidden_size")
+    names = ("num_attention_heads", "num_key_value_heads", "head_dim")
+    if set_names & {own.attribute_map.get(name, name) for name in names}:
+        return {}
+    width = next((v for k, v in values.items() if own.attribute_map.get(k, k) == width_name), None)
+    own_width, own_heads = getattr(own, "hidden_size", 0), getattr(own, "num_attention_heads", 0)
+    if not isinstance(own_heads, int) or not isinstance(own_width, int) or not own_heads:
+        return {}
+    if not width or width % own_heads == 0 or getattr(own, "head_dim", None):
+        return {}
+    usual = max(1, width // max(1, own_width // own_heads))
+    number = next(n for n in range(usual, 0, -1) if width % n == 0)
+    grouped = getattr(own, "num_key_value_heads", None)
+    heads = {"num_attention_heads": number}
+    return heads | ({"num_key_value_heads": number} if grouped else {})

@@ -1,0 +1,195 @@
+"""``hf:gpt2``: a transformer from the library's own configuration classes, with random weights.
+
+    hf:gpt2                            the language model that GPT-2 is
+    hf:bert:sequence-classification    another head on it
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from typing import Any
+
+import torch
+from torch import nn
+
+from autobatch.devices.cpu import CpuDevice
+from autobatch.errors import SettingsError, WorkloadError, message_of
+from autobatch.records import Settings
+from autobatch.units import format_bytes, format_count
+from autobatch.workload.catalogues.configuration import make_configuration
+from autobatch.workload.catalogues.entry import Entry
+from autobatch.workload.catalogues.heads import HEADS, Head, SampleShape
+from autobatch.workload.files import Target
+
+_MAX_DEFAULT_LENGTH = 1024
+_DEFAULT_IMAGE_SIZE = 224
+
+
+def load_hugging_face(target: Target, settings: Settings) -> Entry:
+    """Make a model from a configuration class.
+
+    Raises:
+        WorkloadError: If there is no such model type or head, or it cannot be made.
+        SettingsError: If an override does not go with the configuration, or the sequences are
+            longer than the model's positions.
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is imported
+    importlib.import_module("transformers")
+    model_type, _, head_name = target.name.partition(":")
+    config, config_guess = make_configuration(target, model_type, settings.overrides)
+    head = _find_head(target, config, head_name)
+    _prepare_for_training(config, head, settings.overrides)
+    _require_room(target, config, head)
+    model = _make_model(target, config, head)
+    guesses = [config_guess] if config_guess else []
+    if not head_name:
+        guesses.append(f"{head.name} as what {model_type} is trained for")
+    if head.takes_images:
+        _refuse_length(target, settings)
+        shape = _shape_of_images(config)
+    else:
+        length, guess = _choose_length(target, model, settings.sequence_length)
+        guesses += [guess] if guess else []
+        shape = _shape_of_tokens(target, model, head, length)
+    return Entry(
+        model=model,
+        make_batch=lambda num: head.make(
+            shape, num, torch.Generator().manual_seed(settings.seed)
+        ),
+        data=shape.describe(with_labels=head.has_classes),
+        guesses=tuple(guesses),
+    )
+
+
+def _find_head(target: Target, config: Any, name: str) -> Head:
+    import transformers
+
+    auto = transformers.models.auto.modeling_auto
+    there = [head for head in HEADS if type(config) in getattr(auto, head.mapping, ())]
+    if getattr(config, "is_encoder_decoder", False) and not name:
+        there = [head for head in there if head.name == "seq2seq-lm"]
+    found = next((head for head in there if name in ("", head.name)), None)
+    if found is not None:
+        return found
+    names = ", ".join(head.name for head in there)
+    if not names:
+        raise WorkloadError(
+            f"target {target.text!r}: there are no random batches for {type(config).__name__}, "
+            "which is no language model and no classifier of images",
+            hint="write a file with the model and a function batch(batch_size)",
+        )
+    raise WorkloadError(
+        f"target {target.text!r}: {type(config).__name__} has no {name!r}",
+        hint=f"it has {names}",
+    )
+
+
+def _prepare_for_training(config: Any, head: Head, overrides: dict[str, str]) -> None:
+    text = config.get_text_config()
+    if "use_cache" not in overrides and hasattr(text, "use_cache"):
+        text.use_cache = False  # for generation alone; the library's Trainer turns it off too
+    if getattr(text, "pad_token_id", None) is None and head.name == "sequence-classification":
+        end = getattr(text, "eos_token_id", None)
+        text.pad_token_id = end if isinstance(end, int) else 0
+    if getattr(text, "decoder_start_token_id", None) is None and head.name == "seq2seq-lm":
+        # How T5 and its kin begin.
+        text.decoder_start_token_id = getattr(text, "pad_token_id", None) or 0
+
+
+def _require_room(target: Target, config: Any, head: Head) -> None:
+    """Refuse weights that would take all memory before there is a trial to measure it."""
+    import transformers
+
+    try:
+        with torch.device("meta"):
+            outline = getattr(transformers, head.auto_class).from_config(config)
+    except Exception:
+        return  # some cannot be made without values; whatever is wrong is found by making it
+    num_parameters = sum(each.numel() for each in outline.parameters())
+    num_bytes = sum(each.numel() * each.element_size() for each in outline.parameters())
+    bound = min(CpuDevice().bounds(None), key=lambda bound: bound.available_bytes)
+    if num_bytes > bound.available_bytes:
+        raise WorkloadError(
+            f"target {target.text!r} has {format_count(num_parameters)} parameters: "
+            f"{format_bytes(num_bytes)} of weights, and {format_bytes(bound.available_bytes)} "
+            f"are available ({bound.name})",
+            hint="make it smaller, such as with --set num_hidden_layers=2",
+        )
+
+
+def _make_model(target: Target, config: Any, head: Head) -> nn.Module:
+    import transformers
+
+    try:
+        model = getattr(transformers, head.auto_class).from_config(config)
+    except Exception as error:
+        raise WorkloadError(
+            f"target {target.text!r}: making the model failed: {type(error).__name__}: "
+            f"{message_of(error)}",
+            hint="change or leave out one of the values that were set",
+        ) from error
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def _choose_length(target: Target, model: nn.Module, asked: int | None) -> tuple[int, str]:
+    limit = _count_positions(model)
+    if asked is not None and limit is not None and asked > limit:
+        raise SettingsError(
+            f"--sequence-length {asked}: {target.text!r} has {limit} positions",
+            hint=f"take {limit} or less, or add --set max_position_embeddings={asked}",
+        )
+    if asked is not None:
+        return asked, ""
+    length = min(limit or _MAX_DEFAULT_LENGTH, _MAX_DEFAULT_LENGTH)
+    return length, f"sequences of {format_count(length)} tokens: --sequence-length says otherwise"
+
+
+def _count_positions(model: Any) -> int | None:
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            if module.padding_idx is not None:
+                # RoBERTa and its kin count positions from behind the padding token.
+                return min(limit, module.num_embeddings - module.padding_idx - 1)
+    return limit
+
+
+def _refuse_length(target: Target, settings: Settings) -> None:
+    if settings.sequence_length is not None:
+        raise SettingsError(
+            f"--sequence-length {settings.sequence_length}: {target.text!r} takes images",
+            hint="leave it out; --set image_size=... changes their size where the model has one",
+        )
+
+
+def _shape_of_tokens(target: Target, model: Any, head: Head, length: int) -> SampleShape:
+    config = model.config
+    text = config.get_text_config()
+    size = getattr(text, "vocab_size", None)
+    if not isinstance(size, int) or size < 1:
+        raise SettingsError(
+            f"target {target.text!r}: a vocabulary of {size} has no tokens",
+            hint="set it, such as with --set vocab_size=32000",
+        )
+    end = getattr(text, "eos_token_id", None)
+    # An encoder and decoder together sum a sequence up in its last token.
+    is_summed_up = head.name == "sequence-classification" and config.is_encoder_decoder
+    return SampleShape(
+        vocabulary_size=size,
+        sequence_length=length,
+        num_labels=config.num_labels,
+        takes_mask="attention_mask" in inspect.signature(model.forward).parameters,
+        end_token=end if is_summed_up and isinstance(end, int) else None,
+    )
+
+
+def _shape_of_images(config: Any) -> SampleShape:
+    size = getattr(config, "image_size", None) or _DEFAULT_IMAGE_SIZE
+    height, width = size if isinstance(size, (list, tuple)) else (size, size)
+    channels = getattr(config, "num_channels", None) or 3
+    return SampleShape(image_shape=(channels, height, width), num_labels=config.num_labels)

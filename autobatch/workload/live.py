@@ -1,0 +1,152 @@
+"""From the objects that a caller holds to a workload and a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from typing import Any
+
+import numpy
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from autobatch.errors import SettingsError, WorkloadError
+from autobatch.records import Settings
+from autobatch.workload.batches import BatchSource, make_source
+from autobatch.workload.contract import Workload
+from autobatch.workload.synthetic import make_synthetic_source
+from autobatch.workload.task import TrainingTask, assemble
+
+_FORMS = "give a DataLoader, a data set, a function of the batch size, or one sample"
+
+
+def describe_objects(
+    model: Any,
+    data: Any,
+    *,
+    loss: Any = None,
+    optimizer: Any = None,
+    training_step: Any = None,
+    collate_fn: Any = None,
+    has_input_shape: bool = False,
+) -> Workload:
+    """Say in the words of the workload contract what the caller's objects are.
+
+    A tensor, an array, a tuple, a mapping or a dataclass is one sample; a list is a data set.
+
+    Args:
+        model: A module.
+        data: A ``DataLoader``, a data set, a function of the batch size or a sample.
+        loss: A function of output and target.
+        optimizer: An optimizer of the model, a class, or a function of the parameters.
+        training_step: A function of the model and a batch.
+        collate_fn: How samples become a batch.
+        has_input_shape: Whether inputs are described instead of given.
+
+    Raises:
+        WorkloadError: If one of them cannot be what it should.
+    """
+    if not isinstance(model, nn.Module):
+        raise WorkloadError(
+            f"'model' is a {_name_of(model)}, not a torch.nn.Module",
+            hint="give the model itself, not its class or the function that makes it",
+        )
+    for name, value in (
+        ("loss", loss),
+        ("training_step", training_step),
+        ("collate_fn", collate_fn),
+    ):
+        if value is not None and (not callable(value) or isinstance(value, type)):
+            raise WorkloadError(
+                f"{name!r} is a {_name_of(value)}, not a function", hint=f"make {name} a function"
+            )
+    if optimizer is not None and not callable(optimizer) and not _is_optimizer(optimizer):
+        raise WorkloadError(
+            f"'optimizer' is a {_name_of(optimizer)}",
+            hint="give a torch.optim.Optimizer, its class, or a function of the parameters",
+        )
+    return Workload(
+        model=model,
+        loss=loss,
+        optimizer=optimizer,
+        training_step=training_step,
+        collate_fn=collate_fn,
+        **({} if has_input_shape else {_kind_of(data): data}),
+    )
+
+
+def find_model_device(model: nn.Module, asked: str) -> str:
+    """The device that a caller's model is on, which is where it is trained.
+
+    Args:
+        model: The module.
+        asked: ``auto``, or the device that the caller named.
+
+    Raises:
+        WorkloadError: If its tensors are on several devices, or have no memory yet.
+        SettingsError: If the caller named another one.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    devices = sorted({str(tensor.device) for tensor in tensors}) or ["cpu"]
+    if len(devices) > 1:
+        raise WorkloadError(
+            f"the model is spread over {', '.join(devices)}", hint="move all of it to one device"
+        )
+    own = devices[0]
+    if own == "meta":
+        raise WorkloadError("the model is on the meta device", hint="use model.to_empty(...)")
+    if asked not in ("auto", own, own.partition(":")[0]):
+        raise SettingsError(
+            f"device={asked!r}, but the model is on {own}",
+            hint=f"move it first: model.to({asked!r}), before the optimizer is made",
+        )
+    return own
+
+
+def build_task(
+    workload: Workload, settings: Settings, source: BatchSource | None = None
+) -> TrainingTask:
+    """All that training a caller's workload takes.
+
+    The model is put in training mode and the learning rates of its optimizer are set to zero:
+    whoever calls this sees to it that nothing of that lasts.
+
+    Args:
+        workload: From ``describe_objects``.
+        settings: For the seed, and the shape of random inputs.
+        source: Where batches come from, if it has been made before.
+
+    Raises:
+        WorkloadError: If something is missing or broken.
+    """
+    torch.manual_seed(settings.seed)
+    assert isinstance(workload.model, nn.Module)
+    if source is None and settings.input_shape is not None:
+        source = make_synthetic_source(settings)
+    return assemble(workload, workload.model, source or make_source(workload))
+
+
+def _kind_of(data: Any) -> str:
+    if isinstance(data, DataLoader):
+        return "train_loader"
+    if isinstance(data, Dataset):
+        return "dataset"
+    if isinstance(data, (torch.Tensor, numpy.ndarray, tuple, Mapping)) or is_dataclass(data):
+        return "sample"
+    if isinstance(data, list) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        if isinstance(data, (str, bytes)):
+            raise WorkloadError(f"'data' is {data!r:.60}", hint=_FORMS)
+        return "dataset"
+    if callable(data) and not isinstance(data, type):
+        return "batch"
+    what = "missing" if data is None else f"a {_name_of(data)}"
+    raise WorkloadError(f"'data' is {what}", hint=_FORMS)
+
+
+def _is_optimizer(value: Any) -> bool:
+    return isinstance(value, torch.optim.Optimizer)
+
+
+def _name_of(value: Any) -> str:
+    return f"class, {value.__name__}" if isinstance(value, type) else type(value).__name__

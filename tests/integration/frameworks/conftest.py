@@ -1,0 +1,54 @@
+"""What the tests of all frameworks share: digits to train on, and the quickest of searches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+# No timing in turn: what is tested is who is told what, not which size is fastest.
+QUICK = {"goal": "memory", "max_batch_size": 16, "trial_timeout": 60}
+
+
+@pytest.fixture
+def quick() -> dict[str, Any]:
+    """Options of a search that takes a second."""
+    return dict(QUICK)
+
+
+@pytest.fixture(params=["process", "shared"])
+def isolation(request: pytest.FixtureRequest) -> str:
+    """Trials in forks, as on CPUs, and in this process, as on GPUs."""
+    return str(request.param)
+
+
+@pytest.fixture
+def make_data() -> Callable[[int], TensorDataset]:
+    """So many samples of 8 features in 3 classes, the same each time."""
+
+    def make(num_samples: int = 48) -> TensorDataset:
+        generator = torch.Generator().manual_seed(1)
+        inputs = torch.randn(num_samples, 8, generator=generator)
+        return TensorDataset(inputs, torch.arange(num_samples) % 3)
+
+    return make
+
+
+@pytest.fixture
+def random_state() -> Callable[[], tuple[Any, ...]]:
+    """Where all random generators stand, in a form that can be compared."""
+
+    def read() -> tuple[Any, ...]:
+        state = numpy.random.get_state(legacy=True)
+        return (
+            random.getstate(),
+            (state[0], state[1].tolist(), *state[2:]),
+            torch.get_rng_state().tolist(),
+        )
+
+    return read

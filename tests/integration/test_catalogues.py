@@ -1,0 +1,327 @@
+"""Models of catalogues as targets: real libraries, real models, nothing downloaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autobatch.errors import AutobatchError, SettingsError, WorkloadError
+from autobatch.probe.client import TargetProber
+from autobatch.probe.protocol import Loaded, TimingPlan
+from autobatch.records import Settings
+
+SHORT = TimingPlan(num_warmup_steps=2, min_steps=1, max_time_s=0.0)
+OFFLINE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+BERT = {"num_hidden_layers": "1", "hidden_size": "16", "num_attention_heads": "2"}
+GPT2 = {"n_layer": "1", "n_embd": "16", "n_head": "2", "vocab_size": "64"}
+
+needs_transformers = pytest.mark.skipif(
+    importlib.util.find_spec("transformers") is None, reason="transformers is not installed"
+)
+
+# The wheels of torchvision for GPUs load on any PyTorch once this operator has a name; no
+# classifier uses it. With AUTOBATCH_VISION_PATH naming a folder that has them (.ci/run makes it),
+# the real libraries are tested where only PyTorch for CPUs is.
+SHIM = """
+import torch
+library = torch.library.Library("torchvision", "DEF")
+library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+"""
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., TargetProber]]:
+    started = []
+
+    def start_prober(target: str, variables: dict[str, str] | None = None, **settings: Any) -> Any:
+        variables = OFFLINE | (variables or {})
+        prober = TargetProber(target, Settings(device="cpu", variables=variables, **settings))
+        prober.__enter__()
+        started.append(prober)
+        return prober
+
+    yield start_prober
+    for prober in started:
+        prober.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def vision(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables for a process in which torchvision and timm can be imported."""
+    variables = {}
+    folder = os.environ.get("AUTOBATCH_VISION_PATH")
+    if folder:
+        shim = tmp_path_factory.mktemp("shim")
+        (shim / "sitecustomize.py").write_text(SHIM)
+        variables["PYTHONPATH"] = os.pathsep.join([str(shim), folder])
+    check = [sys.executable, "-c", "import timm, torchvision"]
+    if subprocess.run(check, env={**os.environ, **variables}, capture_output=True).returncode:
+        pytest.skip("timm and torchvision cannot be imported, and AUTOBATCH_VISION_PATH is not set")
+    return variables
+
+
+def _error(call: Callable[[], Any]) -> AutobatchError:
+    with pytest.raises(AutobatchError) as caught:
+        call()
+    assert caught.value.hint
+    return caught.value
+
+
+@needs_transformers
+def test_gpt2_is_probed_from_end_to_end_with_real_memory(tmp_path: Path) -> None:
+    output = tmp_path / "finding.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "autobatch", "probe", "hf:gpt2", "--set", "n_layer=2",
+         "--set", "n_embd=64", "--sequence-length", "64", "--max-batch-size", "8",
+         "-o", str(output), "--json"],
+        env={**os.environ, **OFFLINE}, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    finding = json.loads(done.stdout)
+    workload = finding["workload"]
+    assert finding["target"] == "hf:gpt2"
+    assert workload["model"] == "GPT2LMHeadModel"
+    # Embeddings of tokens and positions, two layers, the last norm; the head shares the first.
+    assert workload["num_parameters"] == 64 * (50257 + 1024) + 2 * (12 * 64**2 + 13 * 64) + 2 * 64
+    assert workload["data"] == "random tokens below 50,257, 64 long"
+    assert workload["loss"] == "returned by the model"
+    peaks = {trial["batch_size"]: trial["peak_bytes"] for trial in finding["trials"]}
+    # Logits and their gradient alone are 2 x 64 x 50,257 floats for each sample more.
+    assert peaks[8] - peaks[1] > 7 * 2 * 64 * 50257 * 4
+    assert json.loads(output.read_text()) == finding
+
+
+@needs_transformers
+@pytest.mark.parametrize(
+    ("target", "overrides", "model", "data"),
+    [
+        ("hf:bert", BERT, "BertForMaskedLM", "random tokens below 30,522, 16 long"),
+        (
+            "hf:bert:sequence-classification",
+            BERT | {"num_labels": "5"},
+            "BertForSequenceClassification",
+            "random tokens below 30,522, 16 long, 5 classes",
+        ),
+        (
+            "hf:gpt2:sequence-classification",  # which needs a padding token
+            GPT2,
+            "GPT2ForSequenceClassification",
+            "random tokens below 64, 16 long, 2 classes",
+        ),
+    ],
+)
+def test_a_transformer_is_made_with_the_head_that_is_asked_for(
+    target: str, overrides: dict[str, str], model: str, data: str, start: Any
+) -> None:
+    prober = start(target, overrides=overrides, sequence_length=16)
+    loaded = prober.load()
+    assert (loaded.workload.model, loaded.workload.data) == (model, data)
+    assert prober.measure(3, SHORT).fits
+
+
+@needs_transformers
+@pytest.mark.parametrize(
+    ("target", "overrides", "model", "data"),
+    [
+        (
+            "hf:t5",
+            {"num_layers": "1", "d_model": "16", "num_heads": "2", "vocab_size": "64"},
+            "T5ForConditionalGeneration",
+            "random tokens below 64, 16 long",
+        ),
+        (
+            "hf:bart:sequence-classification",  # which looks for the token that ends a sequence
+            {"encoder_layers": "1", "decoder_layers": "1", "d_model": "16", "vocab_size": "64"},
+            "BartForSequenceClassification",
+            "random tokens below 64, 16 long, 2 classes",
+        ),
+        (
+            "hf:llama",
+            {
+                "num_hidden_layers": "1",
+                "hidden_size": "16",
+                "intermediate_size": "16",
+                "num_attention_heads": "2",
+                "vocab_size": "64",
+            },
+            "LlamaForCausalLM",
+            "random tokens below 64, 16 long",
+        ),
+        (
+            "hf:vit",
+            BERT | {"image_size": "32"},
+            "ViTForImageClassification",
+            "random images 3x32x32, 2 classes",
+        ),
+    ],
+)
+def test_other_kinds_of_transformers_are_trained(
+    target: str, overrides: dict[str, str], model: str, data: str
+) -> None:
+    # In this process, which has the library by now: most of the time goes into importing it.
+    from autobatch.workload.task import load_task
+
+    length = None if "images" in data else 16
+    task = load_task(target, Settings(overrides=overrides, sequence_length=length))
+    assert type(task.model).__name__ == model
+    assert task.source.description == data
+    loss = task.loss(task.model, next(task.source.batches(3)))
+    loss.backward()
+    assert loss.isfinite()
+
+
+@needs_transformers
+def test_positions_that_are_counted_behind_the_padding_token_are_fewer() -> None:
+    from autobatch.workload.task import load_task
+
+    values = BERT | {"vocab_size": "64", "max_position_embeddings": "20"}
+    task = load_task("hf:roberta", Settings(overrides=values))
+    batch = next(task.source.batches(2))
+    assert batch["input_ids"].shape == (2, 18)
+    assert task.loss(task.model, batch).isfinite()
+    with pytest.raises(SettingsError, match="--sequence-length 19: 'hf:roberta' has 18 positions"):
+        load_task("hf:roberta", Settings(overrides=values, sequence_length=19))
+
+
+@needs_transformers
+@pytest.mark.parametrize(
+    ("target", "overrides", "heads"),
+    [
+        ("hf:gpt2", {"n_embd": "64", "n_layer": "1", "vocab_size": "64"}, 1),
+        ("hf:gpt2", {"n_embd": "192", "n_layer": "1", "vocab_size": "64"}, 12),
+        ("hf:bert", {"hidden_size": "320", "num_hidden_layers": "1", "vocab_size": "64"}, 5),
+    ],
+)
+def test_another_width_has_heads_that_divide_it(
+    target: str, overrides: dict[str, str], heads: int
+) -> None:
+    from autobatch.workload.task import load_task
+
+    task = load_task(target, Settings(overrides=overrides, sequence_length=8))
+    assert task.model.config.num_attention_heads == heads
+    assert any("attention head" in guess for guess in task.guesses) == (heads != 12)
+
+
+@needs_transformers
+def test_what_was_not_asked_for_is_said() -> None:
+    from autobatch.workload.task import load_task
+
+    task = load_task("hf:gpt2", Settings(overrides=GPT2))
+    assert any("causal-lm" in guess for guess in task.guesses)
+    assert any("1,024 tokens" in guess for guess in task.guesses)
+    assert not task.model.config.use_cache  # for generation alone
+
+
+@needs_transformers
+@pytest.mark.parametrize(
+    ("target", "settings", "kind", "words"),
+    [
+        ("hf:gpt22", {}, WorkloadError, ("no model type 'gpt22'", "gpt2")),
+        ("hf:", {}, WorkloadError, ("no model type ''", "hf:gpt2")),
+        ("hf:bert:poetry", {}, WorkloadError, ("has no 'poetry'", "masked-lm")),
+        ("hf:whisper", {}, WorkloadError, ("no random batches for Whisper", "batch(batch_size)")),
+        ("hf:gpt2", {"overrides": {"n_layers": "6"}}, SettingsError, ("'n_layers'", "n_layer")),
+        ("hf:gpt2", {"overrides": {"n_layer": "six"}}, SettingsError, ("a whole number", "now 12")),
+        ("hf:gpt2", {"overrides": {"n_head": "7"}}, WorkloadError, ("--set n_head=7", "divisible")),
+        ("hf:gpt2", {"overrides": {"vocab_size": "0"}}, SettingsError, ("a vocabulary of 0",)),
+        ("hf:gpt2", {"overrides": {"dtype": "float13"}}, WorkloadError, ("dtype=float13",)),
+        (
+            "hf:gpt2",
+            {"overrides": GPT2, "sequence_length": 1025},
+            SettingsError,
+            ("--sequence-length 1025", "1024 positions", "--set max_position_embeddings=1025"),
+        ),
+        ("hf:vit", {"sequence_length": 4, "overrides": BERT}, SettingsError, ("takes images",)),
+        (
+            "hf:llama",
+            {"overrides": {"hidden_size": "65536"}},
+            WorkloadError,
+            ("of weights", "are available", "--set num_hidden_layers"),
+        ),
+    ],
+)
+def test_what_cannot_be_made_says_what_could(
+    target: str, settings: dict[str, Any], kind: type[AutobatchError], words: tuple[str, ...]
+) -> None:
+    from autobatch.workload.task import load_task
+
+    error = _error(lambda: load_task(target, Settings(**settings)))
+    assert isinstance(error, kind)
+    for word in words:
+        assert word in f"{error} {error.hint}"
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "data"),
+    [
+        ("timm:resnet18", {}, "random images 3x224x224, 1,000 classes"),
+        ("torchvision:resnet18", {}, "random images 3x224x224, 1,000 classes"),
+        (
+            "timm:vit_tiny_patch16_224",
+            {"input_shape": (1, 32, 32), "num_classes": 7, "overrides": {"depth": "1"}},
+            "random images 1x32x32, 7 classes",
+        ),
+        (
+            "torchvision:mobilenet_v3_small",
+            {"input_shape": (3, 64, 64), "num_classes": 10},
+            "random images 3x64x64, 10 classes",
+        ),
+    ],
+)
+def test_a_classifier_of_images_is_trained_at_its_own_size_or_the_one_asked_for(
+    target: str, settings: dict[str, Any], data: str, start: Any, vision: dict[str, str]
+) -> None:
+    prober = start(target, vision, **settings)
+    loaded: Loaded = prober.load()
+    assert loaded.workload.data == data
+    assert loaded.workload.loss == "cross_entropy"
+    assert prober.measure(2, SHORT).fits
+
+
+def test_auxiliary_classifiers_are_trained_too(start: Any, vision: dict[str, str]) -> None:
+    prober = start("torchvision:googlenet", vision, num_classes=4, input_shape=(3, 96, 96))
+    assert prober.load().workload.model == "GoogLeNet"
+    assert prober.measure(2, SHORT).fits
+
+
+@pytest.mark.parametrize(
+    ("target", "overrides", "words"),
+    [
+        ("timm:resnet5", {}, ("no model 'resnet5'", "did you mean resnet50")),
+        ("timm:hf_hub:timm/resnet18", {}, ("no model 'hf_hub:timm/resnet18'",)),
+        ("timm:resnet18", {"zero_init": "1"}, ("has no 'zero_init'", "zero_init_last")),
+        ("timm:resnet18", {"num_classes": "0"}, ("without a classifier", "num_classes=1000")),
+        ("timm:resnet18", {"num_classes": "many"}, ("--set num_classes=many", "whole number")),
+        ("torchvision:resnet19", {}, ("no model 'resnet19'", "resnet18")),
+        ("torchvision:fcn_resnet50", {}, ("no classifier of images", "batch(batch_size)")),
+        ("torchvision:resnet18", {"grups": "2"}, ("has no 'grups'", "groups")),
+        ("torchvision:resnet18", {"groups": "3"}, ("--set groups=3", "failed")),
+    ],
+)
+def test_a_classifier_that_cannot_be_made_says_what_could(
+    target: str, overrides: dict[str, str], words: tuple[str, ...], start: Any, vision: Any
+) -> None:
+    error = _error(start(target, vision, overrides=overrides).load)
+    for word in words:
+        assert word in f"{error} {error.hint}"
+
+
+def test_a_library_that_cannot_be_imported_is_an_error_with_its_reason(
+    tmp_path: Path, start: Any
+) -> None:
+    (tmp_path / "torchvision").mkdir()
+    broken = 'raise RuntimeError("operator torchvision::nms does not exist")'
+    (tmp_path / "torchvision" / "__init__.py").write_text(broken)
+    # The parent looks for the library as well, and this process's path is another.
+    variables = {"PYTHONPATH": str(tmp_path)}
+    error = _error(start("torchvision:resnet18", variables).load)
+    assert "operator torchvision::nms does not exist" in str(error)
+    assert "the build for your PyTorch" in error.hint
