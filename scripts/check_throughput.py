@@ -48,9 +48,11 @@ def main() -> int:
     return 1 if any(row[-1] != "within 5 %" for row in rows) else 0
 
 
-def measure(target: str, num_rounds: int) -> tuple[int, str, str, str, str]:
+def measure(
+    target: str, num_rounds: int, settings: Settings | None = None
+) -> tuple[int, str, str, str, str]:
     """Chosen size, fastest sizes, and the ratio of their throughputs."""
-    settings = Settings()
+    settings = settings or Settings()
     with TargetProber(target, settings) as prober:
         finding = find(prober, settings, target=target)
         chosen = finding.batch_size

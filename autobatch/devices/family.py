@@ -57,13 +57,19 @@ class PageShares:
     shared_memory_share: int
 
 
-def read_loader_bytes(pid: int, *, template_pid: int | None = None) -> int | Unknown:
+def read_loader_bytes(
+    pid: int, *, template_pid: int | None = None, is_between_steps: bool = False
+) -> int | Unknown:
     """What the descendants of a process hold besides it, batches on their way included.
 
     Args:
         pid: The process that trains.
         template_pid: The process that it was forked from, if that is alive and holds the same
             pages.
+        is_between_steps: Whether the process is known not to be about to read a batch. What it
+            has received and not read is then waiting there for its turn; at any other moment it
+            may be the next batch, which will soon be in the process's resident memory, and
+            would be counted in both.
 
     Returns:
         Bytes; 0 if it has no descendants.
@@ -79,8 +85,11 @@ def read_loader_bytes(pid: int, *, template_pid: int | None = None) -> int | Unk
         return Unknown(reason="no permission to read the accounts of a loader worker")
     except (OSError, KeyError):
         return _NO_SHARES
-    unmapped = _count_segments(pid, workers, resident_shared)
-    return _count_pages(own, template, shares) + unmapped
+    own_segments = _open_segments(pid) | _named_segments((pid, *workers))
+    segments_bytes = _count_segments(own_segments, workers)
+    if is_between_steps:
+        segments_bytes += max(0, sum(own_segments.values()) - resident_shared)
+    return _count_pages(own, template, shares) + segments_bytes
 
 
 def find_descendants(pid: int) -> list[int]:
@@ -104,14 +113,12 @@ def _count_pages(
     return max(anonymous, least) + sum(each.file_share for each in workers)
 
 
-def _count_segments(pid: int, workers: Iterable[int], resident_shared_bytes: int) -> int:
-    """Shared memory that is not in the resident memory of a process already."""
-    own = _open_segments(pid) | _named_segments((pid, *workers))
+def _count_segments(own: dict[_Inode, int], workers: Iterable[int]) -> int:
+    """Shared memory that workers have open and the process that trains has not."""
     theirs: dict[_Inode, int] = {}
     for worker in workers:
         theirs |= _open_segments(worker)
-    on_their_way = sum(size for inode, size in theirs.items() if inode not in own)
-    return on_their_way + max(0, sum(own.values()) - resident_shared_bytes)
+    return sum(size for inode, size in theirs.items() if inode not in own)
 
 
 def _read_shares(pid: int | None) -> PageShares | None:

@@ -82,7 +82,9 @@ class HostMemory:
 
     def _read_loader(self) -> int | Unknown:
         if self._uses_kernel:
-            return family.read_loader_bytes(os.getpid(), template_pid=self._template_pid)
+            return family.read_loader_bytes(
+                os.getpid(), template_pid=self._template_pid, is_between_steps=True
+            )
         return sample_loader_bytes(os.getpid())
 
 

@@ -13,8 +13,8 @@ from autobatch.search.bracket import measured_peaks
 from autobatch.search.step import predict_largest
 from autobatch.units import format_bytes
 
-# Above this share of the memory it is the loader that has to do with less.
 _LOADER_RULES_FRACTION = 0.5
+_LOADER_ERROR = "in DataLoader worker process"
 
 
 def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Finding:
@@ -86,15 +86,19 @@ def nothing_fits(evidence: Evidence) -> NothingFitsError:
             f"batch size {trial.batch_size} took too long: {trial.message}",
             hint="raise --trial-timeout or --time-limit",
         )
-    if trial.outcome is Outcome.OVER_BUDGET and trial.message:
+    bound = _find_budget(evidence, trial)
+    if trial.outcome is Outcome.OVER_BUDGET and (
+        bound is evidence.loaded.host_budget or _is_loaders(trial)
+    ):
         return NothingFitsError(
-            f"batch size {trial.batch_size} does not fit: {trial.message} "
-            f"({_find_budget(evidence, trial).bound_by})",
+            f"batch size {trial.batch_size} does not fit: {trial.message} ({bound.bound_by})",
             hint=_remedy(evidence, trial),
         )
     budget = format_bytes(evidence.loaded.budget.budget_bytes)
     peak = "unknown" if trial.peak_bytes is None else format_bytes(trial.peak_bytes)
     verb = f"was killed ({trial.message})" if trial.outcome is Outcome.KILLED else "does not fit"
+    if _LOADER_ERROR in trial.message:
+        verb = "ran out of memory in a DataLoader worker"
     return NothingFitsError(
         f"batch size {trial.batch_size} {verb}: peak {peak}, budget {budget} "
         f"({evidence.loaded.budget.bound_by})",
@@ -105,11 +109,18 @@ def nothing_fits(evidence: Evidence) -> NothingFitsError:
 def _remedy(evidence: Evidence, trial: Trial) -> str:
     if trial.outcome is Outcome.KILLED:
         return "run one training step by itself to see what ends it"
-    if (trial.loader_bytes or 0) > _LOADER_RULES_FRACTION * (trial.host_peak_bytes or 0):
+    if _is_loaders(trial):
         return "lower num_workers or prefetch_factor of the DataLoader"
     if evidence.settings.memory_limit_bytes is not None:
         return "raise --memory-limit, or turn on gradient checkpointing"
     return "use a smaller model, or turn on gradient checkpointing"
+
+
+def _is_loaders(trial: Trial) -> bool:
+    """Whether it is the loader that has to do with less."""
+    if _LOADER_ERROR in trial.message:
+        return True
+    return (trial.loader_bytes or 0) > _LOADER_RULES_FRACTION * (trial.host_peak_bytes or 0)
 
 
 def _find_budget(evidence: Evidence, trial: Trial) -> MemoryBudget:

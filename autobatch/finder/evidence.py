@@ -60,6 +60,7 @@ class Evidence:
     def make_rules(self) -> Rules:
         """What the search goes by."""
         dataset_size = find_dataset_size(self.settings, self.loaded.workload)
+        host_budget = self.loaded.host_budget
         grid = make_grid(self.settings, dataset_size, self.loaded.smallest_batch_size)
         return Rules(
             grid=grid,
@@ -67,6 +68,7 @@ class Evidence:
             tolerance_fraction=self.settings.tolerance_fraction,
             budget_bytes=self.loaded.budget.budget_bytes,
             uncertainty_fraction=self.loaded.peak_uncertainty_fraction,
+            host_budget_bytes=host_budget.budget_bytes if host_budget else None,
         )
 
     def rates(self) -> tuple[Rates, Rates]:

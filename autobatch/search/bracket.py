@@ -48,6 +48,15 @@ def measured_peaks(trials: Mapping[int, Trial]) -> dict[int, int]:
     }
 
 
+def measured_host_peaks(trials: Mapping[int, Trial]) -> dict[int, int]:
+    """Peaks of host memory of the trials that fitted, by batch size, ascending."""
+    return {
+        size: trial.host_peak_bytes
+        for size, trial in sorted(trials.items())
+        if trial.outcome is Outcome.FITS and trial.host_peak_bytes is not None
+    }
+
+
 def lower_bound_bytes(
     trials: Mapping[int, Trial], size: int, *, uncertainty_fraction: float
 ) -> float:

@@ -19,6 +19,7 @@ from autobatch.search.bracket import (
     find_bracket,
     is_monotone,
     lower_bound_bytes,
+    measured_host_peaks,
     measured_peaks,
 )
 from autobatch.search.grid import Grid
@@ -53,6 +54,7 @@ class Rules:
         tolerance_fraction: How far below the best throughput an answer may lie.
         budget_bytes: Memory that a trial may use.
         uncertainty_fraction: How far added memory may lie from a straight line.
+        host_budget_bytes: Host memory that a trial may use, where that is a budget of its own.
     """
 
     grid: Grid
@@ -60,6 +62,7 @@ class Rules:
     tolerance_fraction: float
     budget_bytes: int
     uncertainty_fraction: float
+    host_budget_bytes: int | None = None
 
 
 def next_step(rules: Rules, trials: Mapping[int, Trial]) -> Step:
@@ -92,12 +95,15 @@ def next_step(rules: Rules, trials: Mapping[int, Trial]) -> Step:
 
 
 def predict_largest(rules: Rules, trials: Mapping[int, Trial]) -> int:
-    """The largest candidate that should fit, by the memory curve; at least what has fitted."""
+    """The largest candidate that should fit, by the memory curves; at least what has fitted."""
     bracket = find_bracket(trials)
     curve = fit_memory(measured_peaks(trials))
     if curve is None:
         return bracket.fitted
     limit = curve.batch_size_at(rules.budget_bytes)
+    host_curve = fit_memory(measured_host_peaks(trials))
+    if host_curve is not None and rules.host_budget_bytes is not None:
+        limit = min(limit, host_curve.batch_size_at(rules.host_budget_bytes))
     candidates = rules.grid.between(bracket.fitted, bracket.refuted or rules.grid.sizes[-1] + 1)
     return max((size for size in candidates if size <= limit), default=bracket.fitted)
 

@@ -345,7 +345,7 @@ def test_beside_a_devices_memory_the_hosts_has_a_budget_and_a_peak(
     host_budget = replace(finding.budget, bound_by="RLIMIT_DATA (ulimit -d)")
     text = one_line(printed(render, replace(finding, host_budget=host_budget)))
     assert "host memory 4.0 GiB of 5.0 GiB RLIMIT_DATA (ulimit -d)" in text
-    assert "host memory 3.0 GiB peak (1.0 GiB in loader workers, 64 MiB pinned)" in text
+    assert "host memory 3.0 GiB peak (1.0 GiB in loader workers, 64.0 MiB pinned)" in text
 
 
 def test_a_peak_that_was_sampled_is_a_lower_bound_in_words(make_finding, make_trial, printed):
