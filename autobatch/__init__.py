@@ -13,6 +13,8 @@ from autobatch._version import __version__
 if TYPE_CHECKING:
     from autobatch.errors import (
         AutobatchError,
+        BaselineError,
+        CheckInterrupted,
         DeviceError,
         DeviceUnavailableError,
         NothingFitsError,
@@ -38,6 +40,8 @@ _ERRORS = "autobatch.errors"
 _RECORDS = "autobatch.records"
 _HOMES = {
     "AutobatchError": _ERRORS,
+    "BaselineError": _ERRORS,
+    "CheckInterrupted": _ERRORS,
     "DeviceError": _ERRORS,
     "DeviceUnavailableError": _ERRORS,
     "Finding": _RECORDS,
@@ -59,6 +63,8 @@ _HOMES = {
 
 __all__ = [
     "AutobatchError",
+    "BaselineError",
+    "CheckInterrupted",
     "DeviceError",
     "DeviceUnavailableError",
     "Finding",

@@ -87,6 +87,7 @@ def here(
     """Run the command in this process, which has PyTorch loaded: for what starts no other."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
 
     def call(*arguments: str, **environ: str) -> Done:
@@ -106,7 +107,8 @@ EASY = ("--max-memory", "1TiB", "--min-headroom", "1%", "--min-throughput", "0.1
 def test_every_requirement_met_is_status_0(folder: Path) -> None:
     done = autobatch(
         "model.py", "--device", "cpu", *EASY, "--baseline", "base.json", "--tolerance", "99%",
-        "--json", "--junit", "junit.xml", "--time-limit", "20s", cwd=folder,
+        "--memory-tolerance", "10%", "--json", "--junit", "junit.xml", "--time-limit", "20s",
+        cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = statuses(done)
@@ -244,6 +246,12 @@ REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
         ("model.py", "--baseline", "base.json", "--junit", "./base.json"),
         "is the baseline",
     ),
+    "a size without end": (None, ("model.py", "--max-memory", "9" * 400), "is not a memory size"),
+    "a reference for nothing": (
+        None,
+        ("model.py", "--reference", "builtin", "--junit", "j.xml"),
+        "for comparing with a baseline",
+    ),
     "bad driver": (None, ("--min-driver", "new"), "'new' is not a version"),
 }
 
@@ -255,7 +263,7 @@ def test_unusable_input_is_status_2_and_nothing_is_written(folder: Path, name: s
         spoil(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     outputs = () if "--junit" in arguments else ("--junit", "new.xml")
-    keeps = "--save-baseline" in arguments or "model.py" not in arguments
+    keeps = {"--save-baseline", "--reference"} & {*arguments} or "model.py" not in arguments
     outputs += () if keeps else ("--save-baseline", "new.json")
     summary = folder.parent / "summary.md"
     done = autobatch(*arguments, *outputs, "-q", cwd=folder, GITHUB_STEP_SUMMARY=str(summary))
