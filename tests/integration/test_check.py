@@ -107,7 +107,7 @@ EASY = ("--max-memory", "1TiB", "--min-headroom", "1%", "--min-throughput", "0.1
 def test_every_requirement_met_is_status_0(folder: Path) -> None:
     done = autobatch(
         "model.py", "--device", "cpu", *EASY, "--baseline", "base.json", "--tolerance", "99%",
-        "--memory-tolerance", "10%", "--json", "--junit", "junit.xml", "--time-limit", "20s",
+        "--memory-tolerance", "10%", "--json", "--junit", "junit.xml", "--time-limit", "5s",
         cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
