@@ -123,6 +123,17 @@ def test_every_requirement_met_is_status_0(folder: Path) -> None:
     assert [case.get("name") for case in cases] == list(found)
 
 
+def change(folder: Path, **changes: Any) -> None:
+    path = folder / "base.json"
+    document = json.loads(path.read_text())
+    for key, value in changes.items():
+        if key in document["environment"]:
+            document["environment"][key] = value
+        else:
+            document[key] = value
+    path.write_text(json.dumps(document))
+
+
 OF_TARGET = {
     "max-memory": ("--max-memory", "10MiB"),
     "min-headroom": ("--min-headroom", "99.99%"),
@@ -162,6 +173,10 @@ def test_hardware_that_violates_a_requirement_is_status_1_and_it_alone_fails(
 
 
 def test_more_memory_than_in_the_baseline_is_status_1(folder: Path) -> None:
+    # What changes for the target does not change for the reference.
+    mark = "import os\nassert 'HELD_MIB' not in os.environ\n"
+    (folder / "reference.py").write_text(mark + (folder / "model.py").read_text())
+    change(folder, reference="reference.py")
     done = autobatch(
         "model.py", "--device", "cpu", "--baseline", "base.json", "--tolerance", "99%",
         "--time-limit", "5s", "--env", "HELD_MIB=40", "--json", "--save-baseline", "new.json",
@@ -172,17 +187,6 @@ def test_more_memory_than_in_the_baseline_is_status_1(folder: Path) -> None:
     assert "No baseline saved" in done.stderr
     assert not (folder / "new.json").exists()
     assert "--env none then, HELD_MIB=40 now" in json.loads(done.stdout)["notes"][0]
-
-
-def change(folder: Path, **changes: Any) -> None:
-    path = folder / "base.json"
-    document = json.loads(path.read_text())
-    for key, value in changes.items():
-        if key in document["environment"]:
-            document["environment"][key] = value
-        else:
-            document[key] = value
-    path.write_text(json.dumps(document))
 
 
 REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
