@@ -20,10 +20,10 @@ from autobatch.checker.terms import (
 from autobatch.devices.watch import BlindWatch, DeviceWatch
 from autobatch.errors import CheckInterrupted, WorkloadError
 from autobatch.judge import memory, timing
-from autobatch.judge.location import FEWEST_ROUNDS
 from autobatch.judge.looks import MAX_ROUNDS, Looks
 from autobatch.probe.protocol import Loaded, Prober, TimingPlan
 from autobatch.records import (
+    FEWEST_ROUNDS,
     NO_REFERENCE,
     CheckObserver,
     CheckReport,
