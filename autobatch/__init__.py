@@ -13,6 +13,8 @@ from autobatch._version import __version__
 if TYPE_CHECKING:
     from autobatch.errors import (
         AutobatchError,
+        BaselineError,
+        CheckInterrupted,
         DeviceError,
         DeviceUnavailableError,
         NothingFitsError,
@@ -39,6 +41,8 @@ _ERRORS = "autobatch.errors"
 _RECORDS = "autobatch.records"
 _HOMES = {
     "AutobatchError": _ERRORS,
+    "BaselineError": _ERRORS,
+    "CheckInterrupted": _ERRORS,
     "DeviceError": _ERRORS,
     "DeviceUnavailableError": _ERRORS,
     "Finding": _RECORDS,
@@ -62,6 +66,8 @@ _HOMES = {
 
 __all__ = [
     "AutobatchError",
+    "BaselineError",
+    "CheckInterrupted",
     "DeviceError",
     "DeviceUnavailableError",
     "Finding",

@@ -40,7 +40,8 @@ def parse_bytes(text: str) -> int:
     """
     match = _SIZE.fullmatch(text)
     factor = _BYTES_PER_UNIT.get(match[2].lower()) if match else None
-    num_bytes = round(float(match[1]) * factor) if match and factor else 0
+    size = float(match[1]) * factor if match and factor else 0.0
+    num_bytes = round(size) if size < math.inf else 0
     if num_bytes <= 0:
         raise SettingsError(f"{text!r} is not a memory size", hint="write it like 8GiB or 500MB")
     return num_bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autobatch.devices.cpu_report import read_cores
+from autobatch.devices.select import check_device_name
 from autobatch.errors import DeviceUnavailableError
 from autobatch.judge.hardware import judge_hardware
 from autobatch.records import (
@@ -55,6 +56,7 @@ def read_hardware(name: str, limits: HardwareLimits) -> Hardware:
         DeviceError: If no device can have the name.
         DeviceUnavailableError: If there is none, and no number of them is required.
     """
+    check_device_name(name)
     # Loads PyTorch.
     from autobatch.devices.machine import report_machine
 

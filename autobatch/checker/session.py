@@ -20,10 +20,10 @@ from autobatch.checker.terms import (
 from autobatch.devices.watch import BlindWatch, DeviceWatch
 from autobatch.errors import CheckInterrupted, WorkloadError
 from autobatch.judge import memory, timing
-from autobatch.judge.location import FEWEST_ROUNDS
 from autobatch.judge.looks import MAX_ROUNDS, Looks
 from autobatch.probe.protocol import Loaded, Prober, TimingPlan
 from autobatch.records import (
+    FEWEST_ROUNDS,
     NO_REFERENCE,
     CheckObserver,
     CheckReport,
@@ -114,9 +114,7 @@ class CheckSession:
             batch_size=resolve_batch_size(self._settings.batch_size, loaded),
             precision=self._settings.training.precision.value,
             device=loaded.device,
-            reference=NO_REFERENCE
-            if self._settings.reference is None
-            else self._settings.reference,
+            reference=self._settings.reference or NO_REFERENCE,
             num_threads=loaded.workload.num_threads,
             environment=loaded.environment,
             rounds=(),
@@ -130,7 +128,9 @@ class CheckSession:
                 self._timed_baseline = None
         self._loaded = loaded
         self._observer.loaded(loaded.workload, loaded.budget, loaded.device)
-        if self._reference is not None and self._is_compared:
+        if not self._is_compared:
+            self._measurement = replace(self._measurement, reference=NO_REFERENCE)
+        elif self._reference is not None:
             self._reference_batch_size = resolve_reference_batch_size(
                 self._measurement, self._reference.load(timeout_s=timeout_s)
             )

@@ -61,7 +61,7 @@ def check_target(
             prober,
             settings,
             target=target,
-            reference=_start_reference(stack, settings),
+            reference=_start_reference(stack, settings, baseline),
             baseline=baseline,
             hardware=hardware,
             observer=observer,
@@ -89,18 +89,22 @@ def choose_reference(settings: CheckSettings, baseline: Measurement | None) -> s
     return asked or BUILTIN_REFERENCE
 
 
-def _start_reference(stack: ExitStack, settings: CheckSettings) -> TargetProber | None:
+def _start_reference(
+    stack: ExitStack, settings: CheckSettings, baseline: Measurement | None
+) -> TargetProber | None:
     """A prober of the reference, started; ``None`` without one."""
     assert settings.reference is not None
     if settings.reference == NO_REFERENCE:
         return None
     training = settings.training
+    # Were it to follow a change of --env, the effect of the change would cancel.
+    variables = training.variables if baseline is None else baseline.environment.variables
     # What describes the target's data says nothing of the reference's.
     plain = Settings(
         device=training.device,
         precision=training.precision,
         seed=training.seed,
-        variables=training.variables,
+        variables=variables,
         headroom_fraction=training.headroom_fraction,
         trial_timeout_s=training.trial_timeout_s,
     )

@@ -74,7 +74,7 @@ def _report_interrupt(interrupt: BaseException | None) -> int:
     from autobatch.reporting import render, render_check
 
     console = make_console(to_stderr=True)
-    if isinstance(interrupt, CheckInterrupted):
+    if isinstance(interrupt, CheckInterrupted) and interrupt.report.verdicts:
         console.print("Interrupted; what was decided so far:\n")
         render_check(interrupt.report, console)
         return EXIT_INTERRUPTED

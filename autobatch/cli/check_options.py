@@ -120,6 +120,12 @@ def to_check_settings(values: Mapping[str, Any], *, has_target: bool) -> CheckSe
         **{name: values[name] for name in HardwareLimits.__dataclass_fields__}
     )
     limits = TargetLimits(**{name: values[name] for name in TargetLimits.__dataclass_fields__})
+    has_baseline = values["baseline"] is not None or values["save_baseline"] is not None
+    if values["reference"] is not None and not has_baseline:
+        raise SettingsError(
+            f"--reference {values['reference']} is for comparing with a baseline",
+            hint="add --baseline or --save-baseline",
+        )
     if not has_target:
         _refuse_without_target(values, hardware)
     training = {name: values[name] for name in _FROM_SEARCH}

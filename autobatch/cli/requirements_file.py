@@ -31,7 +31,7 @@ def read_requirements(context: click.Context, parameter: click.Parameter, path: 
     """
     if path is None and not Path(_PROJECT_FILE).is_file():
         return
-    given = _load_table(path or _PROJECT_FILE, is_project=path is None)
+    given = _load_table(path or _PROJECT_FILE)
     where = path or f"{_PROJECT_FILE}, {'.'.join(_TABLE)}"
     known = {_key(each): each for each in context.command.params if _key(each) not in _NEVER}
     defaults = {}
@@ -45,7 +45,7 @@ def read_requirements(context: click.Context, parameter: click.Parameter, path: 
     context.default_map = {**(context.default_map or {}), **defaults}
 
 
-def _load_table(path: str, *, is_project: bool) -> Mapping[str, Any]:
+def _load_table(path: str) -> Mapping[str, Any]:
     try:
         table: Any = tomllib.loads(Path(path).read_bytes().decode("utf-8"))
     except OSError as error:
@@ -57,7 +57,7 @@ def _load_table(path: str, *, is_project: bool) -> Mapping[str, Any]:
         raise SettingsError(
             f"cannot read {path}: not TOML: {str(error).splitlines()[0]}", hint="correct it"
         ) from error
-    if is_project or "tool" in table:
+    if Path(path).name == _PROJECT_FILE:
         for name in _TABLE:
             table = table.get(name, {}) if isinstance(table, dict) else {}
     if not isinstance(table, dict):

@@ -19,7 +19,6 @@ from scipy.special import stdtrit
 
 from autobatch.records.measurement import CheckRound
 
-FEWEST_ROUNDS = 3
 _TRIMMED_FRACTION = 0.2
 _MAX_CORRELATION = 0.8
 # No machine repeats itself better than this.

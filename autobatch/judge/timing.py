@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from autobatch.judge.location import FEWEST_ROUNDS, Location, locate, log_ratios, log_times
+from autobatch.judge.location import Location, locate, log_ratios, log_times
 from autobatch.records import (
+    FEWEST_ROUNDS,
     NO_REFERENCE,
     Measurement,
     RequirementName,

@@ -39,7 +39,7 @@ from autobatch.records.enums import (
 )
 from autobatch.records.events import CheckObserver, Observer, SilentObserver
 from autobatch.records.finding import Confirmation, Finding, FindingWarning
-from autobatch.records.measurement import CheckRound, Measurement
+from autobatch.records.measurement import FEWEST_ROUNDS, CheckRound, Measurement
 from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
@@ -48,6 +48,7 @@ from autobatch.records.workload import Environment, WorkloadSummary
 
 __all__ = [
     "BUILTIN_REFERENCE",
+    "FEWEST_ROUNDS",
     "NO_REFERENCE",
     "Bottleneck",
     "CheckObserver",

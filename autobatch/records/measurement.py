@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from autobatch.records.workload import Environment
 
+# Below this nothing can be said of how much rounds differ.
+FEWEST_ROUNDS = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRound:

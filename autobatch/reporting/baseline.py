@@ -10,7 +10,7 @@ import msgspec
 
 from autobatch._version import __version__
 from autobatch.errors import ResultFormatError
-from autobatch.records import NO_REFERENCE, Measurement
+from autobatch.records import FEWEST_ROUNDS, NO_REFERENCE, Measurement
 from autobatch.reporting.checks import first_range_complaint
 from autobatch.reporting.files import check_writable, write_atomically
 from autobatch.reporting.reading import check_version, convert_value, format_error, read_document
@@ -19,7 +19,6 @@ BASELINE_SCHEMA_VERSION = 1
 _KIND = "baseline"
 _OWN_KEYS = ("schema_version", "autobatch_version", "kind")
 _REDO = "make it again with autobatch check TARGET --save-baseline FILE --force"
-_FEWEST_ROUNDS = 3
 
 
 def dumps_baseline(measurement: Measurement) -> str:
@@ -98,8 +97,8 @@ def _find_unknown_key(given: Any, known: Any, where: str = "") -> str:
 
 
 def _find_contradiction(measurement: Measurement) -> tuple[str, str] | None:
-    if len(measurement.rounds) < _FEWEST_ROUNDS:
-        return "rounds", f"expected at least {_FEWEST_ROUNDS}, got {len(measurement.rounds)}"
+    if len(measurement.rounds) < FEWEST_ROUNDS:
+        return "rounds", f"expected at least {FEWEST_ROUNDS}, got {len(measurement.rounds)}"
     has_reference = measurement.reference != NO_REFERENCE
     for index, each in enumerate(measurement.rounds):
         if not each.step_times_s:

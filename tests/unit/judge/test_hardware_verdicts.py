@@ -81,7 +81,7 @@ def test_each_limit_is_met_by_a_good_gpu_and_not_by_a_bad_one(name) -> None:
     assert judge_one(LIMITS[name], BAD).status is Status.NOT_MET
 
 
-@pytest.mark.parametrize("name", set(LIMITS) - {"capacity"})
+@pytest.mark.parametrize("name", sorted(set(LIMITS) - {"capacity"}))
 def test_what_a_gpu_does_not_tell_is_inconclusive_with_the_reason(name) -> None:
     verdict = judge_one(LIMITS[name], SILENT)
     assert verdict.status is Status.INCONCLUSIVE
