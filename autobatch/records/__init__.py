@@ -32,7 +32,7 @@ from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import TimingRound, Trial
-from autobatch.records.workload import Environment, WorkloadSummary
+from autobatch.records.workload import Environment, LengthScan, WorkloadSummary
 
 __all__ = [
     "Bottleneck",
@@ -49,6 +49,7 @@ __all__ = [
     "Goal",
     "GpuReport",
     "LearningRateRule",
+    "LengthScan",
     "MachineReport",
     "MemoryBound",
     "MemoryBudget",
