@@ -59,6 +59,8 @@ SEARCH_OPTIONS = (
                  help="Give a size up after this time, and count it as not fitting."),
     click.option("--seed", type=click.INT, default=0, show_default=True,
                  help="Seed of every random generator in a trial."),
+    click.option("--eval", "evaluation", is_flag=True,
+                 help="Look for the largest size for evaluation, too."),
     click.option("--env", "variables", type=types.VARIABLE, multiple=True,
                  metavar="NAME=VALUE", help="Set an environment variable for the training."),
     click.option("--input", "input_shape", type=types.SHAPE, metavar="SHAPE",

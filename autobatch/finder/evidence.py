@@ -28,6 +28,8 @@ class Evidence:
         stop_reason: Why the search went no further.
         choice: The size that was settled on, ``None`` before that.
         confirmation: The final run of that size, ``None`` before that.
+        eval_trials: Trials of evaluation, by batch size.
+        eval_is_largest: Whether the search for its largest size came to an end.
     """
 
     settings: Settings
@@ -36,6 +38,8 @@ class Evidence:
     stop_reason: StopReason = StopReason.MEMORY
     choice: Choice | None = None
     confirmation: Confirmation | None = None
+    eval_trials: dict[int, Trial] = field(default_factory=dict)
+    eval_is_largest: bool = False
 
     @property
     def has_answer(self) -> bool:
@@ -106,3 +110,10 @@ class Evidence:
     def choose(self) -> Choice:
         """The size that the goal asks for, by what is known now."""
         return choose(self.settings, knee=self.find_knee(), largest_run=self.largest_run)
+
+    def find_eval_batch_size(self) -> int | None:
+        """The largest size that evaluation ran and fitted with, ``None`` if it did not run."""
+        confirmed = self.confirmation
+        if confirmed is not None and confirmed.eval_fits and not self.eval_trials:
+            return confirmed.batch_size
+        return find_bracket(self.eval_trials).fitted or None

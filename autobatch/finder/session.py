@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
 from autobatch.finder.conclude import conclude, nothing_fits
+from autobatch.finder.evaluation import search_evaluation
 from autobatch.finder.evidence import Evidence
 from autobatch.probe.protocol import Prober, TimingPlan
 from autobatch.recommend.choice import choose_exact, find_exact_size
@@ -28,6 +29,8 @@ _MAX_CONTEST_ROUNDS = 10
 # Timing sizes again may take as long as the search did, and a little more where that was short.
 _CONTEST_TIME_S = 15.0
 _CONTEST_MAX_TIME_S = 0.5
+# The search for evaluation may take as long as all before it, and a little more if that was short.
+_EVALUATION_TIME_S = 15.0
 # Reading data and importing libraries may take longer than any step.
 _LOADING_TIME_S = 600.0
 _SEARCH_PLAN = TimingPlan(max_time_s=0.5)
@@ -107,6 +110,7 @@ class _Session:
         while evidence.has_answer:
             self._settle(evidence)
             if evidence.has_answer and (self._is_time_up() or self._confirm(evidence)):
+                self._evaluate(evidence)
                 return
             self._search(evidence)  # sizes that it had jumped over may now be the largest
         raise nothing_fits(evidence)
@@ -209,8 +213,33 @@ class _Session:
             peak_bytes=trial.peak_bytes,
             window_peaks_bytes=trial.window_peaks_bytes,
             window_num_steps=tuple(len(each.step_times_s) for each in trial.rounds),
+            step_time_s=trial.step_time_s,
+            compile_time_s=trial.compile_time_s,
+            eval_fits=trial.eval_fits,
+            eval_peak_bytes=trial.eval_peak_bytes,
+            eval_message=trial.eval_message,
         )
         return True
+
+    def _evaluate(self, evidence: Evidence) -> None:
+        """Look for the size for evaluation, if that was asked, or the training's is too large."""
+        confirmation = evidence.confirmation
+        is_too_large = confirmation is not None and confirmation.eval_fits is False
+        can_evaluate = confirmation is None or confirmation.eval_fits is not None
+        if not (self._settings.evaluation and can_evaluate) and not is_too_large:
+            return
+        deadline = self._clock() + max(_EVALUATION_TIME_S, self._clock() - self._begin)
+        search_evaluation(
+            evidence,
+            self._measure_evaluation,
+            lambda: self._is_time_up() or self._clock() > deadline,
+        )
+
+    def _measure_evaluation(self, batch_size: int, plan: TimingPlan) -> Trial:
+        self._observer.trial_started(batch_size, Phase.EVALUATION)
+        trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
+        self._observer.trial_finished(trial, Phase.EVALUATION)
+        return trial
 
     def _measure(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Trial:
         trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())

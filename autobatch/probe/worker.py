@@ -25,6 +25,7 @@ from autobatch.devices.meter import ProcessMeter
 from autobatch.devices.pinned import PinnedMemory
 from autobatch.devices.select import select_device
 from autobatch.errors import DeviceError, DeviceLostError, SettingsError
+from autobatch.probe.compiled import is_compiled
 from autobatch.probe.endings import to_failure, to_lost_device, trial_of_the_dead
 from autobatch.probe.host import describe, held_against, with_meter
 from autobatch.probe.protocol import (
@@ -107,7 +108,9 @@ class Worker:
         with device.enforce(budget.budget_bytes) as is_enforced:
             pass
         return Loaded(
-            workload=self._task.summarize(self._num_threads),
+            workload=replace(
+                self._task.summarize(self._num_threads), is_compiled=is_compiled(self._task.model)
+            ),
             environment=self._describe_environment(device),
             device=device.name,
             budget=budget,
@@ -170,7 +173,7 @@ class Worker:
 
     def _run(self, request: TrialRequest) -> Reply:
         assert self._task is not None and self._device is not None
-        if request.plan.num_windows > 1:
+        if request.plan.is_confirmation:
             request = self._with_what_is_left(request)
         if not self._device.can_fork:
             return self._measure(request)[0]

@@ -44,7 +44,7 @@ from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import TimingRound, Trial
-from autobatch.records.workload import Environment, WorkloadSummary
+from autobatch.records.workload import Environment, LengthScan, WorkloadSummary
 
 __all__ = [
     "BUILTIN_REFERENCE",
@@ -69,6 +69,7 @@ __all__ = [
     "GpuReport",
     "HardwareLimits",
     "LearningRateRule",
+    "LengthScan",
     "MachineReport",
     "Measurement",
     "MemoryBound",

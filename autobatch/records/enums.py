@@ -65,6 +65,7 @@ class Phase(str, Enum):
     SEARCH = "search"
     TIMING = "timing"
     CONFIRMATION = "confirmation"
+    EVALUATION = "evaluation"
 
 
 class Bottleneck(str, Enum):
@@ -127,3 +128,5 @@ class WarningCode(str, Enum):
     TRIAL_KILLED = "trial_killed"
     THROTTLED = "throttled"
     BUDGET_NOT_ENFORCED = "budget_not_enforced"
+    EVALUATION_TOO_LARGE = "evaluation_too_large"
+    LENGTHS_PARTLY_SCANNED = "lengths_partly_scanned"

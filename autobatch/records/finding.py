@@ -39,6 +39,13 @@ class Confirmation:
             available then.
         window_peaks_bytes: Peak of each part of the run, in order; they grow if memory leaks.
         window_num_steps: Timed steps of each part.
+        step_time_s: Median time of a step; of a compiled model, which the search ran eagerly,
+            the only one that is compiled.
+        compile_time_s: What compiling it took; ``None`` if it is not compiled.
+        eval_fits: Whether evaluation at this size fitted too, beside gradients and optimizer
+            state; ``None`` if it raised.
+        eval_peak_bytes: Highest memory use of that evaluation.
+        eval_message: What it raised, or empty.
     """
 
     batch_size: int
@@ -46,6 +53,11 @@ class Confirmation:
     peak_bytes: int | None
     window_peaks_bytes: tuple[int, ...]
     window_num_steps: tuple[int, ...]
+    step_time_s: float | None = None
+    compile_time_s: float | None = None
+    eval_fits: bool | None = None
+    eval_peak_bytes: int | None = None
+    eval_message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +80,7 @@ class Finding:
         warnings: What to know about it.
         stop_reason: Why the search went no further.
         search_time_s: Wall-clock time from loading the workload to the answer.
+        eval_trials: Trials of evaluation, by batch size; empty if they were not asked for.
     """
 
     target: str
@@ -85,6 +98,7 @@ class Finding:
     stop_reason: StopReason
     search_time_s: float
     host_budget: MemoryBudget | None = None
+    eval_trials: tuple[Trial, ...] = ()
 
     @property
     def batch_size(self) -> int:

@@ -57,6 +57,11 @@ class Trial:
         message: First line of the error that ended the trial, or empty.
         unknown: Why a figure is ``None``, by its name, where there is more to say than that
             nothing was measured.
+        compile_time_s: What the first step of a compiled model took beyond the later ones.
+        eval_fits: Whether an evaluation at this size fits too, beside what training holds;
+            ``None`` if it was not tried or raised.
+        eval_peak_bytes: Highest memory use of that evaluation.
+        eval_message: What it raised, or empty.
     """
 
     batch_size: int
@@ -79,6 +84,10 @@ class Trial:
     loss_is_finite: bool = True
     message: str = ""
     unknown: dict[str, str] = field(default_factory=dict)
+    compile_time_s: float | None = None
+    eval_fits: bool | None = None
+    eval_peak_bytes: int | None = None
+    eval_message: str = ""
 
     @property
     def fits(self) -> bool:
