@@ -43,7 +43,13 @@ def train(batch_size: int, *, search: bool) -> tuple[int, dict[str, Any]]:
     )
     if search:
         finding = find_batch_size(
-            accelerator, model, loader, loss_function, optimizer, max_batch_size=256
+            accelerator,
+            model,
+            loader,
+            loss_function,
+            optimizer,
+            min_batch_size=16,
+            max_batch_size=64,
         )
         print(finding)
         batch_size = finding.batch_size

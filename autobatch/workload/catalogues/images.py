@@ -55,14 +55,14 @@ def load_timm(target: Target, settings: Settings) -> Entry:
         if _has_fixed_size(target):
             values.setdefault("img_size", settings.input_shape[1:])
     model = _make(target, lambda **given: timm.create_model(name, **given), values)
-    configured = model.pretrained_cfg.get("input_size") if hasattr(model, "pretrained_cfg") else None
+    config: Any = getattr(model, "pretrained_cfg", None) or {}
     num_classes = int(getattr(model, "num_classes", _NUM_CLASSES))
     if num_classes == 0:
         raise WorkloadError(
             f"target {target.text!r} is made without a classifier",
             hint="add one, such as with --set num_classes=1000",
         )
-    shape = settings.input_shape or tuple(configured or _DEFAULT_SHAPE)
+    shape = settings.input_shape or tuple(config.get("input_size") or _DEFAULT_SHAPE)
     return _make_entry(model, shape, num_classes, settings.seed)
 
 
