@@ -234,7 +234,7 @@ def test_what_was_not_asked_for_is_said() -> None:
             "hf:gpt2",
             {"overrides": {"n_head": "7"}},
             WorkloadError,
-            ("making the model failed", "divisible"),
+            ("--set n_head=7 failed", "divisible"),
         ),
         ("hf:gpt2", {"overrides": {"vocab_size": "0"}}, SettingsError, ("a vocabulary of 0",)),
         ("hf:gpt2", {"overrides": {"dtype": "float13"}}, WorkloadError, ("dtype=float13",)),

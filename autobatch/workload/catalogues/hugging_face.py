@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from autobatch.devices.cpu import CpuDevice
-from autobatch.errors import SettingsError, WorkloadError, message_of
+from autobatch.errors import SettingsError, WorkloadError
 from autobatch.records import Settings
 from autobatch.units import format_bytes, format_count
 from autobatch.workload.catalogues.configuration import make_configuration
-from autobatch.workload.catalogues.entry import Entry
+from autobatch.workload.catalogues.entry import Entry, making_failed
 from autobatch.workload.catalogues.heads import HEADS, Head, SampleShape
 from autobatch.workload.files import Target
 
@@ -44,7 +44,7 @@ def load_hugging_face(target: Target, settings: Settings) -> Entry:
     if not head.takes_images:
         _require_vocabulary(target, config)
     _require_room(target, config, head)
-    model = _make_model(target, config, head)
+    model = _make_model(target, config, head, settings.overrides)
     guesses = [config_guess] if config_guess else []
     if not head_name:
         guesses.append(f"{head.name} as what {model_type} is trained for")
@@ -128,17 +128,13 @@ def _require_room(target: Target, config: Any, head: Head) -> None:
         )
 
 
-def _make_model(target: Target, config: Any, head: Head) -> nn.Module:
+def _make_model(target: Target, config: Any, head: Head, overrides: dict[str, str]) -> nn.Module:
     import transformers
 
     try:
         model = getattr(transformers, head.auto_class).from_config(config)
     except Exception as error:
-        raise WorkloadError(
-            f"target {target.text!r}: making the model failed: {type(error).__name__}: "
-            f"{message_of(error)}",
-            hint="change or leave out one of the values that were set",
-        ) from error
+        raise making_failed(target, overrides, error) from error
     assert isinstance(model, nn.Module)
     return model
 

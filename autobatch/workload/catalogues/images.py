@@ -14,7 +14,7 @@ from torch.nn import functional
 from autobatch.errors import SettingsError, WorkloadError, message_of
 from autobatch.records import Settings
 from autobatch.units import format_count
-from autobatch.workload.catalogues.entry import Entry
+from autobatch.workload.catalogues.entry import Entry, making_failed
 from autobatch.workload.catalogues.values import name_near, parse_literal, unknown_key_error
 from autobatch.workload.files import Target
 
@@ -129,12 +129,8 @@ def _make(target: Target, make: Callable[..., Any], values: dict[str, Any]) -> n
             model = make(**values)
     except Exception as error:
         _refuse_unknown_key(target, make, values, error)
-        given = " ".join(f"--set {key}={value}" for key, value in values.items())
-        raise WorkloadError(
-            f"target {target.text!r}: making the model{' with ' if given else ''}{given} failed: "
-            f"{type(error).__name__}: {message_of(error)}",
-            hint="change or leave out one of the values that were set",
-        ) from error
+        given = {key: str(value) for key, value in values.items()}
+        raise making_failed(target, given, error) from error
     assert isinstance(model, nn.Module)
     return model
 

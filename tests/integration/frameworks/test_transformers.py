@@ -181,6 +181,21 @@ def test_a_small_data_set_without_its_last_batch_is_still_trained_on(
     assert trainer.state.global_step == 3
 
 
+def test_an_endless_stream_of_samples_is_trained_on(make_trainer: Any, quick: Any) -> None:
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            tokens = Tokens(32)
+            while True:
+                yield from (tokens[index] for index in range(32))
+
+    trainer = make_trainer()
+    trainer.train_dataset = Stream()
+    finding = tune(trainer, **quick)
+    assert (finding.batch_size, finding.gradient_accumulation_steps) == (16, 2)
+    trainer.train()
+    assert trainer.state.global_step == 3
+
+
 def test_nothing_is_kept_from_one_call_to_the_next(make_trainer: Any, quick: Any) -> None:
     options = quick | {"max_batch_size": 1024}
     trainer = make_trainer(num_samples=8)
@@ -224,7 +239,7 @@ def test_a_collator_that_runs_out_of_memory_ends_the_growth_and_not_the_run(
 
     def collate_or_fail(samples: list[Any]) -> Any:
         if len(samples) > 8:
-            numpy.empty(2**60)  # numpy._core._exceptions._ArrayMemoryError
+            numpy.empty(2**50)  # numpy._core._exceptions._ArrayMemoryError
         return collate(samples)
 
     trainer.data_collator = collate_or_fail
