@@ -1,5 +1,6 @@
 """Accelerate: the batch size for objects that were prepared, and a prepared loader with it.
 
+    pip install -c constraints.txt -e '.[accelerate,examples]'
     python examples/with_accelerate.py
 
 A small network on 1,797 handwritten digits is trained twice: with the search in front, and

@@ -1,5 +1,6 @@
 """Lightning: the batch size is found when ``fit`` starts, and the run goes on with it.
 
+    pip install -c constraints.txt -e '.[lightning,examples]'
     python examples/with_lightning.py
 
 A small network on 1,797 handwritten digits is trained twice: with ``BatchSizeTuner`` as a

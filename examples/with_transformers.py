@@ -1,5 +1,6 @@
 """Hugging Face Trainer: sizes, accumulation and all, set before ``train()``.
 
+    pip install -c constraints.txt -e '.[transformers]'
     python examples/with_transformers.py
 
 A small GPT-2 of our own configuration learns the characters of Python's standard library; nothing
