@@ -1,5 +1,6 @@
 """Accelerate: the batch size for objects that were prepared, and a prepared loader with it.
 
+    pip install -c constraints.txt -e '.[accelerate,examples]'
     python examples/with_accelerate.py
 
 A small network on 1,797 handwritten digits is trained twice: with the search in front, and
@@ -43,7 +44,13 @@ def train(batch_size: int, *, search: bool) -> tuple[int, dict[str, Any]]:
     )
     if search:
         finding = find_batch_size(
-            accelerator, model, loader, loss_function, optimizer, max_batch_size=256
+            accelerator,
+            model,
+            loader,
+            loss_function,
+            optimizer,
+            min_batch_size=16,
+            max_batch_size=64,
         )
         print(finding)
         batch_size = finding.batch_size

@@ -1,5 +1,6 @@
 """Lightning: the batch size is found when ``fit`` starts, and the run goes on with it.
 
+    pip install -c constraints.txt -e '.[lightning,examples]'
     python examples/with_lightning.py
 
 A small network on 1,797 handwritten digits is trained twice: with ``BatchSizeTuner`` as a
@@ -76,7 +77,7 @@ def train(batch_size: int, *callbacks: Any) -> tuple[int, dict[str, torch.Tensor
 
 
 if __name__ == "__main__":
-    tuner = BatchSizeTuner(max_batch_size=256)
+    tuner = BatchSizeTuner(min_batch_size=16, max_batch_size=64)
     found, weights = train(32, tuner)
     print(tuner.finding)
     _, plain_weights = train(found)

@@ -1,5 +1,6 @@
 """Hugging Face Trainer: sizes, accumulation and all, set before ``train()``.
 
+    pip install -c constraints.txt -e '.[transformers]'
     python examples/with_transformers.py
 
 A small GPT-2 of our own configuration learns the characters of Python's standard library; nothing
@@ -69,7 +70,7 @@ def train(trainer: Trainer) -> dict[str, Any]:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(folder, GLOBAL_BATCH_SIZE, 1)
-        finding = tune(trainer)
+        finding = tune(trainer, min_batch_size=8)
         print(finding)
         sizes = finding.batch_size, finding.gradient_accumulation_steps
         weights = train(trainer)

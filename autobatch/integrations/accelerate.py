@@ -1,8 +1,8 @@
 """The batch size for what ``Accelerator.prepare`` returned.
 
-    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    finding = find_batch_size(accelerator, model, loader, loss, optimizer)
-    loader = resize(accelerator, loader, finding.batch_size)
+model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+finding = find_batch_size(accelerator, model, loader, loss, optimizer)
+loader = resize(accelerator, loader, finding.batch_size)
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ else:
 _PRECISIONS = {"16-mixed": "fp16", "bf16-mixed": "bf16"}
 
 
-class BatchSizeTuner(Callback):
+class BatchSizeTuner(Callback):  # type: ignore[misc]
     """Finds the batch size at the start of ``fit`` and has the run train with it.
 
     The size is set where the data comes from: in ``DataLoader`` objects that were passed to

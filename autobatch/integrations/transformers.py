@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,7 +53,8 @@ def tune(trainer: Trainer, *, keep_global_batch: bool = True, **options: Any) ->
         options["max_batch_size"] = min(asked, options.get("max_batch_size") or asked)
     with _as_in_training(trainer) as (loader, optimizer):
         finding = _find(trainer, loader, optimizer, options)
-        if keep_global_batch and finding.recommendation.global_batch_size != asked:
+        reached = finding.batch_size * finding.gradient_accumulation_steps
+        if keep_global_batch and reached != asked:
             # The fastest size does not divide it: of those that do, the largest up to there.
             size = max(n for n in range(1, finding.batch_size + 1) if asked % n == 0)
             limits = {"min_batch_size": size, "max_batch_size": size}
@@ -114,15 +116,14 @@ def _as_in_training(trainer: Any) -> Iterator[tuple[DataLoader[Any], Any]]:
 
 def _checkpointing_switch(trainer: Any) -> tuple[Callable[[], Any], Callable[[], Any]] | None:
     """Turns activation checkpointing on and off, where ``train()`` would turn it on."""
-    for kind in ("activation_checkpointing", "gradient_checkpointing"):
-        model, keywords = trainer.model, getattr(trainer.args, f"{kind}_kwargs", None)
-        if not getattr(trainer.args, kind, False) or not hasattr(model, f"{kind}_enable"):
-            continue
-        if getattr(model, "is_gradient_checkpointing", False):
-            return None
-        given = {f"{kind}_kwargs": keywords} if keywords else {}
-        enable, disable = getattr(model, f"{kind}_enable"), getattr(model, f"{kind}_disable")
-        return lambda: enable(**given), disable
+    model, args = trainer.model, trainer.args
+    if getattr(model, "is_gradient_checkpointing", False):
+        return None
+    for kind in ("activation_checkpointing", "gradient_checkpointing"):  # the second is older
+        enable, disable = (getattr(model, f"{kind}_{verb}", None) for verb in ("enable", "disable"))
+        if getattr(args, kind, False) and enable is not None and disable is not None:
+            keywords = getattr(args, f"{kind}_kwargs", None)
+            return partial(enable, **({f"{kind}_kwargs": keywords} if keywords else {})), disable
     return None
 
 

@@ -153,7 +153,9 @@ def _bytes_of(storage: torch.UntypedStorage) -> torch.Tensor:
 
 def _refill(container: Any, copy: list[Any]) -> None:
     container.clear()
-    if isinstance(container, (dict, set)):
+    if isinstance(container, dict):
+        dict.update(container, copy)  # a Counter's own would count
+    elif isinstance(container, set):
         container.update(copy)
     else:
         container.extend(copy)

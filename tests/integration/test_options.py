@@ -21,7 +21,16 @@ dataset = [(torch.randn(8), index % 4) for index in range(200)]
 optimizer = torch.optim.Adam
 """
 
-GPT2 = ["--set", "n_layer=1", "--set", "n_embd=24", "--set", "vocab_size=96"]
+GPT2 = [
+    "--set",
+    "n_layer=1",
+    "--set",
+    "n_embd=24",
+    "--set",
+    "vocab_size=96",
+    "--max-batch-size",
+    "2",
+]
 
 # The option, and what must then be true of the finding.
 EFFECTS: dict[str, tuple[list[str], Any]] = {

@@ -96,6 +96,57 @@ def test_what_only_a_type_checker_reads_is_no_edge() -> None:
     assert find_bad_edges({"errors.py": source}) == []
 
 
+# Who may import what many do not have, and nobody should wait for.
+OPTIONAL_LIBRARIES = {
+    "lightning": {"integrations/lightning.py"},
+    "pytorch_lightning": {"integrations/lightning.py"},
+    "transformers": {
+        "integrations/transformers.py",
+        "workload/catalogues/configuration.py",
+        "workload/catalogues/hugging_face.py",
+    },
+    "accelerate": {"integrations/accelerate.py"},
+    "timm": {"workload/catalogues/images.py"},
+    "torchvision": {"workload/catalogues/images.py"},
+}
+
+
+def find_optional_imports(files: dict[str, str]) -> list[str]:
+    """Imports of an optional library in a file that may not, as ``importer -> library``."""
+    return [
+        f"{path} -> {library}"
+        for path, source in files.items()
+        for library in imported_libraries(ast.parse(source))
+        if path not in OPTIONAL_LIBRARIES.get(library, {path})
+    ]
+
+
+def imported_libraries(tree: ast.Module) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return {name.split(".")[0] for name in names}
+
+
+def test_an_optional_library_is_imported_only_by_who_is_for_it() -> None:
+    assert find_optional_imports(read_package()) == []
+    source = "def f():\n    from transformers import Trainer"
+    assert find_optional_imports({"probe/step.py": source}) == ["probe/step.py -> transformers"]
+
+
+def test_no_integration_is_imported_by_anyone() -> None:
+    for path, source in read_package().items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                "autobatch.integrations"
+            ):
+                assert path.startswith("integrations/")
+                assert node.module == "autobatch.integrations.loaders", path
+
+
 @pytest.mark.parametrize("room", ["curves", "search", "recommend", "reporting", "records", "judge"])
 def test_rooms_that_only_compute_do_not_import_torch(room: str) -> None:
     for path, source in read_package().items():

@@ -65,6 +65,18 @@ def load_entry(target: Target, settings: Settings) -> tuple[Workload, RepeatedSo
     return workload, source, list(entry.guesses)
 
 
+def making_failed(target: Target, overrides: dict[str, str], error: Exception) -> WorkloadError:
+    """The error for a model that its library could not make."""
+    given = " ".join(f"--set {key}={value}" for key, value in overrides.items())
+    return WorkloadError(
+        f"target {target.text!r}: making the model{' with ' if given else ''}{given} failed: "
+        f"{type(error).__name__}: {' '.join(message_of(error).split())}",
+        hint="change or leave out one of the values that were set"
+        if given
+        else "set what it asks for with --set KEY=VALUE",
+    )
+
+
 def _load(target: Target, settings: Settings) -> Entry:
     if target.catalogue == "hf":
         from autobatch.workload.catalogues.hugging_face import load_hugging_face

@@ -1,7 +1,7 @@
 """``hf:gpt2``: a transformer from the library's own configuration classes, with random weights.
 
-    hf:gpt2                            the language model that GPT-2 is
-    hf:bert:sequence-classification    another head on it
+hf:gpt2                            the language model that GPT-2 is
+hf:bert:sequence-classification    another head on it
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from autobatch.devices.cpu import CpuDevice
-from autobatch.errors import SettingsError, WorkloadError, message_of
+from autobatch.errors import SettingsError, WorkloadError
 from autobatch.records import Settings
 from autobatch.units import format_bytes, format_count
 from autobatch.workload.catalogues.configuration import make_configuration
-from autobatch.workload.catalogues.entry import Entry
+from autobatch.workload.catalogues.entry import Entry, making_failed
 from autobatch.workload.catalogues.heads import HEADS, Head, SampleShape
 from autobatch.workload.files import Target
 
@@ -41,8 +41,10 @@ def load_hugging_face(target: Target, settings: Settings) -> Entry:
     config, config_guess = make_configuration(target, model_type, settings.overrides)
     head = _find_head(target, config, head_name)
     _prepare_for_training(config, head, settings.overrides)
+    if not head.takes_images:
+        _require_vocabulary(target, config)
     _require_room(target, config, head)
-    model = _make_model(target, config, head)
+    model = _make_model(target, config, head, settings.overrides)
     guesses = [config_guess] if config_guess else []
     if not head_name:
         guesses.append(f"{head.name} as what {model_type} is trained for")
@@ -52,12 +54,10 @@ def load_hugging_face(target: Target, settings: Settings) -> Entry:
     else:
         length, guess = _choose_length(target, model, settings.sequence_length)
         guesses += [guess] if guess else []
-        shape = _shape_of_tokens(target, model, head, length)
+        shape = _shape_of_tokens(model, head, length)
     return Entry(
         model=model,
-        make_batch=lambda num: head.make(
-            shape, num, torch.Generator().manual_seed(settings.seed)
-        ),
+        make_batch=lambda num: head.make(shape, num, torch.Generator().manual_seed(settings.seed)),
         data=shape.describe(with_labels=head.has_classes),
         guesses=tuple(guesses),
     )
@@ -98,6 +98,15 @@ def _prepare_for_training(config: Any, head: Head, overrides: dict[str, str]) ->
         text.decoder_start_token_id = getattr(text, "pad_token_id", None) or 0
 
 
+def _require_vocabulary(target: Target, config: Any) -> None:
+    size = getattr(config.get_text_config(), "vocab_size", None)
+    if not isinstance(size, int) or size < 1:
+        raise SettingsError(
+            f"target {target.text!r}: a vocabulary of {size} has no tokens",
+            hint="set it, such as with --set vocab_size=32000",
+        )
+
+
 def _require_room(target: Target, config: Any, head: Head) -> None:
     """Refuse weights that would take all memory before there is a trial to measure it."""
     import transformers
@@ -119,17 +128,13 @@ def _require_room(target: Target, config: Any, head: Head) -> None:
         )
 
 
-def _make_model(target: Target, config: Any, head: Head) -> nn.Module:
+def _make_model(target: Target, config: Any, head: Head, overrides: dict[str, str]) -> nn.Module:
     import transformers
 
     try:
         model = getattr(transformers, head.auto_class).from_config(config)
     except Exception as error:
-        raise WorkloadError(
-            f"target {target.text!r}: making the model failed: {type(error).__name__}: "
-            f"{message_of(error)}",
-            hint="change or leave out one of the values that were set",
-        ) from error
+        raise making_failed(target, overrides, error) from error
     assert isinstance(model, nn.Module)
     return model
 
@@ -152,10 +157,10 @@ def _count_positions(model: Any) -> int | None:
     if not isinstance(limit, int) or limit <= 0:
         return None
     for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            if module.padding_idx is not None:
-                # RoBERTa and its kin count positions from behind the padding token.
-                return min(limit, module.num_embeddings - module.padding_idx - 1)
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None:
+            # RoBERTa and its kin count positions from behind the padding token.
+            return min(limit, int(module.num_embeddings) - int(padding) - 1)
     return limit
 
 
@@ -167,20 +172,14 @@ def _refuse_length(target: Target, settings: Settings) -> None:
         )
 
 
-def _shape_of_tokens(target: Target, model: Any, head: Head, length: int) -> SampleShape:
+def _shape_of_tokens(model: Any, head: Head, length: int) -> SampleShape:
     config = model.config
     text = config.get_text_config()
-    size = getattr(text, "vocab_size", None)
-    if not isinstance(size, int) or size < 1:
-        raise SettingsError(
-            f"target {target.text!r}: a vocabulary of {size} has no tokens",
-            hint="set it, such as with --set vocab_size=32000",
-        )
     end = getattr(text, "eos_token_id", None)
     # An encoder and decoder together sum a sequence up in its last token.
     is_summed_up = head.name == "sequence-classification" and config.is_encoder_decoder
     return SampleShape(
-        vocabulary_size=size,
+        vocabulary_size=text.vocab_size,
         sequence_length=length,
         num_labels=config.num_labels,
         takes_mask="attention_mask" in inspect.signature(model.forward).parameters,

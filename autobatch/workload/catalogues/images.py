@@ -14,7 +14,7 @@ from torch.nn import functional
 from autobatch.errors import SettingsError, WorkloadError, message_of
 from autobatch.records import Settings
 from autobatch.units import format_count
-from autobatch.workload.catalogues.entry import Entry
+from autobatch.workload.catalogues.entry import Entry, making_failed
 from autobatch.workload.catalogues.values import name_near, parse_literal, unknown_key_error
 from autobatch.workload.files import Target
 
@@ -55,14 +55,14 @@ def load_timm(target: Target, settings: Settings) -> Entry:
         if _has_fixed_size(target):
             values.setdefault("img_size", settings.input_shape[1:])
     model = _make(target, lambda **given: timm.create_model(name, **given), values)
-    configured = model.pretrained_cfg.get("input_size") if hasattr(model, "pretrained_cfg") else None
+    config: Any = getattr(model, "pretrained_cfg", None) or {}
     num_classes = int(getattr(model, "num_classes", _NUM_CLASSES))
     if num_classes == 0:
         raise WorkloadError(
             f"target {target.text!r} is made without a classifier",
             hint="add one, such as with --set num_classes=1000",
         )
-    shape = settings.input_shape or tuple(configured or _DEFAULT_SHAPE)
+    shape = settings.input_shape or tuple(config.get("input_size") or _DEFAULT_SHAPE)
     return _make_entry(model, shape, num_classes, settings.seed)
 
 
@@ -129,12 +129,8 @@ def _make(target: Target, make: Callable[..., Any], values: dict[str, Any]) -> n
             model = make(**values)
     except Exception as error:
         _refuse_unknown_key(target, make, values, error)
-        given = " ".join(f"--set {key}={value}" for key, value in values.items())
-        raise WorkloadError(
-            f"target {target.text!r}: making the model{' with ' if given else ''}{given} failed: "
-            f"{type(error).__name__}: {message_of(error)}",
-            hint="change or leave out one of the values that were set",
-        ) from error
+        given = {key: str(value) for key, value in values.items()}
+        raise making_failed(target, given, error) from error
     assert isinstance(model, nn.Module)
     return model
 

@@ -52,9 +52,7 @@ def parse_literal(text: str) -> Any:
         return text
 
 
-def unknown_key_error(
-    key: str, text: str, known: Iterable[str], *, owner: str
-) -> SettingsError:
+def unknown_key_error(key: str, text: str, known: Iterable[str], *, owner: str) -> SettingsError:
     """The error for a key that there is not."""
     near = name_near(key, known)
     return SettingsError(
@@ -81,13 +79,17 @@ def _parse(key: str, text: str, default: Any) -> Any:
         return value  # of a value that may be left out, only the library knows the kind
     if isinstance(default, float) and type(value) is int:
         return float(value)
-    for kind, description in _KINDS:
-        if isinstance(default, kind):
-            is_below = type(value) is int and value < 0 < default
-            if type(value) is kind and not is_below:
-                return value
-            raise SettingsError(
-                f"--set {key}={text}: {key} is {description} (now {json.dumps(default)})",
-                hint=f"write it like {key}={json.dumps(default)}",
-            )
-    return value
+    kind = next((words for kind, words in _KINDS if isinstance(default, kind)), "")
+    if not kind or _is_like(value, default):
+        return value
+    raise SettingsError(
+        f"--set {key}={text}: {key} is {kind} (now {json.dumps(default)})",
+        hint=f"write it like {key}={json.dumps(default)}",
+    )
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    if type(value) is not type(default):
+        return False
+    # What is a count stays one.
+    return not (type(value) is int and value < 0 and default > 0)

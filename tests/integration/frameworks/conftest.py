@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 # No timing in turn: what is tested is who is told what, not which size is fastest.
-QUICK = {"goal": "memory", "max_batch_size": 16, "trial_timeout": 60}
+QUICK = {"goal": "memory", "min_batch_size": 8, "max_batch_size": 16, "trial_timeout": 60}
 
 
 @pytest.fixture

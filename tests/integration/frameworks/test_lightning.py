@@ -189,9 +189,7 @@ def test_loaders_that_were_passed_to_fit_get_the_size(quick: Any, make_data: Any
 
 
 @pytest.mark.parametrize("place", ["module", "hparams"])
-def test_the_size_is_set_where_the_module_reads_it(
-    place: str, quick: Any, make_data: Any
-) -> None:
+def test_the_size_is_set_where_the_module_reads_it(place: str, quick: Any, make_data: Any) -> None:
     class OwnData(Net):
         def train_dataloader(self) -> DataLoader[Any]:
             holder = self if place == "module" else self.hparams
@@ -205,7 +203,7 @@ def test_the_size_is_set_where_the_module_reads_it(
 
 
 def test_a_start_value_is_not_ignored(quick: Any, make_data: Any) -> None:
-    tuner = BatchSizeTuner(min_batch_size=7, **quick)
+    tuner = BatchSizeTuner(**quick | {"min_batch_size": 7})
     _fit(_trainer(tuner), make_data(48), 4)
     assert tuner.finding is not None
     assert min(trial.batch_size for trial in tuner.finding.trials) == 7

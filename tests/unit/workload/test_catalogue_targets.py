@@ -40,16 +40,13 @@ def test_a_catalogue_comes_before_the_first_colon(text: str, catalogue: str, nam
     assert not target.is_file
 
 
-@pytest.mark.parametrize("text", ["hf", "torchvision.models:resnet18", "hf.py", "./hf:x"])
+@pytest.mark.parametrize("text", ["hf", "hf.py", "hf.py:gpt2", "torchvision.models:resnet18"])
 def test_what_only_looks_like_a_catalogue_is_none(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "hf.py").write_text("")
     monkeypatch.chdir(tmp_path)
-    try:
-        assert parse_target(text).catalogue == ""
-    except WorkloadError as error:
-        assert "./hf" in str(error)
+    assert parse_target(text).catalogue == ""
 
 
 @pytest.mark.parametrize("catalogue", CATALOGUES)

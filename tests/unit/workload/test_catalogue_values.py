@@ -1,4 +1,4 @@
-"""Values of ``--set``: read as the kind that the configuration has, or refused with what is near."""
+"""Values of ``--set``: read as the kind that the configuration has, or refused."""
 
 from __future__ import annotations
 

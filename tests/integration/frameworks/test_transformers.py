@@ -1,0 +1,264 @@
+"""Tuning a Hugging Face Trainer, against the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("transformers")
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+
+from autobatch.errors import WorkloadError
+from autobatch.integrations.transformers import tune
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+LENGTH = 8
+
+
+class Tokens(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """So many sequences, each of one token."""
+
+    def __init__(self, num_samples: int) -> None:
+        self.num_samples = num_samples
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        tokens = torch.full((LENGTH,), index % 32)
+        return {"input_ids": tokens, "labels": tokens}
+
+
+class Spy(TrainerCallback):
+    """Notes what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        for name in dir(TrainerCallback):
+            if name.startswith("on_"):
+                setattr(self, name, self._note(name))
+
+    def _note(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **keywords: self.told.append(name)
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainer]:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def make(num_samples: int = 64, **options: Any) -> Trainer:
+        set_seed(0)
+        config = GPT2Config(vocab_size=32, n_positions=LENGTH, n_embd=16, n_layer=1, n_head=2)
+        others = {
+            name: options.pop(name) for name in ("optimizers", "callbacks") if name in options
+        }
+        arguments = TrainingArguments(
+            output_dir=str(tmp_path),
+            **{
+                "max_steps": 3,
+                "per_device_train_batch_size": 32,
+                "learning_rate": 1e-2,
+                "use_cpu": True,
+                "report_to": [],
+                "save_strategy": "no",
+                "disable_tqdm": True,
+                "logging_steps": 1,
+                "dataloader_pin_memory": False,
+                **options,
+            },
+        )
+        model = GPT2LMHeadModel(config)
+        return Trainer(model, arguments, train_dataset=Tokens(num_samples), **others)
+
+    return make
+
+
+def _weights(trainer: Trainer) -> dict[str, Any]:
+    return {name: value.tolist() for name, value in trainer.model.state_dict().items()}
+
+
+def test_the_sizes_are_set_and_the_global_batch_is_left_as_asked(
+    make_trainer: Any, quick: Any
+) -> None:
+    trainer = make_trainer(per_device_train_batch_size=8, gradient_accumulation_steps=6)
+    finding = tune(trainer, **quick)
+    args = trainer.args
+    assert args.per_device_train_batch_size == finding.batch_size == 16
+    assert args.per_device_train_batch_size * args.gradient_accumulation_steps == 48
+    assert args.learning_rate == 1e-2
+    trainer.train()
+    assert trainer.state.train_batch_size == 16
+
+
+def test_a_size_that_divides_the_global_batch_is_taken_and_has_run(
+    make_trainer: Any, quick: Any
+) -> None:
+    trainer = make_trainer(per_device_train_batch_size=50)
+    finding = tune(trainer, **quick)
+    assert (finding.batch_size, finding.gradient_accumulation_steps) == (10, 5)
+    assert 10 in [trial.batch_size for trial in finding.trials if trial.step_times_s]
+
+
+def test_without_a_global_batch_to_keep_the_learning_rate_is_scaled(
+    make_trainer: Any, quick: Any
+) -> None:
+    trainer = make_trainer(per_device_train_batch_size=4)
+    finding = tune(trainer, keep_global_batch=False, **quick)
+    assert finding.batch_size == 16
+    assert trainer.args.learning_rate == pytest.approx(2e-2)  # AdamW: the root of 16 / 4
+
+
+def test_nothing_is_left_behind_but_the_sizes(
+    make_trainer: Any, quick: Any, isolation: str, random_state: Callable[[], Any]
+) -> None:
+    results = []
+    for is_tuned in (True, False):
+        spy = Spy()
+        options = {"gradient_accumulation_steps": 2} if not is_tuned else {}
+        size = 32 if is_tuned else 16
+        trainer = make_trainer(per_device_train_batch_size=size, callbacks=[spy], **options)
+        before = random_state()
+        if is_tuned:
+            tune(trainer, isolation=isolation, **quick)
+            assert trainer.optimizer is None
+            assert trainer.accelerator._dataloaders == []
+        assert random_state() == before
+        told_before = list(spy.told)
+        trainer.train()
+        results.append((told_before, spy.told, _weights(trainer), random_state()))
+    tuned, plain = results
+    assert plain[0] == ["on_init_end"]
+    assert tuned == plain
+
+
+def test_between_two_runs_it_runs_real_steps_and_training_goes_on_the_same(
+    make_trainer: Any, quick: Any
+) -> None:
+    weights = []
+    for is_tuned in (True, False):
+        trainer = make_trainer(per_device_train_batch_size=16)
+        trainer.train()
+        if is_tuned:
+            finding = tune(trainer, **quick)
+            assert all(trial.step_times_s for trial in finding.trials)
+            assert finding.batch_size == 16
+        trainer.train()
+        weights.append(_weights(trainer))
+    assert weights[0] == weights[1]
+
+
+def test_a_start_value_is_not_ignored(make_trainer: Any, quick: Any) -> None:
+    finding = tune(make_trainer(), **quick | {"min_batch_size": 4})
+    assert min(trial.batch_size for trial in finding.trials) == 4
+
+
+def test_a_small_data_set_without_its_last_batch_is_still_trained_on(
+    make_trainer: Any, quick: Any
+) -> None:
+    trainer = make_trainer(num_samples=10, dataloader_drop_last=True)
+    finding = tune(trainer, **quick)
+    assert (finding.batch_size, finding.gradient_accumulation_steps) == (8, 4)
+    assert len(trainer.get_train_dataloader()) == 1
+    trainer.train()
+    assert trainer.state.global_step == 3
+
+
+def test_an_endless_stream_of_samples_is_trained_on(make_trainer: Any, quick: Any) -> None:
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            tokens = Tokens(32)
+            while True:
+                yield from (tokens[index] for index in range(32))
+
+    trainer = make_trainer()
+    trainer.train_dataset = Stream()
+    finding = tune(trainer, **quick)
+    assert (finding.batch_size, finding.gradient_accumulation_steps) == (16, 2)
+    trainer.train()
+    assert trainer.state.global_step == 3
+
+
+def test_nothing_is_kept_from_one_call_to_the_next(make_trainer: Any, quick: Any) -> None:
+    options = quick | {"max_batch_size": 1024}
+    trainer = make_trainer(num_samples=8)
+    assert tune(trainer, keep_global_batch=False, **options).batch_size == 8
+    trainer.train_dataset = Tokens(32)
+    assert tune(trainer, keep_global_batch=False, **options).batch_size == 32
+
+
+def test_a_step_is_the_trainers_own_with_activations_checkpointed_as_in_training(
+    make_trainer: Any, quick: Any
+) -> None:
+    trainer = make_trainer(gradient_checkpointing=True, label_smoothing_factor=0.1)
+    losses, was_on = [], []
+
+    class Watch(nn.Module):
+        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+            was_on.append(trainer.model.is_gradient_checkpointing)
+            return hidden
+
+    compute = trainer.compute_loss
+    trainer.compute_loss = lambda *given: (losses.append(1), compute(*given))[1]
+    trainer.model.transformer.drop = Watch()
+    tune(trainer, isolation="shared", **quick)
+    assert losses
+    assert set(was_on) == {True}
+    assert not trainer.model.is_gradient_checkpointing
+
+
+def test_a_given_optimizer_is_used_and_scaled(make_trainer: Any, quick: Any) -> None:
+    trainer = make_trainer(per_device_train_batch_size=4)
+    trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.1)
+    tune(trainer, keep_global_batch=False, **quick)
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.4)
+
+
+def test_a_collator_that_runs_out_of_memory_ends_the_growth_and_not_the_run(
+    make_trainer: Any, quick: Any
+) -> None:
+    trainer = make_trainer()
+    collate = trainer.data_collator
+
+    def collate_or_fail(samples: list[Any]) -> Any:
+        if len(samples) > 8:
+            numpy.empty(2**50)  # numpy._core._exceptions._ArrayMemoryError
+        return collate(samples)
+
+    trainer.data_collator = collate_or_fail
+    finding = tune(trainer, **quick)
+    assert [trial.outcome.value for trial in finding.trials] == ["fits", "out_of_memory"]
+    assert (finding.batch_size, finding.gradient_accumulation_steps) == (8, 4)
+
+
+def test_several_devices_are_refused(make_trainer: Any, quick: Any) -> None:
+    trainer = make_trainer()
+    trainer.args._n_gpu = 2
+    with pytest.raises(WorkloadError, match="2 devices train together") as caught:
+        tune(trainer, **quick)
+    assert "num_devices=2" in caught.value.hint
+
+
+def test_a_trainer_without_data_is_refused(make_trainer: Any, quick: Any) -> None:
+    trainer = make_trainer()
+    trainer.train_dataset = None
+    with pytest.raises(WorkloadError, match="no train_dataset") as caught:
+        tune(trainer, **quick)
+    assert caught.value.hint
