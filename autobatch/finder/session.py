@@ -39,6 +39,9 @@ _MEMORY_PLAN = TimingPlan(max_time_s=0.2)
 CONFIRMATION_PLAN = TimingPlan(
     min_steps=10, max_time_s=0.3, precision_fraction=0, patience_s=5.0, num_windows=3
 )
+# An allocator makes the peaks of one size differ from run to run, on CPU by some percent.
+_CLOSE_FRACTION = 0.05
+_MAX_CONFIRMATIONS = 3
 
 
 def find(
@@ -199,7 +202,7 @@ class _Session:
         assert evidence.choice is not None
         size = evidence.choice.batch_size
         self._observer.trial_started(size, Phase.CONFIRMATION)
-        trial = self._measure(evidence, size, CONFIRMATION_PLAN)
+        trial, num_steps = self._run_confirmations(evidence, size)
         self._observer.trial_finished(trial, Phase.CONFIRMATION)
         if trial.outcome is Outcome.TIMED_OUT and self._is_time_up():
             return True
@@ -209,7 +212,7 @@ class _Session:
         evidence.trials[size] = evidence.trials[size].confirmed_by(trial)
         evidence.confirmation = Confirmation(
             batch_size=size,
-            num_steps=trial.num_warmup_steps + len(trial.step_times_s),
+            num_steps=num_steps,
             peak_bytes=trial.peak_bytes,
             window_peaks_bytes=trial.window_peaks_bytes,
             window_num_steps=tuple(len(each.step_times_s) for each in trial.rounds),
@@ -220,6 +223,19 @@ class _Session:
             eval_message=trial.eval_message,
         )
         return True
+
+    def _run_confirmations(self, evidence: Evidence, size: int) -> tuple[Trial, int]:
+        """Run a size once, or more often if its peak comes close to the budget."""
+        trial = self._measure(evidence, size, CONFIRMATION_PLAN)
+        num_steps = trial.num_steps
+        close_bytes = (1 - _CLOSE_FRACTION) * evidence.loaded.budget.budget_bytes
+        for _ in range(_MAX_CONFIRMATIONS - 1):
+            if not trial.fits or (trial.peak_bytes or 0) < close_bytes or self._is_time_up():
+                break
+            again = self._measure(evidence, size, CONFIRMATION_PLAN)
+            num_steps += again.num_steps
+            trial = trial.confirmed_by(again) if again.fits else again
+        return trial, num_steps
 
     def _evaluate(self, evidence: Evidence) -> None:
         """Look for the size for evaluation, if that was asked, or the training's is too large."""
