@@ -83,7 +83,8 @@ class LoaderSource:
         Args:
             seed: Of the order in which samples are looked at.
         """
-        if not isinstance(self._dataset, (IterableDataset, TensorDataset)):
+        are_alike = isinstance(self._dataset, TensorDataset) and self._length is None
+        if not isinstance(self._dataset, IterableDataset) and not are_alike:
             found = scan_lengths(self._dataset, self._length, seed=seed)
             self.lengths, self._longest = found.scan, found.longest
 
