@@ -232,12 +232,10 @@ def test_a_step_that_cannot_be_evaluated_is_no_error() -> None:
 
 
 def test_a_compiled_model_is_searched_eagerly_and_confirmed_compiled() -> None:
-    shapes: list[Any] = []
+    sizes: list[int] = []
 
     def backend(graph: Any, inputs: list[Any]) -> Any:
-        sys.stderr.write(
-            f"compiled for {[tuple(i.shape) for i in inputs if hasattr(i, 'shape')]}\n"
-        )
+        sizes.extend(len(each) for each in inputs if each.shape[1:] == (8,) and len(each) != 3)
         return graph.forward
 
     model = torch.compile(nn.Sequential(nn.Linear(8, 3)), backend=backend)
