@@ -27,7 +27,7 @@ from autobatch.records.enums import (
     WarningCode,
 )
 from autobatch.records.events import Observer, SilentObserver
-from autobatch.records.finding import Confirmation, Finding, FindingWarning
+from autobatch.records.finding import Confirmation, Finding, FindingWarning, LengthBucket
 from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
@@ -49,6 +49,7 @@ __all__ = [
     "Goal",
     "GpuReport",
     "LearningRateRule",
+    "LengthBucket",
     "LengthScan",
     "MachineReport",
     "MemoryBound",

@@ -178,6 +178,31 @@ def test_a_whole_epoch_of_samples_that_differ_stays_inside_the_budget() -> None:
             optimizer.step()
 
 
+def test_each_range_of_lengths_has_a_size_that_ran_under_the_one_budget() -> None:
+    model, data = nn.Linear(8, 3), Texts(400)
+    options = {"collate_fn": pad, "training_step": hold, "max_tokens": True, "seed": 3}
+    finding = find(model, data, max_batch_size=128, **options, **limit_with(300))
+    assert [bucket.longest for bucket in finding.buckets] == [400, 200, 100, 50, 25]
+    sizes = [bucket.batch_size for bucket in finding.buckets]
+    assert sizes[0] >= 16
+    assert sizes == sorted(sizes)
+    assert sizes[-1] > 4 * sizes[0]
+    budget = finding.budget.budget_bytes
+    assert all(bucket.peak_bytes <= budget for bucket in finding.buckets)
+    assert finding.to_dict()["buckets"][0]["longest"] == 400
+
+    sampler = finding.batch_sampler(data.lengths)
+    batches = list(sampler)
+    assert len(batches) == len(sampler)
+    assert sorted(index for batch in batches for index in batch) == list(range(400))
+    assert list(sampler) != batches, "another order in the next epoch"
+    for batch in DataLoader(data, batch_sampler=sampler, collate_fn=pad):
+        limits = {b.longest: b.batch_size for b in finding.buckets if batch.shape[1] <= b.longest}
+        assert len(batch) <= limits[min(limits)]
+    with pytest.raises(autobatch.SettingsError, match="sample 1 is 401 long"):
+        finding.batch_sampler([1, 401])
+
+
 def test_length_is_the_users_own_measure() -> None:
     def second(sample: Any) -> int:
         return int(sample[1]) + 1
