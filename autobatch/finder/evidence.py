@@ -10,7 +10,7 @@ from autobatch.probe.protocol import Loaded
 from autobatch.recommend.choice import Choice, choose
 from autobatch.recommend.inputs import find_dataset_size
 from autobatch.recommend.knee import epoch_efficiencies, find_knee
-from autobatch.records import Confirmation, Settings, StopReason, Trial
+from autobatch.records import Confirmation, LengthBucket, Settings, StopReason, Trial
 from autobatch.search.bracket import find_bracket
 from autobatch.search.contest import find_contestants
 from autobatch.search.grid import make_grid
@@ -29,6 +29,7 @@ class Evidence:
         choice: The size that was settled on, ``None`` before that.
         confirmation: The final run of that size, ``None`` before that.
         eval_trials: Trials of evaluation, by batch size.
+        buckets: Batch sizes by length.
         eval_is_largest: Whether the search for its largest size came to an end.
     """
 
@@ -40,6 +41,7 @@ class Evidence:
     confirmation: Confirmation | None = None
     eval_trials: dict[int, Trial] = field(default_factory=dict)
     eval_is_largest: bool = False
+    buckets: tuple[LengthBucket, ...] = ()
 
     @property
     def has_answer(self) -> bool:

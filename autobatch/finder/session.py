@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
+from autobatch.finder.buckets import find_buckets
 from autobatch.finder.conclude import conclude, nothing_fits
 from autobatch.finder.evaluation import search_evaluation
 from autobatch.finder.evidence import Evidence
@@ -29,7 +30,8 @@ _MAX_CONTEST_ROUNDS = 10
 # Timing sizes again may take as long as the search did, and a little more where that was short.
 _CONTEST_TIME_S = 15.0
 _CONTEST_MAX_TIME_S = 0.5
-# The search for evaluation may take as long as all before it, and a little more if that was short.
+# Each thing that is looked for after the answer may take as long as all before it, or a little
+# more if that was short.
 _EVALUATION_TIME_S = 15.0
 # Reading data and importing libraries may take longer than any step.
 _LOADING_TIME_S = 600.0
@@ -114,6 +116,7 @@ class _Session:
             self._settle(evidence)
             if evidence.has_answer and (self._is_time_up() or self._confirm(evidence)):
                 self._evaluate(evidence)
+                self._find_buckets(evidence)
                 return
             self._search(evidence)  # sizes that it had jumped over may now be the largest
         raise nothing_fits(evidence)
@@ -244,17 +247,23 @@ class _Session:
         can_evaluate = confirmation is None or confirmation.eval_fits is not None
         if not (self._settings.evaluation and can_evaluate) and not is_too_large:
             return
-        deadline = self._clock() + max(_EVALUATION_TIME_S, self._clock() - self._begin)
-        search_evaluation(
-            evidence,
-            self._measure_evaluation,
-            lambda: self._is_time_up() or self._clock() > deadline,
-        )
+        search_evaluation(evidence, self._measure_beyond, self._make_deadline())
 
-    def _measure_evaluation(self, batch_size: int, plan: TimingPlan) -> Trial:
-        self._observer.trial_started(batch_size, Phase.EVALUATION)
+    def _find_buckets(self, evidence: Evidence) -> None:
+        lengths = evidence.loaded.workload.lengths
+        if self._settings.max_tokens and lengths is not None and lengths.differ:
+            deadline = self._make_deadline()
+            evidence.buckets = find_buckets(evidence, self._measure_beyond, deadline)
+
+    def _make_deadline(self) -> Callable[[], bool]:
+        end = self._clock() + max(_EVALUATION_TIME_S, self._clock() - self._begin)
+        return lambda: self._is_time_up() or self._clock() > end
+
+    def _measure_beyond(self, batch_size: int, plan: TimingPlan) -> Trial:
+        phase = Phase.EVALUATION if plan.evaluate else Phase.LENGTHS
+        self._observer.trial_started(batch_size, phase)
         trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
-        self._observer.trial_finished(trial, Phase.EVALUATION)
+        self._observer.trial_finished(trial, phase)
         return trial
 
     def _measure(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Trial:

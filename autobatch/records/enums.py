@@ -66,6 +66,7 @@ class Phase(str, Enum):
     TIMING = "timing"
     CONFIRMATION = "confirmation"
     EVALUATION = "evaluation"
+    LENGTHS = "lengths"
 
 
 class Bottleneck(str, Enum):
