@@ -95,8 +95,8 @@ def from_document(document: Any) -> Finding:
         budget=_convert_flat(document, MemoryBudget),
         host_budget=_convert_optional(document, "host_budget", MemoryBudget),
         trials=_convert(document, "trials", tuple[Trial, ...]),
-        memory_curve=_convert_optional(document, "memory_curve", MemoryCurve),
-        throughput_curve=_convert_optional(document, "throughput_curve", ThroughputCurve),
+        memory_curve=_convert_curve(document, "memory_curve", MemoryCurve),
+        throughput_curve=_convert_curve(document, "throughput_curve", ThroughputCurve),
         recommendation=_convert_flat(document, Recommendation),
         confirmation=_convert_optional(document, "confirmation", Confirmation),
         warnings=_convert_warnings(document),
@@ -189,6 +189,10 @@ def _convert_flat(document: Mapping[str, Any], kind: type[_T]) -> _T:
 
 
 def _convert_optional(document: Mapping[str, Any], key: str, kind: type[_T]) -> _T | None:
+    return None if document.get(key) is None else _convert_value(document[key], key, kind)
+
+
+def _convert_curve(document: Mapping[str, Any], key: str, kind: type[_T]) -> _T | None:
     if document.get(key) is None:
         return None
     return _convert_value(_nan_for_null(document[key]), key, kind)
