@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autobatch.curves.memory import fit_memory
 from autobatch.curves.throughput import fit_throughput
 from autobatch.errors import NothingFitsError
 from autobatch.finder.evidence import Evidence
+from autobatch.recommend.beyond_trials import find_warnings_beyond_trials
 from autobatch.recommend.build import recommend
 from autobatch.recommend.warnings import find_warnings
-from autobatch.records import Finding, Outcome, StopReason, Trial
+from autobatch.records import (
+    Finding,
+    FindingWarning,
+    Outcome,
+    Recommendation,
+    StopReason,
+    ThroughputCurve,
+    Trial,
+)
 from autobatch.search.bracket import measured_peaks
 from autobatch.search.step import predict_largest
 from autobatch.units import format_bytes
@@ -41,6 +52,11 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         reason=choice.reason,
         throughput_curve=curve,
     )
+    recommendation = replace(
+        recommendation,
+        eval_batch_size=evidence.find_eval_batch_size(),
+        eval_is_largest=evidence.eval_is_largest,
+    )
     return Finding(
         target=target,
         device=evidence.loaded.device,
@@ -53,7 +69,23 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         throughput_curve=curve,
         recommendation=recommendation,
         confirmation=evidence.confirmation,
-        warnings=find_warnings(
+        warnings=_find_warnings(evidence, trials, recommendation, curve),
+        stop_reason=evidence.stop_reason,
+        search_time_s=search_time_s,
+        eval_trials=tuple(evidence.eval_trials[size] for size in sorted(evidence.eval_trials)),
+        buckets=evidence.buckets,
+    )
+
+
+def _find_warnings(
+    evidence: Evidence,
+    trials: tuple[Trial, ...],
+    recommendation: Recommendation,
+    curve: ThroughputCurve | None,
+) -> tuple[FindingWarning, ...]:
+    loaded, confirmation = evidence.loaded, evidence.confirmation
+    return (
+        *find_warnings(
             settings=evidence.settings,
             workload=evidence.loaded.workload,
             trials=trials,
@@ -64,8 +96,7 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
             memory_is_enforced=evidence.loaded.memory_is_enforced,
             num_cores=evidence.loaded.environment.num_cores,
         ),
-        stop_reason=evidence.stop_reason,
-        search_time_s=search_time_s,
+        *find_warnings_beyond_trials(loaded.workload, confirmation, loaded.budget),
     )
 
 

@@ -10,7 +10,7 @@ from autobatch.probe.protocol import Loaded
 from autobatch.recommend.choice import Choice, choose
 from autobatch.recommend.inputs import find_dataset_size
 from autobatch.recommend.knee import epoch_efficiencies, find_knee
-from autobatch.records import Confirmation, Settings, StopReason, Trial
+from autobatch.records import Confirmation, LengthBucket, Settings, StopReason, Trial
 from autobatch.search.bracket import find_bracket
 from autobatch.search.contest import find_contestants
 from autobatch.search.grid import make_grid
@@ -28,6 +28,9 @@ class Evidence:
         stop_reason: Why the search went no further.
         choice: The size that was settled on, ``None`` before that.
         confirmation: The final run of that size, ``None`` before that.
+        eval_trials: Trials of evaluation, by batch size.
+        buckets: Batch sizes by length.
+        eval_is_largest: Whether the search for its largest size came to an end.
     """
 
     settings: Settings
@@ -36,6 +39,9 @@ class Evidence:
     stop_reason: StopReason = StopReason.MEMORY
     choice: Choice | None = None
     confirmation: Confirmation | None = None
+    eval_trials: dict[int, Trial] = field(default_factory=dict)
+    eval_is_largest: bool = False
+    buckets: tuple[LengthBucket, ...] = ()
 
     @property
     def has_answer(self) -> bool:
@@ -104,3 +110,10 @@ class Evidence:
     def choose(self) -> Choice:
         """The size that the goal asks for, by what is known now."""
         return choose(self.settings, knee=self.find_knee(), largest_run=self.largest_run)
+
+    def find_eval_batch_size(self) -> int | None:
+        """The largest size that evaluation ran and fitted with, ``None`` if it did not run."""
+        confirmed = self.confirmation
+        if confirmed is not None and confirmed.eval_fits and not self.eval_trials:
+            return confirmed.batch_size
+        return find_bracket(self.eval_trials).fitted or None

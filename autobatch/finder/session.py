@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
+from autobatch.finder.buckets import find_buckets
 from autobatch.finder.conclude import conclude, nothing_fits
+from autobatch.finder.evaluation import search_evaluation
 from autobatch.finder.evidence import Evidence
 from autobatch.probe.protocol import Prober, TimingPlan
 from autobatch.recommend.choice import choose_exact, find_exact_size
@@ -29,6 +31,9 @@ _MAX_CONTEST_ROUNDS = 10
 # Timing sizes again may take as long as the search did, and a little more where that was short.
 _CONTEST_TIME_S = 15.0
 _CONTEST_MAX_TIME_S = 0.5
+# Each thing that is looked for after the answer may take as long as all before it, or a little
+# more if that was short.
+_EVALUATION_TIME_S = 15.0
 # Reading data and importing libraries may take longer than any step.
 _LOADING_TIME_S = 600.0
 _SEARCH_PLAN = TimingPlan(max_time_s=0.5)
@@ -108,6 +113,8 @@ class _Session:
         while evidence.has_answer:
             self._settle(evidence)
             if evidence.has_answer and (self._is_time_up() or self._confirm(evidence)):
+                self._evaluate(evidence)
+                self._find_buckets(evidence)
                 return
             self._search(evidence)  # sizes that it had jumped over may now be the largest
         raise nothing_fits(evidence)
@@ -211,8 +218,39 @@ class _Session:
             num_steps=trial.num_warmup_steps + len(trial.step_times_s),
             peak_bytes=trial.peak_bytes,
             window_peaks_bytes=trial.window_peaks_bytes,
+            step_time_s=trial.step_time_s,
+            compile_time_s=trial.compile_time_s,
+            eval_fits=trial.eval_fits,
+            eval_peak_bytes=trial.eval_peak_bytes,
+            eval_message=trial.eval_message,
         )
         return True
+
+    def _evaluate(self, evidence: Evidence) -> None:
+        """Look for the size for evaluation, if that was asked, or the training's is too large."""
+        confirmation = evidence.confirmation
+        is_too_large = confirmation is not None and confirmation.eval_fits is False
+        can_evaluate = confirmation is None or confirmation.eval_fits is not None
+        if not (self._settings.evaluation and can_evaluate) and not is_too_large:
+            return
+        search_evaluation(evidence, self._measure_beyond, self._make_deadline())
+
+    def _find_buckets(self, evidence: Evidence) -> None:
+        lengths = evidence.loaded.workload.lengths
+        if self._settings.max_tokens and lengths is not None and lengths.differ:
+            deadline = self._make_deadline()
+            evidence.buckets = find_buckets(evidence, self._measure_beyond, deadline)
+
+    def _make_deadline(self) -> Callable[[], bool]:
+        end = self._clock() + max(_EVALUATION_TIME_S, self._clock() - self._begin)
+        return lambda: self._is_time_up() or self._clock() > end
+
+    def _measure_beyond(self, batch_size: int, plan: TimingPlan) -> Trial:
+        phase = Phase.EVALUATION if plan.evaluate else Phase.LENGTHS
+        self._observer.trial_started(batch_size, phase)
+        trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
+        self._observer.trial_finished(trial, phase)
+        return trial
 
     def _measure(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Trial:
         trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())

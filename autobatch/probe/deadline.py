@@ -34,6 +34,7 @@ class DeadlineSource:
         self.description = source.description
         self.dataset_size = source.dataset_size
         self.num_loader_workers = source.num_loader_workers
+        self.lengths = source.lengths
 
     def batches(self, batch_size: int) -> Iterator[Any]:
         """The batches of the source.
@@ -46,3 +47,7 @@ class DeadlineSource:
             if self._timeout_s is not None and self._clock() - begin > self._timeout_s:
                 raise TrialTimedOut
             yield batch
+
+    def worst_batch(self, batch_size: int, longest: int | None = None) -> Any:
+        """The largest samples of the source."""
+        return self._source.worst_batch(batch_size, longest)

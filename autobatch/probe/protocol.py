@@ -22,6 +22,8 @@ class TimingPlan:
         num_windows: Time the steps in so many parts, each with a peak of its own. More than one
             makes the run a confirmation: it is also held against what memory is left by then.
         round_number: 0 for a first run; sizes timed in turn share a number above 0.
+        evaluate: Run evaluation steps, after one training step of the smallest batch.
+        longest: Run batches of samples of at most this length alone, the longest of them.
     """
 
     num_warmup_steps: int = 2
@@ -31,6 +33,13 @@ class TimingPlan:
     patience_s: float = 20.0
     num_windows: int = 1
     round_number: int = 0
+    evaluate: bool = False
+    longest: int | None = None
+
+    @property
+    def is_confirmation(self) -> bool:
+        """Whether the run is the last one, of the size that was chosen."""
+        return self.num_windows > 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

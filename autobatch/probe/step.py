@@ -23,7 +23,7 @@ class TrainingStep:
     def __init__(self, task: TrainingTask, device_name: str, precision: Precision) -> None:
         self._task = task
         self._device = torch.device(device_name)
-        self._dtype = _AUTOCAST_DTYPES.get(precision)
+        self._precision = precision
         # Disabled, it passes everything through. From its usual scale of 2**16 it would skip
         # optimizer steps until gradients no longer overflow, and their memory with them.
         self._scaler = torch.amp.GradScaler(
@@ -43,7 +43,7 @@ class TrainingStep:
         if self._device.type != "cpu":
             batch = move_to(batch, self._device)
         optimizer = self._task.built.optimizer
-        with self._autocast():
+        with autocast(self._device, self._precision):
             loss = self._task.loss(self._task.model, batch)
         optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -51,7 +51,8 @@ class TrainingStep:
         self._scaler.update()
         return loss.detach()
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self._dtype is None:
-            return nullcontext()
-        return torch.autocast(self._device.type, dtype=self._dtype)
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """The context that a precision asks for."""
+    dtype = _AUTOCAST_DTYPES.get(precision)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

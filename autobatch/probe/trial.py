@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import time
@@ -14,6 +15,8 @@ import torch
 
 from autobatch.devices.base import CpuUse, Device
 from autobatch.errors import message_of
+from autobatch.probe.compiled import is_compiled, run_eagerly
+from autobatch.probe.evaluation import EvaluationStep, check_evaluation
 from autobatch.probe.oom import is_out_of_memory
 from autobatch.probe.protocol import TimingPlan, TrialRequest
 from autobatch.probe.step import TrainingStep
@@ -22,6 +25,8 @@ from autobatch.records import Outcome, Precision, TimingRound, Trial
 from autobatch.workload.task import TrainingTask
 
 _LONG_ENOUGH_S = 0.1
+# The second has the gradients of the first beside it.
+_NUM_WORST_STEPS = 2
 
 
 def run_trial(
@@ -48,6 +53,8 @@ def run_trial(
         with device.enforce(request.budget_bytes):
             measured = steps.run(request)
             reading = device.read_peak()
+            if request.plan.is_confirmation:
+                measured = steps.check_evaluation(measured, request)
     except Exception as error:
         if not is_out_of_memory(error):
             if hasattr(error, "add_note"):  # Python 3.11 and later
@@ -97,25 +104,61 @@ class _Steps:
         self._source = task.source
         self._device = device
         self._train = TrainingStep(task, device.name, precision)
+        self._evaluate = EvaluationStep(task, device.name, precision)
+        self._is_compiled = is_compiled(task.model)
+        self._run_step: Callable[[Any], Any] = self._train
         self._clock = clock
         self._batches: Iterator[Any] = iter(())
-        self._loss = torch.zeros(())
+        self._loss: Any = torch.zeros(())
 
     def run(self, request: TrialRequest) -> Trial:
-        self._batches = self._source.batches(request.batch_size)
+        if request.plan.is_confirmation:
+            return self._run(request)
+        with run_eagerly():
+            if request.plan.evaluate:
+                self._prepare_evaluation(request.batch_size)
+            return self._run(request)
+
+    def check_evaluation(self, trial: Trial, request: TrialRequest) -> Trial:
+        with run_eagerly():
+            worst = self._source.worst_batch(request.batch_size)
+            batch = next(self._batches) if worst is None else worst
+            budget_bytes = request.budget_bytes
+            return check_evaluation(trial, self._evaluate, batch, self._device, budget_bytes)
+
+    def _prepare_evaluation(self, batch_size: int) -> None:
+        """Have the optimizer make its state; gradients stay, as they do between two epochs."""
+        self._train(next(self._source.batches(min(2, batch_size))))
+        self._run_step = self._evaluate
+        self._device.release()
+        self._device.reset_peak()
+
+    def _run(self, request: TrialRequest) -> Trial:
+        longest = request.plan.longest
+        if longest is None:
+            self._batches = self._source.batches(request.batch_size)
+        else:
+            batch = self._source.worst_batch(request.batch_size, longest)
+            self._batches = itertools.repeat(batch)
+        first_step_s = self._time_first_step(request.plan)
         num_warmup_steps = warm_up(self._step, request.plan, self._clock)
-        is_finite = math.isfinite(float(self._loss))
+        is_finite = _is_finite(self._loss)
         before, begin = self._device.cpu_use(), self._clock()
         rounds, peaks = self._run_windows(request.plan)
         after, elapsed_s = self._device.cpu_use(), self._clock() - begin
         trial = Trial(
             batch_size=request.batch_size,
             outcome=Outcome.FITS,
-            num_warmup_steps=num_warmup_steps,
+            num_warmup_steps=num_warmup_steps + (first_step_s is not None),
             rounds=rounds,
             window_peaks_bytes=peaks,
-            loss_is_finite=is_finite and math.isfinite(float(self._loss)),
+            loss_is_finite=is_finite and _is_finite(self._loss),
         )
+        if first_step_s is not None:
+            compile_time_s = max(0.0, first_step_s - (trial.step_time_s or 0.0))
+            trial = replace(trial, compile_time_s=compile_time_s)
+        if request.plan.round_number == 0 and longest is None:
+            self._run_worst(request.batch_size)
         if before is None or after is None:
             return trial
         return replace(
@@ -136,11 +179,28 @@ class _Steps:
             self._device.reset_peak()
         return tuple(rounds), tuple(peaks)
 
+    def _time_first_step(self, plan: TimingPlan) -> float | None:
+        """The step in which a compiled model is compiled, by itself."""
+        if not (self._is_compiled and plan.is_confirmation):
+            return None
+        begin = self._clock()
+        self._step()
+        return self._clock() - begin
+
+    def _run_worst(self, batch_size: int) -> None:
+        """Steps on the largest samples: not timed, for what memory they take."""
+        batch = self._source.worst_batch(batch_size)
+        if batch is None:
+            return
+        for _ in range(_NUM_WORST_STEPS):
+            self._run_step(batch)
+        self._device.synchronize()
+
     def _step(self) -> float:
         begin = self._clock()
         batch = next(self._batches)
         data_time_s = self._clock() - begin
-        self._loss = self._train(batch)
+        self._loss = self._run_step(batch)
         self._device.synchronize()
         return data_time_s
 
@@ -162,3 +222,10 @@ def _own_time_s(before: CpuUse, after: CpuUse) -> float:
 def _kernel_time_fraction(before: CpuUse, after: CpuUse) -> float:
     own_s = _own_time_s(before, after)
     return (after.kernel_time_s - before.kernel_time_s) / own_s if own_s > 0 else 0.0
+
+
+def _is_finite(loss: Any) -> bool:
+    # An evaluation may return anything.
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        return True
+    return math.isfinite(float(loss))

@@ -28,6 +28,7 @@ from autobatch.errors import (
     WorkloadError,
     message_of,
 )
+from autobatch.probe.compiled import is_compiled
 from autobatch.probe.oom import is_out_of_memory
 from autobatch.probe.protocol import (
     Failure,
@@ -98,7 +99,9 @@ class Worker:
         with device.enforce(budget.budget_bytes) as is_enforced:
             pass
         return Loaded(
-            workload=self._task.summarize(self._num_threads),
+            workload=replace(
+                self._task.summarize(self._num_threads), is_compiled=is_compiled(self._task.model)
+            ),
             environment=self._describe_environment(device),
             device=device.name,
             budget=budget,
@@ -145,7 +148,7 @@ class Worker:
 
     def _run(self, request: TrialRequest) -> Reply:
         assert self._task is not None and self._device is not None
-        if request.plan.num_windows > 1:
+        if request.plan.is_confirmation:
             request = self._with_what_is_left(request)
         if not self._device.can_fork:
             return self._measure(request)[0]

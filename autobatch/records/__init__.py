@@ -27,12 +27,12 @@ from autobatch.records.enums import (
     WarningCode,
 )
 from autobatch.records.events import Observer, SilentObserver
-from autobatch.records.finding import Confirmation, Finding, FindingWarning
+from autobatch.records.finding import Confirmation, Finding, FindingWarning, LengthBucket
 from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import TimingRound, Trial
-from autobatch.records.workload import Environment, WorkloadSummary
+from autobatch.records.workload import Environment, LengthScan, WorkloadSummary
 
 __all__ = [
     "Bottleneck",
@@ -49,6 +49,8 @@ __all__ = [
     "Goal",
     "GpuReport",
     "LearningRateRule",
+    "LengthBucket",
+    "LengthScan",
     "MachineReport",
     "MemoryBound",
     "MemoryBudget",

@@ -65,6 +65,8 @@ class Phase(str, Enum):
     SEARCH = "search"
     TIMING = "timing"
     CONFIRMATION = "confirmation"
+    EVALUATION = "evaluation"
+    LENGTHS = "lengths"
 
 
 class Bottleneck(str, Enum):
@@ -96,3 +98,5 @@ class WarningCode(str, Enum):
     NO_BASE_LEARNING_RATE = "no_base_learning_rate"
     TRIAL_KILLED = "trial_killed"
     BUDGET_NOT_ENFORCED = "budget_not_enforced"
+    EVALUATION_TOO_LARGE = "evaluation_too_large"
+    LENGTHS_PARTLY_SCANNED = "lengths_partly_scanned"

@@ -36,12 +36,44 @@ class Confirmation:
         peak_bytes: Highest memory use, held against the budget and against what was still
             available then.
         window_peaks_bytes: Peak of each part of the run, in order; they grow if memory leaks.
+        step_time_s: Median time of a step; of a compiled model, which the search ran eagerly,
+            the only one that is compiled.
+        compile_time_s: What compiling it took; ``None`` if it is not compiled.
+        eval_fits: Whether evaluation at this size fitted too, beside gradients and optimizer
+            state; ``None`` if it raised.
+        eval_peak_bytes: Highest memory use of that evaluation.
+        eval_message: What it raised, or empty.
     """
 
     batch_size: int
     num_steps: int
     peak_bytes: int | None
     window_peaks_bytes: tuple[int, ...]
+    step_time_s: float | None = None
+    compile_time_s: float | None = None
+    eval_fits: bool | None = None
+    eval_peak_bytes: int | None = None
+    eval_message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthBucket:
+    """Samples up to a length, and the batch size that the memory holds of them.
+
+    Attributes:
+        longest: Greatest length in the bucket.
+        batch_size: The largest size that ran and fitted with samples of that length.
+        peak_bytes: Its peak.
+    """
+
+    longest: int
+    batch_size: int
+    peak_bytes: int | None
+
+    @property
+    def max_tokens(self) -> int:
+        """Places of a padded batch."""
+        return self.longest * self.batch_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +95,8 @@ class Finding:
         warnings: What to know about it.
         stop_reason: Why the search went no further.
         search_time_s: Wall-clock time from loading the workload to the answer.
+        eval_trials: Trials of evaluation, by batch size; empty if they were not asked for.
+        buckets: Batch sizes by length, longest first; empty if they were not asked for.
     """
 
     target: str
@@ -79,6 +113,8 @@ class Finding:
     warnings: tuple[FindingWarning, ...]
     stop_reason: StopReason
     search_time_s: float
+    eval_trials: tuple[Trial, ...] = ()
+    buckets: tuple[LengthBucket, ...] = ()
 
     @property
     def batch_size(self) -> int:

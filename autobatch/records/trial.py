@@ -44,6 +44,11 @@ class Trial:
             that cannot be told.
         loss_is_finite: Whether every loss that was looked at was finite.
         message: First line of the error that ended the trial, or empty.
+        compile_time_s: What the first step of a compiled model took beyond the later ones.
+        eval_fits: Whether an evaluation at this size fits too, beside what training holds;
+            ``None`` if it was not tried or raised.
+        eval_peak_bytes: Highest memory use of that evaluation.
+        eval_message: What it raised, or empty.
     """
 
     batch_size: int
@@ -59,6 +64,10 @@ class Trial:
     others_busy_cores: float | None = None
     loss_is_finite: bool = True
     message: str = ""
+    compile_time_s: float | None = None
+    eval_fits: bool | None = None
+    eval_peak_bytes: int | None = None
+    eval_message: str = ""
 
     @property
     def fits(self) -> bool:

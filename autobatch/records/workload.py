@@ -6,6 +6,32 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LengthScan:
+    """How the samples of a data set differ in length.
+
+    Attributes:
+        num_scanned: Samples that were looked at, in random order.
+        num_samples: Samples there are.
+        shortest: Least length seen.
+        median: Median length seen.
+        longest: Greatest length seen.
+        measure: What a length counts, in a user's words.
+    """
+
+    num_scanned: int
+    num_samples: int
+    shortest: int
+    median: float
+    longest: int
+    measure: str
+
+    @property
+    def differ(self) -> bool:
+        """Whether any two samples differ."""
+        return self.shortest != self.longest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadSummary:
     """A workload in words and numbers, as it travels from the worker and into JSON.
 
@@ -23,6 +49,8 @@ class WorkloadSummary:
         num_loader_workers: DataLoader worker processes; 0 if batches are made in place.
         num_threads: Intra-op threads that a step runs on.
         guesses: What was not given and had to be assumed, one sentence each.
+        lengths: How samples differ in length; ``None`` if that was not looked at.
+        is_compiled: Whether the model was compiled with ``torch.compile``.
     """
 
     model: str
@@ -38,6 +66,8 @@ class WorkloadSummary:
     num_loader_workers: int
     num_threads: int
     guesses: tuple[str, ...] = ()
+    lengths: LengthScan | None = None
+    is_compiled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

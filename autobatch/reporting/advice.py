@@ -11,6 +11,7 @@ from autobatch.records import (
     Confirmation,
     Finding,
     LearningRateRule,
+    LengthBucket,
     MemoryBudget,
     Recommendation,
     Trial,
@@ -33,6 +34,11 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
     yield "memory", Text(_memory(finding))
     if finding.confirmation is not None:
         yield "confirmed", Text(_confirmation(finding.confirmation, finding.budget))
+        yield from _confirmation_rows(finding.confirmation, finding.budget)
+    if recommendation.eval_batch_size is not None:
+        yield "evaluation", Text(_evaluation(recommendation))
+    for index, bucket in enumerate(finding.buckets):
+        yield "by length" if index == 0 else "", Text(_bucket(bucket))
     yield "throughput", Text(_throughput(recommendation))
     yield "bounded by", Text(BOTTLENECKS[recommendation.bottleneck])
     if recommendation.global_batch_size != recommendation.batch_size:
@@ -76,6 +82,31 @@ def _confirmation(confirmation: Confirmation, budget: MemoryBudget) -> str:
         return text
     peak, whole = (units.format_bytes(n) for n in (confirmation.peak_bytes, budget.budget_bytes))
     return f"{text}, peak {peak} of {whole}"
+
+
+def _confirmation_rows(confirmation: Confirmation, budget: MemoryBudget) -> Iterator[Row]:
+    if confirmation.compile_time_s is not None and confirmation.step_time_s is not None:
+        step, compiling = map(
+            units.format_seconds, (confirmation.step_time_s, confirmation.compile_time_s)
+        )
+        text = f"{step} per pass, after {compiling} of compiling; the search ran eagerly"
+        yield "compiled", Text(text)
+    if confirmation.eval_message:
+        yield "evaluation", Text(f"not known: it raised {confirmation.eval_message}")
+
+
+def _evaluation(recommendation: Recommendation) -> str:
+    size = units.format_count(recommendation.eval_batch_size or 0)
+    if recommendation.eval_is_largest:
+        return f"{size}, the largest that fits (ran)"
+    return f"{size} fits too, beside the optimizer's state (ran); --eval looks for the largest"
+
+
+def _bucket(bucket: LengthBucket) -> str:
+    longest, size = units.format_count(bucket.longest), units.format_count(bucket.batch_size)
+    tokens = units.format_count(bucket.max_tokens)
+    peak = "" if bucket.peak_bytes is None else f", peak {units.format_bytes(bucket.peak_bytes)}"
+    return f"up to {longest}: {size} samples, {tokens} places{peak} (ran)"
 
 
 def _throughput(recommendation: Recommendation) -> str:

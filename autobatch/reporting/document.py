@@ -25,6 +25,7 @@ from autobatch.records import (
     Environment,
     Finding,
     FindingWarning,
+    LengthBucket,
     MemoryBudget,
     MemoryCurve,
     Recommendation,
@@ -60,6 +61,8 @@ def to_document(finding: Finding) -> dict[str, Any]:
         "search_time_s": finding.search_time_s,
         "confirmation": msgspec.to_builtins(finding.confirmation),
         "trials": [trial_to_dict(trial) for trial in finding.trials],
+        "eval_trials": [trial_to_dict(trial) for trial in finding.eval_trials],
+        "buckets": msgspec.to_builtins(finding.buckets),
         "memory_curve": msgspec.to_builtins(finding.memory_curve),
         "throughput_curve": msgspec.to_builtins(finding.throughput_curve),
         "warnings": msgspec.to_builtins(finding.warnings),
@@ -97,6 +100,8 @@ def from_document(document: Any) -> Finding:
         warnings=_convert_warnings(document),
         stop_reason=_convert(document, "stop_reason", StopReason),
         search_time_s=_convert(document, "search_time_s", float),
+        buckets=_convert({"buckets": (), **document}, "buckets", tuple[LengthBucket, ...]),
+        eval_trials=_convert({"eval_trials": (), **document}, "eval_trials", tuple[Trial, ...]),
     )
     complaint = first_complaint(finding)
     if complaint:

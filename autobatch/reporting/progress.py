@@ -27,8 +27,15 @@ _DOING = {
     Phase.SEARCH: "running",
     Phase.TIMING: "timing again",
     Phase.CONFIRMATION: "confirming",
+    Phase.EVALUATION: "evaluating",
+    Phase.LENGTHS: "by length",
 }
-_DONE = {Phase.TIMING: "timed again", Phase.CONFIRMATION: "confirmed"}
+_DONE = {
+    Phase.TIMING: "timed again",
+    Phase.CONFIRMATION: "confirmed",
+    Phase.EVALUATION: "evaluated",
+    Phase.LENGTHS: "fits, by length",
+}
 _JUSTIFY: tuple[JustifyMethod, ...] = ("right", "left", "right", "right", "left")
 
 
@@ -117,7 +124,8 @@ class LiveProgress:
     def trial_finished(self, trial: Trial, phase: Phase) -> None:
         """Show what came of a trial."""
         # A new dict, since the thread that draws may be in the middle of the old one.
-        self._trials = {**self._trials, trial.batch_size: trial}
+        if phase not in (Phase.EVALUATION, Phase.LENGTHS):
+            self._trials = {**self._trials, trial.batch_size: trial}
         self._spinner.update(text="choosing what to run next")
         self._refresh()
 

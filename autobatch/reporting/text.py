@@ -15,7 +15,7 @@ from autobatch.reporting.advice import recommendation_rows, rule_of_thumb_rows
 from autobatch.reporting.screen import printable, show
 from autobatch.reporting.tables import CHOICE_MARK, KNEE_MARK, Row, labelled, trials_table
 from autobatch.reporting.warnings import advise
-from autobatch.reporting.wording import stop_sentence
+from autobatch.reporting.wording import lengths_sentence, stop_sentence
 
 
 def render(finding: Finding, console: Console) -> None:
@@ -86,6 +86,8 @@ def _header_rows(finding: Finding) -> Iterator[Row]:
     count = units.format_count(workload.num_parameters)
     yield "model", Text(f"{workload.model}, {count} parameters")
     yield "data", Text(f"{workload.data}; {samples}")
+    if workload.lengths is not None and workload.lengths.differ:
+        yield "lengths", Text(lengths_sentence(workload.lengths))
     yield "training", Text(f"{_training(finding)}, {finding.settings.precision.value}")
     yield (
         "memory budget",

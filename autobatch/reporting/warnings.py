@@ -60,6 +60,8 @@ FIGURES: dict[WarningCode, tuple[str, ...]] = {
     WarningCode.NO_BASE_LEARNING_RATE: ("learning_rate_multiplier", "base_batch_size"),
     WarningCode.TRIAL_KILLED: ("batch_size",),
     WarningCode.BUDGET_NOT_ENFORCED: (),
+    WarningCode.EVALUATION_TOO_LARGE: ("batch_size", "eval_peak_bytes", "budget_bytes"),
+    WarningCode.LENGTHS_PARTLY_SCANNED: ("num_scanned", "num_samples", "longest"),
 }
 
 _TEXTS: dict[WarningCode, Advice] = {
@@ -205,6 +207,22 @@ _TEXTS: dict[WarningCode, Advice] = {
             "it for a moment before it was seen."
         ),
         remedy="Keep more memory free with --headroom 20%.",
+    ),
+    WarningCode.EVALUATION_TOO_LARGE: Advice(
+        title="evaluation does not fit at the training size",
+        happened=(
+            "At batch size {batch_size} an evaluation beside the optimizer's state took "
+            "{eval_peak_bytes} of {budget_bytes}."
+        ),
+        remedy="Evaluate with the smaller size that the report names.",
+    ),
+    WarningCode.LENGTHS_PARTLY_SCANNED: Advice(
+        title="not every sample's length was looked at",
+        happened=(
+            "Samples differ in length, and {num_scanned} of {num_samples} were looked at; the "
+            "longest of them, {longest}, is what memory was measured with."
+        ),
+        remedy="Give a quicker length function, or keep more memory free with --headroom.",
     ),
 }
 

@@ -7,6 +7,7 @@ from autobatch.records import (
     Bottleneck,
     Finding,
     LearningRateRule,
+    LengthScan,
     Outcome,
     Regime,
     Settings,
@@ -37,6 +38,17 @@ RULES = {
     LearningRateRule.SQRT: "square-root rule",
     LearningRateRule.NONE: "not scaled",
 }
+
+
+def lengths_sentence(lengths: LengthScan) -> str:
+    """How samples differ, how many were looked at, and what that means for the figures."""
+    scanned, samples = map(units.format_count, (lengths.num_scanned, lengths.num_samples))
+    coverage = f"all {samples}" if scanned == samples else f"{scanned} of {samples}"
+    return (
+        f"{units.format_count(lengths.shortest)} to {units.format_count(lengths.longest)} "
+        f"{lengths.measure}, median {units.format_count(round(lengths.median))}; {coverage} "
+        "samples looked at; memory is of batches of the longest, time of ordinary ones"
+    )
 
 
 def stop_sentence(finding: Finding) -> str:

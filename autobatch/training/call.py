@@ -31,6 +31,7 @@ def find_batch_size(
     *,
     training_step: Callable[[torch.nn.Module, Any], torch.Tensor] | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
+    length: Callable[[Any], int] | None = None,
     on_trial: Callable[[Trial], object] | None = None,
     isolation: str = "auto",
     **options: Unpack[SearchOptions],
@@ -51,6 +52,7 @@ def find_batch_size(
             AdamW if left out.
         training_step: A function of the model and a batch that returns the loss.
         collate_fn: How samples of a data set become a batch.
+        length: How long a sample is, where the number of its elements does not say it.
         on_trial: Is called with each ``Trial`` when it is done.
         isolation: ``process`` runs trials in forks of this process; ``shared`` in this one,
             putting back what they change, without the hooks that are not a library's; ``auto``
@@ -75,6 +77,7 @@ def find_batch_size(
         optimizer=optimizer,
         training_step=training_step,
         collate_fn=collate_fn,
+        length=length,
         has_input_shape=settings.input_shape is not None,
     )
     return find_for_workload(workload, settings, on_trial=on_trial, isolation=isolation)

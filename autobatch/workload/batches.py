@@ -12,11 +12,14 @@ from torch.utils.data import (
     BatchSampler,
     DataLoader,
     IterableDataset,
+    TensorDataset,
     default_collate,
 )
 
 from autobatch.errors import WorkloadError
+from autobatch.records import LengthScan
 from autobatch.workload.contract import Workload
+from autobatch.workload.lengths import ScannedLengths, fetch_samples, scan_lengths
 
 _COUNT_TIME_S = 1.0
 KEPT_LOADER_OPTIONS = (
@@ -43,21 +46,57 @@ class BatchSource(Protocol):
     num_loader_workers: int
     """Processes that make batches; 0 if they are made in place."""
 
+    lengths: LengthScan | None
+    """How samples differ in length; ``None`` if they do not or nothing is known."""
+
     def batches(self, batch_size: int) -> Iterator[Any]:
         """Endlessly many batches of exactly this size."""
+
+    def worst_batch(self, batch_size: int, longest: int | None = None) -> Any:
+        """A batch of the largest samples up to a length, ``None`` if all are alike."""
 
 
 class LoaderSource:
     """Batches that a ``DataLoader`` collates from a data set."""
 
-    def __init__(self, dataset: Any, options: dict[str, Any], description: str) -> None:
+    def __init__(
+        self,
+        dataset: Any,
+        options: dict[str, Any],
+        description: str,
+        length: Callable[[Any], int] | None = None,
+    ) -> None:
         self._dataset = dataset
         self._options = options
+        self._length = length
+        self._found: ScannedLengths | None = None
+        self.lengths: LengthScan | None = None
         self.description = description
         self.dataset_size = _count_samples(_drawn_from(dataset, options.get("sampler")))
         self.num_loader_workers = int(options.get("num_workers", 0))
         if self.dataset_size == 0:
             raise WorkloadError("the data set has 0 samples", hint="give one that has samples")
+
+    def scan(self, seed: int) -> None:
+        """Look for the largest samples, for a limited time.
+
+        Args:
+            seed: Of the order in which samples are looked at.
+        """
+        are_alike = isinstance(self._dataset, TensorDataset) and self._length is None
+        if not isinstance(self._dataset, IterableDataset) and not are_alike:
+            self._found = scan_lengths(self._dataset, self._length, seed=seed)
+            self.lengths = self._found.scan
+
+    def worst_batch(self, batch_size: int, longest: int | None = None) -> Any:
+        """The largest samples that were found, collated."""
+        if self._found is None or self.lengths is None or not self.lengths.differ:
+            return None
+        limit = self.lengths.longest if longest is None else longest
+        within = [index for index in self._found.longest if self._found.lengths[index] <= limit]
+        indices = [*itertools.islice(itertools.cycle(within), batch_size)]
+        collate = self._options.get("collate_fn") or default_collate
+        return collate(fetch_samples(self._dataset, indices))
 
     def batches(self, batch_size: int) -> Iterator[Any]:
         """Epoch after epoch, last partial batches left out."""
@@ -84,6 +123,10 @@ class FunctionSource:
 
     description = "batch(batch_size)"
     num_loader_workers = 0
+    lengths: LengthScan | None = None
+
+    def worst_batch(self, batch_size: int, longest: int | None = None) -> None:
+        """The function decides what is in a batch."""
 
     def __init__(self, batch: Callable[[int], Any]) -> None:
         self._batch = batch
@@ -102,6 +145,10 @@ class RepeatedSource:
     """One batch, made once and used for every step, so that no loading is timed."""
 
     num_loader_workers = 0
+    lengths: LengthScan | None = None
+
+    def worst_batch(self, batch_size: int, longest: int | None = None) -> None:
+        """All samples are alike."""
 
     def __init__(self, make_batch: Callable[[int], Any], description: str) -> None:
         self._make_batch = make_batch
@@ -120,12 +167,12 @@ def make_source(workload: Workload) -> BatchSource:
         WorkloadError: If its data cannot be batched at another size.
     """
     if workload.train_loader is not None:
-        return _from_loader(workload.train_loader)
+        return _from_loader(workload.train_loader, workload.length)
     if workload.dataset is not None:
         _require_dataset(workload.dataset)
         options = {"collate_fn": workload.collate_fn} if workload.collate_fn else {}
         name = type(workload.dataset).__name__
-        return LoaderSource(workload.dataset, options, f"dataset ({name})")
+        return LoaderSource(workload.dataset, options, f"dataset ({name})", workload.length)
     if workload.batch is not None:
         return FunctionSource(workload.batch)
     sample, collate = workload.sample, workload.collate_fn or default_collate
@@ -170,7 +217,7 @@ def _walk_tensors(batch: Any, seen: set[int]) -> Iterator[torch.Tensor]:
         yield from _walk_tensors(part, seen)
 
 
-def _from_loader(loader: Any) -> LoaderSource:
+def _from_loader(loader: Any, length: Callable[[Any], int] | None) -> LoaderSource:
     if not isinstance(loader, DataLoader):
         raise WorkloadError(
             f"'train_loader' is a {type(loader).__name__}, not a torch.utils.data.DataLoader",
@@ -186,7 +233,7 @@ def _from_loader(loader: Any) -> LoaderSource:
         options["sampler"] = loader.sampler
     name = type(loader.dataset).__name__
     workers = f", {loader.num_workers} workers" if loader.num_workers else ""
-    return LoaderSource(loader.dataset, options, f"train_loader ({name}{workers})")
+    return LoaderSource(loader.dataset, options, f"train_loader ({name}{workers})", length)
 
 
 def _require_dataset(dataset: Any) -> None:

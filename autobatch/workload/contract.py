@@ -35,6 +35,8 @@ class Workload:
             the model's parameters. AdamW if left out.
         training_step: A function of the model and a batch on the device, returning the loss,
             for full control over what happens between the two.
+        length: A function from a sample of ``dataset`` to its length, where samples differ and
+            the number of their elements does not say how much memory they take.
         batch_size: The batch size trained with now: the base for scaling the learning rate.
         lr: The learning rate trained with now.
         dataset_size: Samples in an epoch, where the data does not tell.
@@ -49,6 +51,7 @@ class Workload:
     loss: Callable[..., torch.Tensor] | None = None
     optimizer: Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer] | Any = None
     training_step: Callable[[torch.nn.Module, Any], torch.Tensor] | None = None
+    length: Callable[[Any], int] | None = None
     batch_size: int | None = None
     lr: float | None = None
     dataset_size: int | None = None

@@ -16,7 +16,7 @@ from autobatch.records import Settings
 from autobatch.workload.batches import BatchSource, make_source
 from autobatch.workload.contract import Workload
 from autobatch.workload.synthetic import make_synthetic_source
-from autobatch.workload.task import TrainingTask, assemble
+from autobatch.workload.task import TrainingTask, assemble, scan_source
 
 _FORMS = "give a DataLoader, a data set, a function of the batch size, or one sample"
 
@@ -29,6 +29,7 @@ def describe_objects(
     optimizer: Any = None,
     training_step: Any = None,
     collate_fn: Any = None,
+    length: Any = None,
     has_input_shape: bool = False,
 ) -> Workload:
     """Say in the words of the workload contract what the caller's objects are.
@@ -42,6 +43,7 @@ def describe_objects(
         optimizer: An optimizer of the model, a class, or a function of the parameters.
         training_step: A function of the model and a batch.
         collate_fn: How samples become a batch.
+        length: How long a sample is.
         has_input_shape: Whether inputs are described instead of given.
 
     Raises:
@@ -56,6 +58,7 @@ def describe_objects(
         ("loss", loss),
         ("training_step", training_step),
         ("collate_fn", collate_fn),
+        ("length", length),
     ):
         if value is not None and (not callable(value) or isinstance(value, type)):
             raise WorkloadError(
@@ -72,6 +75,7 @@ def describe_objects(
         optimizer=optimizer,
         training_step=training_step,
         collate_fn=collate_fn,
+        length=length,
         **({} if has_input_shape else {_kind_of(data): data}),
     )
 
@@ -124,7 +128,10 @@ def build_task(
     assert isinstance(workload.model, nn.Module)
     if source is None and settings.input_shape is not None:
         source = make_synthetic_source(settings)
-    return assemble(workload, workload.model, source or make_source(workload))
+    elif source is None:
+        source = make_source(workload)
+        scan_source(source, settings)
+    return assemble(workload, workload.model, source)
 
 
 def _kind_of(data: Any) -> str:

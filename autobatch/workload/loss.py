@@ -48,15 +48,26 @@ class LossFunction:
         if self._training_step is not None:
             loss = self._training_step(model, batch)
             return _require_scalar(loss, "training_step(model, batch) returned")
+        return _require_scalar(self._compute(model, batch), "the loss is")
+
+    def evaluate(self, model: nn.Module, batch: Any) -> Any:
+        """Compute the loss as an evaluation does, without gradients.
+
+        Returns:
+            What the loss returns.
+        """
+        if self._training_step is not None:
+            return self._training_step(model, batch)
+        return self._compute(model, batch)
+
+    def _compute(self, model: nn.Module, batch: Any) -> Any:
         arguments, keywords, target = self._split(model, batch)
         output = model(*arguments, **keywords)
         if self._loss is None:
-            loss = self._find_loss(output, target)
-        elif target is None:
-            loss = self._loss(output)
-        else:
-            loss = self._loss(output, target)
-        return _require_scalar(loss, "the loss is")
+            return self._find_loss(output, target)
+        if target is None:
+            return self._loss(output)
+        return self._loss(output, target)
 
     def _split(self, model: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
         if dataclasses.is_dataclass(batch) and not isinstance(batch, type):

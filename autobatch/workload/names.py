@@ -93,14 +93,15 @@ def missing_data_error(target_text: str, workload: Workload) -> WorkloadError:
 
 def _from_names(target: Target, namespace: Mapping[str, Any]) -> Workload:
     given = {name: namespace[name] for name in CONTRACT_NAMES if name in namespace}
-    if not callable(given.get("batch")):
-        # A leftover of a loop, the last batch, is no function that makes one.
-        given.pop("batch", None)
+    for name in ("batch", "length"):
+        if not callable(given.get(name)):
+            # A leftover of a loop, the last batch, is no function that makes one.
+            given.pop(name, None)
     return _checked(target, Workload(**given))
 
 
 def _checked(target: Target, workload: Workload) -> Workload:
-    for name in ("batch", "loss", "training_step", "collate_fn"):
+    for name in ("batch", "loss", "training_step", "collate_fn", "length"):
         value = getattr(workload, name)
         if value is not None and not callable(value):
             raise WorkloadError(

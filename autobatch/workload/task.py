@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from autobatch.records import Settings, WorkloadSummary
-from autobatch.workload.batches import BatchSource, make_source
+from autobatch.workload.batches import BatchSource, LoaderSource, make_source
 from autobatch.workload.catalogues.entry import load_entry
 from autobatch.workload.catalogues.require import require_usable
 from autobatch.workload.contract import Workload
@@ -58,7 +58,7 @@ class TrainingTask:
         given_rate = self.built.learning_rate if self.built.was_given else None
         loader_batch_size = getattr(workload.train_loader, "batch_size", None)
         return WorkloadSummary(
-            model=type(self.model).__name__,
+            model=type(getattr(self.model, "_orig_mod", self.model)).__name__,
             num_parameters=sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             data=self.source.description,
             loss=self.loss.description,
@@ -74,6 +74,7 @@ class TrainingTask:
             num_loader_workers=self.source.num_loader_workers,
             num_threads=num_threads,
             guesses=tuple(guesses),
+            lengths=self.source.lengths,
         )
 
 
@@ -86,21 +87,25 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
     target = parse_target(target_text)
     require_usable(target, settings)
     torch.manual_seed(settings.seed)
-    source: BatchSource
     if target.catalogue:
-        workload, source, guesses = load_entry(target, settings)
-    else:
-        workload, guesses = find_workload(target, load_namespace(target))
+        workload, random_source, guesses = load_entry(target, settings)
+        return assemble(workload, build_model(workload, target_text), random_source, guesses)
+    workload, guesses = find_workload(target, load_namespace(target))
     model = build_model(workload, target_text)
-    if target.catalogue:
-        pass
-    elif settings.input_shape is not None:
-        source = make_synthetic_source(settings)
+    if settings.input_shape is not None:
+        source: BatchSource = make_synthetic_source(settings)
     elif lacks_data(workload):
         raise missing_data_error(target_text, workload)
     else:
         source = make_source(workload)
+    scan_source(source, settings)
     return assemble(workload, model, source, guesses)
+
+
+def scan_source(source: BatchSource, settings: Settings) -> None:
+    """Have a source that is a data set look for its largest samples."""
+    if isinstance(source, LoaderSource):
+        source.scan(settings.seed)
 
 
 def assemble(

@@ -98,6 +98,11 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
         lambda f: f["settings"]["trial_timeout_s"] == 420,
     ),
     "--seed": (["--seed", "77"], lambda f: "seed: 77" in f["stderr"]),
+    "--eval": (
+        ["--eval"],
+        lambda f: f["eval_batch_size"] == 16 and f["eval_is_largest"] and f["eval_trials"],
+    ),
+    "--max-tokens": (["--max-tokens"], lambda f: f["settings"]["max_tokens"]),
     "--env": (
         ["--env", "MY_VARIABLE=5"],
         lambda f: (

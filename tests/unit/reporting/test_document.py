@@ -69,6 +69,10 @@ TRIAL_KEYS = [
     "others_busy_cores",
     "loss_is_finite",
     "message",
+    "compile_time_s",
+    "eval_fits",
+    "eval_peak_bytes",
+    "eval_message",
 ]
 
 sizes = st.integers(min_value=1, max_value=2**40)
@@ -151,7 +155,7 @@ def test_a_finding_without_curves_or_data_set_survives_the_round_trip(make_findi
 
 
 def test_the_top_level_keys_are_frozen(make_finding):
-    parts = {"workload", "settings", "search_time_s", "confirmation"}
+    parts = {"workload", "settings", "search_time_s", "confirmation", "eval_trials", "buckets"}
     recommendation = {item.name for item in fields(Recommendation)}
     budget = {item.name for item in fields(MemoryBudget)}
     assert set(to_document(make_finding())) == {*DESIGN_KEYS, *parts, *recommendation, *budget}

@@ -1,0 +1,117 @@
+"""How long samples are, and which are the longest."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+
+from autobatch.errors import WorkloadError, message_of
+from autobatch.records import LengthScan
+from autobatch.workload.files import format_user_traceback
+
+_SCAN_TIME_S = 2.0
+_ELEMENTS = "elements"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScannedLengths:
+    """What a scan found.
+
+    Attributes:
+        scan: In numbers.
+        longest: Indices of all samples that were looked at, longest first.
+        lengths: Length by index.
+    """
+
+    scan: LengthScan | None
+    longest: tuple[int, ...]
+    lengths: dict[int, int]
+
+
+def scan_lengths(
+    dataset: Any,
+    length: Callable[[Any], int] | None = None,
+    *,
+    seed: int = 0,
+    max_time_s: float = _SCAN_TIME_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> ScannedLengths:
+    """Look at samples in random order until all are seen or the time is up.
+
+    Args:
+        dataset: Map-style.
+        length: The user's measure of a sample; without it, its elements are counted.
+        seed: Of the order.
+        max_time_s: When to stop.
+        clock: Seconds from any origin.
+
+    Raises:
+        WorkloadError: If the user's measure raises or returns no number.
+    """
+    try:
+        num_samples = len(dataset)
+    except TypeError:  # it does not tell how far its indices go
+        return ScannedLengths(scan=None, longest=(), lengths={})
+    order = list(range(num_samples))
+    random.Random(seed).shuffle(order)
+    begin, lengths = clock(), {}
+    for index in order:
+        lengths[index] = _measure(dataset[index], length)
+        if clock() - begin > max_time_s:
+            break
+    values = list(lengths.values())
+    scan = LengthScan(
+        num_scanned=len(values),
+        num_samples=num_samples,
+        shortest=min(values),
+        median=float(statistics.median(values)),
+        longest=max(values),
+        measure=_ELEMENTS if length is None else f"{getattr(length, '__name__', 'length')}()",
+    )
+    longest = tuple(sorted(lengths, key=lambda index: (-lengths[index], index)))
+    return ScannedLengths(scan=scan, longest=longest, lengths=lengths)
+
+
+def fetch_samples(dataset: Any, indices: Sequence[int]) -> list[Any]:
+    """Samples of a map-style data set, as a loader fetches them."""
+    if callable(getattr(dataset, "__getitems__", None)):
+        return list(dataset.__getitems__(list(indices)))
+    return [dataset[index] for index in indices]
+
+
+def count_elements(sample: Any) -> int:
+    """Numbers, characters or tokens in a sample, however it is nested."""
+    if isinstance(sample, torch.Tensor):
+        return sample.numel()
+    if isinstance(sample, numpy.ndarray):
+        return int(sample.size)
+    if isinstance(sample, (str, bytes)):
+        return len(sample)
+    if isinstance(sample, Mapping):
+        return sum(count_elements(part) for part in sample.values())
+    if isinstance(sample, (list, tuple, set)):
+        return sum(count_elements(part) for part in sample)
+    size = getattr(sample, "size", None)  # an image of PIL's
+    if isinstance(size, tuple) and len(size) == 2:
+        return int(size[0] * size[1])
+    return sum(count_elements(part) for part in getattr(sample, "__dict__", {}).values()) or 1
+
+
+def _measure(sample: Any, length: Callable[[Any], int] | None) -> int:
+    if length is None:
+        return count_elements(sample)
+    try:
+        return int(length(sample))
+    except Exception as error:
+        raise WorkloadError(
+            f"'length' failed on a sample: {type(error).__name__}: {message_of(error)}",
+            hint="it is called with one sample of the data set, and returns a whole number",
+            user_traceback=format_user_traceback(error),
+        ) from error
