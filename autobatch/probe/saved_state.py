@@ -164,12 +164,13 @@ def _set_versions(versions: list[tuple[torch.Tensor, int]]) -> None:
 def _refill(container: Any, copy: list[Any]) -> None:
     container.clear()
     if isinstance(container, dict):
-        dict.update(container, copy)  # a Counter's own would count
+        # A Counter's update would count, and dict's own would leave an OrderedDict empty.
+        for key, value in copy:
+            container[key] = value
     elif isinstance(container, set):
         container.update(copy)
     else:
         container.extend(copy)
-
 
 def _discard(value: object) -> None:
     """Make an expression a statement."""

@@ -87,16 +87,13 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
     target = parse_target(target_text)
     require_usable(target, settings)
     torch.manual_seed(settings.seed)
-    source: BatchSource
     if target.catalogue:
-        workload, source, guesses = load_entry(target, settings)
-    else:
-        workload, guesses = find_workload(target, load_namespace(target))
+        workload, random_source, guesses = load_entry(target, settings)
+        return assemble(workload, build_model(workload, target_text), random_source, guesses)
+    workload, guesses = find_workload(target, load_namespace(target))
     model = build_model(workload, target_text)
-    if target.catalogue:
-        pass
-    elif settings.input_shape is not None:
-        source = make_synthetic_source(settings)
+    if settings.input_shape is not None:
+        source: BatchSource = make_synthetic_source(settings)
     elif lacks_data(workload):
         raise missing_data_error(target_text, workload)
     else:

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+# Those with a framework are run by its tests.
+EXAMPLES = sorted(set((ROOT / "examples").glob("*.py")) - set((ROOT / "examples").glob("with_*.py")))
 
 SMALL = """
 import torch
