@@ -206,6 +206,7 @@ class _Session:
         evidence.confirmation = Confirmation(
             batch_size=size,
             num_steps=trial.num_warmup_steps + len(trial.step_times_s),
+            window_num_steps=tuple(len(timed.step_times_s) for timed in trial.rounds),
             peak_bytes=trial.peak_bytes,
             window_peaks_bytes=trial.window_peaks_bytes,
         )

@@ -26,5 +26,8 @@ def find_growth_bytes_per_step(confirmation: Confirmation) -> float:
     growths = [later - earlier for earlier, later in pairwise(peaks)]
     if min(growths) <= threshold:
         return 0.0
+    num_steps = sum(confirmation.window_num_steps[1:])
+    if num_steps:  # a slow moment may leave one part with few steps
+        return (peaks[-1] - peaks[0]) / num_steps
     steps_per_window = confirmation.num_steps / len(peaks)
     return (peaks[-1] - peaks[0]) / (len(peaks) - 1) / steps_per_window

@@ -35,6 +35,7 @@ class Confirmation:
     Attributes:
         batch_size: The size that ran.
         num_steps: Steps that it ran for, warm-up included.
+        window_num_steps: Steps of each part, in order; empty if that was not kept.
         peak_bytes: Highest memory use, held against the budget and against what was still
             available then.
         window_peaks_bytes: Peak of each part of the run, in order; they grow if memory leaks.
@@ -44,6 +45,7 @@ class Confirmation:
     num_steps: int
     peak_bytes: int | None
     window_peaks_bytes: tuple[int, ...]
+    window_num_steps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

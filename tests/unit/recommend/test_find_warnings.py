@@ -340,3 +340,17 @@ def test_throttling_at_the_recommended_size_is_named_with_its_reasons(warn, make
 @pytest.mark.parametrize("reasons", [None, ()])
 def test_clocks_that_nothing_held_down_are_no_warning(reasons, warn, make_trial):
     assert WarningCode.THROTTLED not in warn(make_trial(64, throttle_reasons=reasons))
+
+
+@pytest.mark.parametrize("first", [1, 10, 500])
+def test_a_leak_is_spread_over_the_steps_between_the_peaks_alone(first, warn, make_trial):
+    peaks = (2**30, 2**30 + 40 * MIB, 2**30 + 60 * MIB)
+    confirmation = Confirmation(
+        batch_size=64,
+        num_steps=50 + first + 15,
+        peak_bytes=peaks[-1],
+        window_peaks_bytes=peaks,
+        window_num_steps=(first, 10, 5),
+    )
+    found = warn(make_trial(64), confirmation=confirmation)
+    assert found[WarningCode.LEAK]["growth_bytes"] == 4 * MIB
