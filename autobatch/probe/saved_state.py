@@ -172,5 +172,6 @@ def _refill(container: Any, copy: list[Any]) -> None:
     else:
         container.extend(copy)
 
+
 def _discard(value: object) -> None:
     """Make an expression a statement."""

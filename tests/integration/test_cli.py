@@ -16,7 +16,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Those with a framework are run by its tests.
-EXAMPLES = sorted(set((ROOT / "examples").glob("*.py")) - set((ROOT / "examples").glob("with_*.py")))
+EXAMPLES = sorted(
+    set((ROOT / "examples").glob("*.py")) - set((ROOT / "examples").glob("with_*.py"))
+)
 
 SMALL = """
 import torch
