@@ -29,6 +29,7 @@ from autobatch.records.enums import (
 from autobatch.records.events import Observer, SilentObserver
 from autobatch.records.finding import Confirmation, Finding, FindingWarning
 from autobatch.records.memory import MemoryBound, MemoryBudget
+from autobatch.records.noise import NoiseScale
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import TimingRound, Trial
@@ -53,6 +54,7 @@ __all__ = [
     "MemoryBound",
     "MemoryBudget",
     "MemoryCurve",
+    "NoiseScale",
     "Observer",
     "Outcome",
     "PcieReport",
