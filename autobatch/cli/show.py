@@ -19,8 +19,9 @@ from autobatch.cli.streams import print_finding
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
+@click.option("--recipe", "with_recipe", is_flag=True, help="Print the whole recipe.")
 @click.option("--force", is_flag=True, help="Overwrite a file that exists.")
-def show(file: str, as_json: bool, plot_path: str | None, force: bool) -> None:
+def show(file: str, as_json: bool, plot_path: str | None, with_recipe: bool, force: bool) -> None:
     """Read, report."""
     from autobatch.reporting import check_plot_path, check_writable, load, save_plot
 
@@ -29,4 +30,4 @@ def show(file: str, as_json: bool, plot_path: str | None, force: bool) -> None:
         check_plot_path(plot_path)
         check_writable(plot_path, force)
         save_plot(finding, plot_path)
-    print_finding(finding, as_json=as_json)
+    print_finding(finding, as_json=as_json, with_recipe=with_recipe)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def print_finding(finding: Finding, *, as_json: bool) -> None:
+def print_finding(finding: Finding, *, as_json: bool, with_recipe: bool = False) -> None:
     """Write a finding to standard output, for a person or as JSON.
 
     Raises:
@@ -29,7 +29,7 @@ def print_finding(finding: Finding, *, as_json: bool) -> None:
         if as_json:
             sys.stdout.write(dumps(finding))
         else:
-            render(finding, make_console(to_stderr=False))
+            render(finding, make_console(to_stderr=False), with_recipe=with_recipe)
         sys.stdout.flush()
     except BrokenPipeError:
         raise

@@ -152,7 +152,7 @@ def fieller_interval(
     Returns:
         Its ends; ``inf`` for an upper end that the denominator's error leaves open.
     """
-    (var_n, cov), (_, var_d) = covariance * quantile**2
+    (var_n, cov), (_, var_d) = (covariance * quantile**2).tolist()
     denominator = max(0.0, denominator)  # below zero it can only be by chance
     # phi^2 (d^2 - var_d) - 2 phi (n d - cov) + (n^2 - var_n) <= 0
     a, half_b, c = denominator**2 - var_d, numerator * denominator - cov, numerator**2 - var_n

@@ -7,8 +7,17 @@ from autobatch.curves.throughput import fit_throughput
 from autobatch.errors import NothingFitsError
 from autobatch.finder.evidence import Evidence
 from autobatch.recommend.build import recommend
+from autobatch.recommend.recipe import build_recipe
 from autobatch.recommend.warnings import find_warnings
-from autobatch.records import Finding, Outcome, StopReason, Trial
+from autobatch.records import (
+    Finding,
+    FindingWarning,
+    Outcome,
+    Recommendation,
+    StopReason,
+    ThroughputCurve,
+    Trial,
+)
 from autobatch.search.bracket import measured_peaks
 from autobatch.search.step import predict_largest
 from autobatch.units import format_bytes
@@ -53,19 +62,36 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         throughput_curve=curve,
         recommendation=recommendation,
         confirmation=evidence.confirmation,
-        warnings=find_warnings(
-            settings=evidence.settings,
-            workload=evidence.loaded.workload,
-            trials=trials,
-            recommendation=recommendation,
-            confirmation=evidence.confirmation,
-            budget=evidence.loaded.budget,
-            throughput_curve=curve,
-            memory_is_enforced=evidence.loaded.memory_is_enforced,
-            num_cores=evidence.loaded.environment.num_cores,
-        ),
+        warnings=_find_warnings(evidence, trials, recommendation, curve),
         stop_reason=evidence.stop_reason,
         search_time_s=search_time_s,
+        gradient_noise=evidence.noise,
+        efficiency=evidence.find_efficiency(),
+        recipe=build_recipe(
+            settings=evidence.settings,
+            workload=evidence.loaded.workload,
+            recommendation=recommendation,
+            noise=evidence.noise,
+        ),
+    )
+
+
+def _find_warnings(
+    evidence: Evidence,
+    trials: tuple[Trial, ...],
+    recommendation: Recommendation,
+    curve: ThroughputCurve | None,
+) -> tuple[FindingWarning, ...]:
+    return find_warnings(
+        settings=evidence.settings,
+        workload=evidence.loaded.workload,
+        trials=trials,
+        recommendation=recommendation,
+        confirmation=evidence.confirmation,
+        budget=evidence.loaded.budget,
+        throughput_curve=curve,
+        memory_is_enforced=evidence.loaded.memory_is_enforced,
+        num_cores=evidence.loaded.environment.num_cores,
     )
 
 

@@ -22,13 +22,16 @@ from autobatch.probe.protocol import (
     Failure,
     Loaded,
     LoadRequest,
+    NoisePlan,
+    NoiseReply,
+    NoiseRequest,
     Reply,
     Request,
     TimingPlan,
     TrialReply,
     TrialRequest,
 )
-from autobatch.records import Outcome, Settings, Trial
+from autobatch.records import NoiseScale, Outcome, Settings, Trial
 from autobatch.units import format_seconds
 
 if TYPE_CHECKING:
@@ -229,14 +232,46 @@ class TargetProber:
             message=f"the process ended with exit status {exit_code}",
         )
 
-    def _ask(self, request: TrialRequest) -> Reply | None:
+    def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
+        """Measure the gradient noise scale at the current weights, which stay as they are.
+
+        Raises:
+            WorkloadError: If the data or the gradients do not allow it.
+            WorkerError: If it did not end in time, or ended without a result.
+        """
+        if self._worker is None:
+            self.load(timeout_s=timeout_s)
+        request = NoiseRequest(
+            plan=plan,
+            budget_bytes=self._require_loaded().budget.budget_bytes,
+            timeout_s=timeout_s,
+        )
+        doing = "while the gradient noise scale was measured"
+        try:
+            reply = self._exchange(request)
+        except TimeoutError:
+            self._end_worker()
+            raise errors.WorkerError(
+                "measuring the gradient noise scale: no end after "
+                f"{format_seconds(timeout_s or 0.0)}",
+                hint="raise --trial-timeout or --time-limit",
+            ) from None
+        if isinstance(reply, NoiseReply):
+            return reply.noise
+        raise self._to_error(reply, doing)
+
+    def _exchange(self, request: TrialRequest | NoiseRequest) -> Reply | None:
         assert self._worker is not None
         self._worker.send(request)
         timeout_s = request.timeout_s
         # A worker ends a trial in a process of its own by itself, and can go on.
         grace_s = _GRACE_S if self._require_loaded().environment.isolation == "process" else 0.0
+        return self._worker.receive(None if timeout_s is None else timeout_s + grace_s)
+
+    def _ask(self, request: TrialRequest) -> Reply | None:
+        timeout_s = request.timeout_s
         try:
-            return self._worker.receive(None if timeout_s is None else timeout_s + grace_s)
+            return self._exchange(request)
         except TimeoutError:
             self._end_worker()
             trial = Trial(

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
-from autobatch.records import Environment, MemoryBudget, Settings, Trial, WorkloadSummary
+from autobatch.records import (
+    Environment,
+    MemoryBudget,
+    NoiseScale,
+    Settings,
+    Trial,
+    WorkloadSummary,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +41,25 @@ class TimingPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoisePlan:
+    """How many gradients to measure the noise scale from.
+
+    Attributes:
+        micro_batch_size: Samples of each.
+        max_micro_batches: Most of them; never more than one pass through the data set.
+        min_micro_batches: Fewest of them, whatever the time.
+        max_time_s: Time after which no further one is begun.
+        max_blocks: Most sums of gradients to hold at once.
+    """
+
+    micro_batch_size: int
+    max_micro_batches: int = 512
+    min_micro_batches: int = 16
+    max_time_s: float = 10.0
+    max_blocks: int = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRequest:
     """Load a target and say what it is."""
 
@@ -55,6 +81,21 @@ class TrialRequest:
     batch_size: int
     budget_bytes: int
     plan: TimingPlan
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseRequest:
+    """Measure the gradient noise scale.
+
+    Attributes:
+        plan: From which gradients.
+        budget_bytes: Memory that it may use.
+        timeout_s: Give up after this time, ``None`` for never.
+    """
+
+    plan: NoisePlan
+    budget_bytes: int
     timeout_s: float | None = None
 
 
@@ -89,6 +130,13 @@ class TrialReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseReply:
+    """The noise scale was measured."""
+
+    noise: NoiseScale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A request could not be carried out.
 
@@ -105,8 +153,8 @@ class Failure:
     user_traceback: str = ""
 
 
-Request: TypeAlias = "LoadRequest | TrialRequest"
-Reply: TypeAlias = "Loaded | TrialReply | Failure"
+Request: TypeAlias = "LoadRequest | TrialRequest | NoiseRequest"
+Reply: TypeAlias = "Loaded | TrialReply | NoiseReply | Failure"
 
 
 class Prober(Protocol):
@@ -128,4 +176,21 @@ class Prober(Protocol):
             batch_size: The size to run.
             plan: How long to time steps.
             timeout_s: Give up after this time, with outcome ``TIMED_OUT``.
+        """
+
+
+@runtime_checkable
+class NoiseProber(Protocol):
+    """Whoever can measure the gradient noise scale of the workload that it has loaded."""
+
+    def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
+        """Measure the noise scale at the current weights, which stay as they are.
+
+        Args:
+            plan: From which gradients.
+            timeout_s: Give up after this time.
+
+        Raises:
+            WorkloadError: If the data or the gradients do not allow it.
+            WorkerError: If it did not end in time, or ended without a result.
         """

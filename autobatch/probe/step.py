@@ -40,15 +40,23 @@ class TrainingStep:
         Returns:
             The loss, detached, on the device.
         """
+        loss = self.backward(batch)
+        self._scaler.step(self._task.built.optimizer)
+        self._scaler.update()
+        return loss
+
+    def backward(self, batch: Any) -> torch.Tensor:
+        """Leave the gradients of one batch in the parameters.
+
+        Returns:
+            The loss, detached, on the device.
+        """
         if self._device.type != "cpu":
             batch = move_to(batch, self._device)
-        optimizer = self._task.built.optimizer
         with self._autocast():
             loss = self._task.loss(self._task.model, batch)
-        optimizer.zero_grad(set_to_none=True)
+        self._task.built.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self._scaler.step(optimizer)
-        self._scaler.update()
         return loss.detach()
 
     def _autocast(self) -> AbstractContextManager[Any]:

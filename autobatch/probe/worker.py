@@ -21,18 +21,15 @@ import torch
 from autobatch.devices.base import Device
 from autobatch.devices.cpu import count_usable_cores
 from autobatch.devices.select import select_device
-from autobatch.errors import (
-    AutobatchError,
-    DeviceError,
-    SettingsError,
-    WorkloadError,
-    message_of,
-)
-from autobatch.probe.oom import is_out_of_memory
+from autobatch.errors import DeviceError, SettingsError
+from autobatch.probe.failures import describe_death, to_failure, trial_of_the_dead
+from autobatch.probe.noise import measure_noise
 from autobatch.probe.protocol import (
     Failure,
     Loaded,
     LoadRequest,
+    NoiseReply,
+    NoiseRequest,
     Reply,
     Request,
     TimingPlan,
@@ -40,9 +37,7 @@ from autobatch.probe.protocol import (
     TrialRequest,
 )
 from autobatch.probe.trial import run_trial
-from autobatch.records import Environment, MemoryBudget, Outcome, Settings, Trial
-from autobatch.units import format_seconds
-from autobatch.workload.files import format_user_traceback
+from autobatch.records import Environment, MemoryBudget, Settings
 from autobatch.workload.task import TrainingTask, load_task
 
 _ON_LINUX = sys.platform == "linux"
@@ -69,9 +64,11 @@ class Worker:
         try:
             if isinstance(request, LoadRequest):
                 return self._load(request)
+            if isinstance(request, NoiseRequest):
+                return self._run_noise(request)
             return self._run(request)
         except BaseException as error:  # the user's code may raise SystemExit, too
-            return _to_failure(error)
+            return to_failure(error)
 
     def _load(self, request: LoadRequest) -> Reply:
         settings = self._settings = request.settings
@@ -146,7 +143,7 @@ class Worker:
             timeout_s=request.timeout_s,
         )
         if isinstance(result, ChildDied):
-            return TrialReply(trial=_trial_of_the_dead(request, result))
+            return TrialReply(trial=trial_of_the_dead(request, result))
         reply: Reply
         reply, self._task.loss.description, self._task.loss.guess = result
         return reply
@@ -160,9 +157,50 @@ class Worker:
         return replace(request, budget_bytes=min(request.budget_bytes, left.budget_bytes))
 
     def _measure_in_child(self, request: TrialRequest) -> Any:
+        self._settle_in_child()
+        return self._measure(request)
+
+    def _settle_in_child(self) -> None:
         linux.touch(self._file_pages)
         torch.set_num_threads(self._num_threads)
-        return self._measure(request)
+
+    def _run_noise(self, request: NoiseRequest) -> Reply:
+        assert self._device is not None
+        if not self._device.can_fork:
+            return self._measure_noise(request)
+        result = run_in_child(
+            lambda: self._measure_noise_in_child(request),
+            budget_bytes=request.budget_bytes,
+            timeout_s=request.timeout_s,
+        )
+        if isinstance(result, ChildDied):
+            _, message = describe_death(result, request.timeout_s)
+            return Failure(
+                error="WorkerError",
+                message=f"measuring the gradient noise scale: {message}",
+                hint="raise --memory-limit or --trial-timeout, or use --goal throughput",
+            )
+        assert isinstance(result, (NoiseReply, Failure))
+        return result
+
+    def _measure_noise_in_child(self, request: NoiseRequest) -> Reply:
+        self._settle_in_child()
+        return self._measure_noise(request)
+
+    def _measure_noise(self, request: NoiseRequest) -> Reply:
+        assert self._task is not None and self._device is not None
+        try:
+            return NoiseReply(
+                noise=measure_noise(
+                    self._task,
+                    self._device,
+                    request,
+                    precision=self._settings.precision,
+                    seed=self._settings.seed,
+                )
+            )
+        except BaseException as error:
+            return to_failure(error, doing="while the gradient noise scale was measured")
 
     def _measure(self, request: TrialRequest) -> tuple[Reply, str, str]:
         assert self._task is not None and self._device is not None
@@ -177,7 +215,7 @@ class Worker:
             )
             reply = TrialReply(trial=trial)
         except BaseException as error:
-            reply = _to_failure(error, batch_size=request.batch_size)
+            reply = to_failure(error, doing=f"in a trial at batch size {request.batch_size}")
         return reply, self._task.loss.description, self._task.loss.guess
 
     def _describe_environment(self, device: Device) -> Environment:
@@ -245,54 +283,3 @@ def _without_threads(load: Callable[[], None]) -> int:
     finally:
         torch.set_num_threads = set_num_threads
     return chosen
-
-
-def _trial_of_the_dead(request: TrialRequest, death: ChildDied) -> Trial:
-    if death.was_too_slow:
-        outcome = Outcome.TIMED_OUT
-        message = f"no end after {format_seconds(request.timeout_s or 0.0)}"
-    elif death.was_over_budget:
-        outcome, message = Outcome.OVER_BUDGET, "ended when its memory exceeded the budget"
-    elif death.exit_code < 0:
-        outcome = Outcome.KILLED
-        message = f"ended by {_name_signal(-death.exit_code)}"
-    else:
-        outcome, message = Outcome.KILLED, f"ended with exit status {death.exit_code}"
-    return Trial(
-        batch_size=request.batch_size,
-        outcome=outcome,
-        peak_bytes=death.peak_bytes,
-        message=message,
-    )
-
-
-def _name_signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # most real-time signals have no name
-        return f"signal {number}"
-
-
-def _to_failure(error: BaseException, *, batch_size: int | None = None) -> Failure:
-    if isinstance(error, WorkloadError):
-        return Failure(
-            error="WorkloadError",
-            message=str(error),
-            hint=error.hint,
-            user_traceback=error.user_traceback,
-        )
-    if isinstance(error, AutobatchError):
-        return Failure(error=type(error).__name__, message=str(error), hint=error.hint)
-    if is_out_of_memory(error):
-        return Failure(
-            error="WorkloadError",
-            message=f"loading the workload ran out of memory: {message_of(error)}",
-            hint="use a smaller model, or a machine with more memory",
-        )
-    where = "" if batch_size is None else f" in a trial at batch size {batch_size}"
-    return Failure(
-        error="WorkloadError",
-        message=f"{type(error).__name__}{where}: {message_of(error)}",
-        hint="the traceback above shows where in your code it was raised",
-        user_traceback=format_user_traceback(error),
-    )

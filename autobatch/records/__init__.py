@@ -15,6 +15,7 @@ from autobatch.records.device_report import (
     ProcessUse,
     Unknown,
 )
+from autobatch.records.efficiency import Efficiency, EfficiencyScenario, Goodput
 from autobatch.records.enums import (
     Bottleneck,
     Goal,
@@ -30,6 +31,7 @@ from autobatch.records.events import Observer, SilentObserver
 from autobatch.records.finding import Confirmation, Finding, FindingWarning
 from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.noise import NoiseScale
+from autobatch.records.recipe import RecipeItem
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import TimingRound, Trial
@@ -44,10 +46,13 @@ __all__ = [
     "DeviceReport",
     "DeviceUse",
     "EccReport",
+    "Efficiency",
+    "EfficiencyScenario",
     "Environment",
     "Finding",
     "FindingWarning",
     "Goal",
+    "Goodput",
     "GpuReport",
     "LearningRateRule",
     "MachineReport",
@@ -62,6 +67,7 @@ __all__ = [
     "Precision",
     "PrecisionSupport",
     "ProcessUse",
+    "RecipeItem",
     "Recommendation",
     "Regime",
     "Settings",

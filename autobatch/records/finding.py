@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
+from autobatch.records.efficiency import Efficiency
 from autobatch.records.enums import StopReason, WarningCode
 from autobatch.records.memory import MemoryBudget
+from autobatch.records.noise import NoiseScale
+from autobatch.records.recipe import RecipeItem
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import Trial
@@ -65,6 +68,9 @@ class Finding:
         warnings: What to know about it.
         stop_reason: Why the search went no further.
         search_time_s: Wall-clock time from loading the workload to the answer.
+        gradient_noise: The measured noise scale; ``None`` if it was not asked for.
+        efficiency: Goodput by batch size; ``None`` without a noise scale.
+        recipe: What else to change along with the batch size, by which rule.
     """
 
     target: str
@@ -81,6 +87,9 @@ class Finding:
     warnings: tuple[FindingWarning, ...]
     stop_reason: StopReason
     search_time_s: float
+    gradient_noise: NoiseScale | None = None
+    efficiency: Efficiency | None = None
+    recipe: tuple[RecipeItem, ...] = ()
 
     @property
     def batch_size(self) -> int:

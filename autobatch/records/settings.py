@@ -39,6 +39,8 @@ class Settings:
         input_shape: Shape of one input sample, for a target that has only a model.
         vocabulary_size: Inputs are token ids below this instead of floats.
         num_classes: Classes of the target, with ``input_shape``.
+        checkpoint: Path of the weights to measure at, over those the model is made with.
+        measure_noise: Measure the gradient noise scale whatever the goal.
 
     Raises:
         SettingsError: If a value cannot be used; the message repeats it.
@@ -67,6 +69,8 @@ class Settings:
     input_shape: tuple[int, ...] | None = None
     vocabulary_size: int | None = None
     num_classes: int | None = None
+    checkpoint: str | None = None
+    measure_noise: bool = False
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:

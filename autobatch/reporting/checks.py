@@ -20,6 +20,8 @@ _MIN_STEP_TIME_S = 1e-12
 # The intercept of a line may lie below zero; a limit may report more than its capacity as free.
 _SIGNED = frozenset({"fixed_bytes", "used_by_others_bytes"})
 
+_ABOVE_ZERO = ("step_time_s", "step_times_s", "samples_per_s", "goodput_samples_per_s")
+
 
 def first_complaint(finding: Finding) -> tuple[str, str] | None:
     """The first thing about a finding that cannot be.
@@ -58,7 +60,7 @@ def _range_complaint(name: str, value: float) -> str:
         return "expected at least 1"
     if name.endswith("_fraction") and not 0 <= value <= 1:
         return "expected a share from 0 to 1"
-    if name in ("step_time_s", "step_times_s", "samples_per_s") and value < _MIN_STEP_TIME_S:
+    if name in _ABOVE_ZERO and value < _MIN_STEP_TIME_S:
         return "expected a number above 0"
     if name.endswith(("_bytes", "_s")) and name not in _SIGNED and value < 0:
         return "expected no negative number"
@@ -78,6 +80,9 @@ def _contradiction(finding: Finding) -> tuple[str, str] | None:
         return "largest_batch_size", f"{largest} is below batch_size"
     if recommendation.largest_was_run and largest not in fitted:
         return "largest_batch_size", f"no trial of size {largest} fits"
+    efficiency = finding.efficiency
+    if efficiency is not None and not (efficiency.goodputs and efficiency.scenarios):
+        return "efficiency", "it has no sizes"
     if finding.budget.budget_bytes > finding.budget.capacity_bytes:
         return "budget_bytes", f"{finding.budget.budget_bytes} is more than capacity_bytes"
     return None

@@ -26,6 +26,7 @@ _LINES_BESIDE_TRIALS = 4
 _DOING = {
     Phase.SEARCH: "running",
     Phase.TIMING: "timing again",
+    Phase.NOISE: "measuring the gradient noise",
     Phase.CONFIRMATION: "confirming",
 }
 _DONE = {Phase.TIMING: "timed again", Phase.CONFIRMATION: "confirmed"}

@@ -12,6 +12,7 @@ from torch import nn
 
 from autobatch.records import Settings, WorkloadSummary
 from autobatch.workload.batches import BatchSource, make_source
+from autobatch.workload.checkpoint import load_checkpoint
 from autobatch.workload.contract import Workload
 from autobatch.workload.files import load_namespace, parse_target
 from autobatch.workload.loss import LossFunction
@@ -85,6 +86,8 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
     torch.manual_seed(settings.seed)
     workload, guesses = find_workload(target, load_namespace(target))
     model = build_model(workload, target_text)
+    if settings.checkpoint is not None:
+        load_checkpoint(model, settings.checkpoint)
     if settings.input_shape is not None:
         source: BatchSource = make_synthetic_source(settings)
     elif lacks_data(workload):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from autobatch.cli.options import SEARCH_OPTIONS
 from autobatch.cli.probe import probe
@@ -49,6 +50,14 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
         lambda f: f["batch_size"] == f["largest_batch_size"] == 16,
     ),
     "--tolerance": (["--tolerance", "50%"], lambda f: "50 %" in f["reason"]),
+    "--noise": (
+        ["--noise", "--max-batch-size", "4"],
+        lambda f: f["gradient_noise"]["num_micro_batches"] >= 16 and f["efficiency"],
+    ),
+    "--checkpoint": (
+        ["--checkpoint", "weights.pt"],
+        lambda f: f["settings"]["checkpoint"] == "weights.pt" and "weight: 7.0" in f["stderr"],
+    ),
     "--precision": (["--precision", "bf16"], lambda f: "autocast: True" in f["stderr"]),
     "--dataset-size": (
         ["--dataset-size", "1050", "--min-batch-size", "10", "--max-batch-size", "10"],
@@ -107,6 +116,7 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
 REPORT = """
 def training_step(model, batch):
     x = batch if isinstance(batch, torch.Tensor) else batch[0]
+    print("weight:", model.weight[0, 0].item())
     print("autocast:", torch.is_autocast_enabled("cpu"), "seed:", torch.initial_seed(),
           "variable:", os.environ.get("MY_VARIABLE"))
     return model(x.float()).square().mean()
@@ -119,6 +129,8 @@ def test_the_option_has_its_effect(option: str, tmp_path: Path) -> None:
     assert option in arguments
     target = tmp_path / "target.py"
     target.write_text(TARGET + REPORT)
+    weights = {"weight": torch.full((4, 8), 7.0), "bias": torch.zeros(4)}
+    torch.save(weights, tmp_path / "weights.pt")
     if "--max-batch-size" not in arguments and "--global-batch-size" not in arguments:
         arguments = [*arguments, "--max-batch-size", "16"]
     done = subprocess.run(
@@ -127,6 +139,7 @@ def test_the_option_has_its_effect(option: str, tmp_path: Path) -> None:
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         timeout=120,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert holds({**json.loads(done.stdout), "stderr": done.stderr})
@@ -138,6 +151,6 @@ def test_every_option_of_a_search_is_tried_above() -> None:
         for parameter in probe.params
         if parameter.param_type_name == "option"
     }
-    of_output = {"--json", "--output", "--plot", "--force", "--quiet", "--verbose"}
+    of_output = {"--recipe", "--json", "--output", "--plot", "--force", "--quiet", "--verbose"}
     assert names - of_output == set(EFFECTS)
     assert len(EFFECTS) == len(SEARCH_OPTIONS)
