@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from autobatch._version import __version__
+from autobatch.cli.compare import compare
 from autobatch.cli.devices import devices
 from autobatch.cli.probe import probe
 from autobatch.cli.show import show
@@ -38,6 +39,7 @@ def command() -> None:
     """The group that holds all commands."""
 
 
+command.add_command(compare)
 command.add_command(devices)
 command.add_command(probe)
 command.add_command(show)

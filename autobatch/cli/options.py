@@ -76,6 +76,24 @@ SEARCH_OPTIONS = (
 )  # fmt: skip
 
 
+def pick_options(*names: str) -> Callable[[_F], _F]:
+    """Give a command some of the options of a search, by the names of its settings."""
+
+    def decorate(command: _F) -> _F:
+        for option in reversed(SEARCH_OPTIONS):
+            if _name_of(option) in names:
+                command = option(command)
+        return command
+
+    return decorate
+
+
+def _name_of(option: Callable[..., Any]) -> str:
+    holder = click.Command("holder")
+    option(holder)
+    return holder.params[0].name or ""
+
+
 def search_options(command: _F) -> _F:
     """Give a command all options of a search."""
     for option in reversed(SEARCH_OPTIONS):
@@ -89,12 +107,14 @@ def to_settings(values: Mapping[str, Any]) -> Settings:
     Raises:
         SettingsError: If they do not go together.
     """
-    return Settings(
-        **{
-            **values,
-            "goal": Goal(values["goal"]),
-            "precision": Precision(values["precision"]),
-            "learning_rate_rule": LearningRateRule(values["learning_rate_rule"]),
-            "variables": dict(values["variables"]),
-        }
-    )
+    kinds = {
+        "goal": Goal,
+        "precision": Precision,
+        "learning_rate_rule": LearningRateRule,
+        "variables": dict,
+    }
+    return Settings(**{name: kinds.get(name, _as_it_is)(value) for name, value in values.items()})
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

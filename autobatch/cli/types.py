@@ -79,6 +79,23 @@ def parse_rate(text: str) -> float:
     return value
 
 
+def parse_batch_sizes(text: str) -> tuple[int | None, ...]:
+    """Read ``1,32,256,full``; ``full`` is ``None``."""
+    parts = [part.strip() for part in text.split(",")]
+    return tuple(None if part == "full" else parse_count(part) for part in parts)
+
+
+def parse_number(text: str) -> float:
+    """Read any finite number, such as a loss."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) < float("inf"):
+        raise SettingsError(f"{text!r} is not a number", hint="write it like 0.35")
+    return value
+
+
 BYTES = Parsed("size", parse_bytes)
 FRACTION = Parsed("share", parse_fraction)
 SECONDS = Parsed("time", parse_seconds)
@@ -87,3 +104,5 @@ GRID = Parsed("grid", parse_grid)
 VARIABLE = Parsed("name=value", parse_variable)
 COUNT = Parsed("count", parse_count)
 RATE = Parsed("number", parse_rate)
+BATCH_SIZES = Parsed("sizes", parse_batch_sizes)
+NUMBER = Parsed("number", parse_number)

@@ -260,10 +260,10 @@ class TargetProber:
             return reply.noise
         raise self._to_error(reply, doing)
 
-    def _exchange(self, request: TrialRequest | NoiseRequest) -> Reply | None:
+    def _exchange(self, request: Request) -> Reply | None:
         assert self._worker is not None
         self._worker.send(request)
-        timeout_s = request.timeout_s
+        timeout_s = getattr(request, "timeout_s", None)
         # A worker ends a trial in a process of its own by itself, and can go on.
         grace_s = _GRACE_S if self._require_loaded().environment.isolation == "process" else 0.0
         return self._worker.receive(None if timeout_s is None else timeout_s + grace_s)

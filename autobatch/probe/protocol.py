@@ -7,8 +7,10 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from autobatch.records import (
     Environment,
+    EpochResult,
     MemoryBudget,
     NoiseScale,
+    RunOutcome,
     Settings,
     Trial,
     WorkloadSummary,
@@ -100,6 +102,55 @@ class NoiseRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """Train one batch size for some epochs more, for real.
+
+    Attributes:
+        batch_size: Samples per optimizer step; ``None`` for the whole training set.
+        state_path: File with the weights and the optimizer's state after the last epoch that
+            was trained, and for those after this one; if there is none, training begins anew.
+        initial_path: File with what all runs begin with; written if there is none.
+        num_epochs_done: Epochs behind the state.
+        num_epochs: Epochs to come to.
+        slice_s: Time after which no further epoch is begun.
+        rate_multiplier: Factor of the optimizer's learning rates.
+        learning_rate: In the place of the optimizer's own rates before that factor.
+        validation_fraction: Share of the samples that is held out.
+        num_folds: Folds; above 1, the fraction is one over it.
+        fold: The one that is held out.
+        budget_bytes: Memory that training may use.
+        timeout_s: Give up after this time, ``None`` for never.
+    """
+
+    batch_size: int | None
+    state_path: str
+    initial_path: str
+    num_epochs_done: int
+    num_epochs: int
+    slice_s: float
+    rate_multiplier: float
+    learning_rate: float | None
+    validation_fraction: float
+    num_folds: int
+    fold: int
+    budget_bytes: int
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRequest:
+    """Ask how many samples each epoch of a comparison has, and whether that can be told.
+
+    Attributes:
+        validation_fraction: Share of the samples that is held out.
+        num_folds: Folds; above 1, the fraction is one over it.
+    """
+
+    validation_fraction: float
+    num_folds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """A workload is ready.
 
@@ -137,6 +188,36 @@ class NoiseReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SplitReply:
+    """Samples of an epoch, ``None`` if the data does not tell."""
+
+    num_train_samples: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainReply:
+    """Some epochs were trained, or training came to an end of another kind.
+
+    Attributes:
+        outcome: ``UNFINISHED`` if it can go on; else what ended it.
+        epochs: Epochs that were finished, none of them known before.
+        iterations: Iterations whose losses are kept, counted from 1 in the first epoch here.
+        losses: Their losses.
+        learning_rate: Rate that it trained with; ``None`` if the optimizer has several.
+        peak_bytes: Highest memory use while training.
+        message: What ended it, or empty.
+    """
+
+    outcome: RunOutcome
+    epochs: tuple[EpochResult, ...] = ()
+    iterations: tuple[int, ...] = ()
+    losses: tuple[float, ...] = ()
+    learning_rate: float | None = None
+    peak_bytes: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A request could not be carried out.
 
@@ -153,8 +234,8 @@ class Failure:
     user_traceback: str = ""
 
 
-Request: TypeAlias = "LoadRequest | TrialRequest | NoiseRequest"
-Reply: TypeAlias = "Loaded | TrialReply | NoiseReply | Failure"
+Request: TypeAlias = "LoadRequest | TrialRequest | NoiseRequest | SplitRequest | TrainRequest"
+Reply: TypeAlias = "Loaded | TrialReply | NoiseReply | SplitReply | TrainReply | Failure"
 
 
 class Prober(Protocol):

@@ -20,14 +20,21 @@ class TrainingStep:
     held through the forward pass: of the orders in common use the one that needs most memory.
     """
 
-    def __init__(self, task: TrainingTask, device_name: str, precision: Precision) -> None:
+    def __init__(
+        self,
+        task: TrainingTask,
+        device_name: str,
+        precision: Precision,
+        *,
+        loss_scale: float = 1.0,
+    ) -> None:
         self._task = task
         self._device = torch.device(device_name)
         self._dtype = _AUTOCAST_DTYPES.get(precision)
         # Disabled, it passes everything through. From its usual scale of 2**16 it would skip
         # optimizer steps until gradients no longer overflow, and their memory with them.
         self._scaler = torch.amp.GradScaler(
-            self._device.type, init_scale=1.0, enabled=precision is Precision.FP16
+            self._device.type, init_scale=loss_scale, enabled=precision is Precision.FP16
         )
         if precision is Precision.TF32:
             torch.set_float32_matmul_precision("high")
@@ -44,6 +51,13 @@ class TrainingStep:
         self._scaler.step(self._task.built.optimizer)
         self._scaler.update()
         return loss
+
+    def loss_of(self, batch: Any) -> float:
+        """The loss of a batch, whose gradients are not computed."""
+        if self._device.type != "cpu":
+            batch = move_to(batch, self._device)
+        with self._autocast():
+            return float(self._task.loss(self._task.model, batch))
 
     def backward(self, batch: Any) -> torch.Tensor:
         """Leave the gradients of one batch in the parameters.

@@ -1,5 +1,16 @@
 """Frozen records and enums: everything that travels between the rooms of the package."""
 
+from autobatch.records.comparison import (
+    CompareObserver,
+    CompareSettings,
+    Comparison,
+    EpochResult,
+    RunOutcome,
+    SilentCompareObserver,
+    SizeSummary,
+    TrainingRun,
+    final_loss,
+)
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.device_report import (
     ClockReport,
@@ -40,6 +51,9 @@ from autobatch.records.workload import Environment, WorkloadSummary
 __all__ = [
     "Bottleneck",
     "ClockReport",
+    "CompareObserver",
+    "CompareSettings",
+    "Comparison",
     "Confirmation",
     "CpuQuota",
     "CpuReport",
@@ -49,6 +63,7 @@ __all__ = [
     "Efficiency",
     "EfficiencyScenario",
     "Environment",
+    "EpochResult",
     "Finding",
     "FindingWarning",
     "Goal",
@@ -70,13 +85,18 @@ __all__ = [
     "RecipeItem",
     "Recommendation",
     "Regime",
+    "RunOutcome",
     "Settings",
+    "SilentCompareObserver",
     "SilentObserver",
+    "SizeSummary",
     "StopReason",
     "ThroughputCurve",
     "TimingRound",
+    "TrainingRun",
     "Trial",
     "Unknown",
     "WarningCode",
     "WorkloadSummary",
+    "final_loss",
 ]

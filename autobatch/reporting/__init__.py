@@ -5,10 +5,21 @@
             --> plot       two panels, png svg or pdf
     events  --> progress   what goes on meanwhile, on stderr
     devices --> device_document, device_text
+    comparison --> comparison_document, comparison_text, comparison_plot, comparison_progress
 
 Nothing here measures, decides or loads torch; matplotlib is loaded by ``plot`` when it draws.
 """
 
+from autobatch.reporting.comparison_document import (
+    COMPARISON_VERSION,
+    comparison_document,
+    dumps_comparison,
+    load_comparison,
+    save_comparison,
+)
+from autobatch.reporting.comparison_plot import save_comparison_plot
+from autobatch.reporting.comparison_progress import CompareBars, CompareLines
+from autobatch.reporting.comparison_text import render_comparison
 from autobatch.reporting.device_document import (
     DEVICES_SCHEMA_VERSION,
     devices_document,
@@ -31,24 +42,33 @@ from autobatch.reporting.text import render, render_error
 from autobatch.reporting.warnings import FIGURES, Advice, advise
 
 __all__ = [
+    "COMPARISON_VERSION",
     "DEVICES_SCHEMA_VERSION",
     "FIGURES",
     "SCHEMA_VERSION",
     "Advice",
+    "CompareBars",
+    "CompareLines",
     "LineProgress",
     "LiveProgress",
     "advise",
     "check_plot_path",
     "check_writable",
+    "comparison_document",
     "devices_document",
     "dumps",
+    "dumps_comparison",
     "dumps_devices",
     "from_document",
     "load",
+    "load_comparison",
     "render",
+    "render_comparison",
     "render_devices",
     "render_error",
     "save",
+    "save_comparison",
+    "save_comparison_plot",
     "save_partial",
     "save_plot",
     "to_document",

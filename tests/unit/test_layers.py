@@ -18,7 +18,7 @@ LAYERS = (
     ("devices", "curves"),
     ("search", "workload"),
     ("recommend", "probe"),
-    ("reporting", "finder"),
+    ("reporting", "finder", "compare"),
     ("integrations",),
     ("cli", "testing"),
     ("__init__", "__main__"),
