@@ -12,13 +12,13 @@ import click
 from autobatch.cli import types
 from autobatch.cli.options import pick_options, to_settings
 from autobatch.cli.streams import (
-    abandon_stdout,
     ignore,
     make_console,
+    print_comparison,
     say,
     uninterrupted,
 )
-from autobatch.errors import ComparisonInterrupted, SettingsError
+from autobatch.errors import ComparisonInterrupted
 from autobatch.records import (
     CompareObserver,
     CompareSettings,
@@ -197,27 +197,14 @@ def _keep(comparison: Comparison, output: str | None, plot_path: str | None, for
 
 
 def _print(comparison: Comparison, *, as_json: bool, to_stderr: bool) -> None:
-    from autobatch.reporting import dumps_comparison, render_comparison
-
-    if to_stderr:
-        console = make_console(to_stderr=True)
-        console.print("Interrupted; what was done so far:\n")
-        render_comparison(comparison, console)
+    if not to_stderr:
+        print_comparison(comparison, as_json=as_json)
         return
-    try:
-        if as_json:
-            sys.stdout.write(dumps_comparison(comparison))
-        else:
-            render_comparison(comparison, make_console(to_stderr=False))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        abandon_stdout()
-        raise SettingsError(
-            f"cannot write to standard output: {(error.strerror or str(error)).lower()}",
-            hint="give another place to write to",
-        ) from error
+    from autobatch.reporting import render_comparison
+
+    console = make_console(to_stderr=True)
+    console.print("Interrupted; what was done so far:\n")
+    render_comparison(comparison, console)
 
 
 @contextmanager

@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from autobatch.errors import SettingsError
-from autobatch.records import Finding, Observer, SilentObserver
+from autobatch.records import Comparison, Finding, Observer, SilentObserver
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,11 +25,40 @@ def print_finding(finding: Finding, *, as_json: bool, with_recipe: bool = False)
     """
     from autobatch.reporting import dumps, render
 
-    try:
+    def write() -> None:
         if as_json:
             sys.stdout.write(dumps(finding))
         else:
             render(finding, make_console(to_stderr=False), with_recipe=with_recipe)
+
+    write_result(write)
+
+
+def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
+    """Write a comparison to standard output, for a person or as JSON.
+
+    Raises:
+        SettingsError: If standard output takes no more, such as a file on a full disk.
+    """
+    from autobatch.reporting import dumps_comparison, render_comparison
+
+    def write() -> None:
+        if as_json:
+            sys.stdout.write(dumps_comparison(comparison))
+        else:
+            render_comparison(comparison, make_console(to_stderr=False))
+
+    write_result(write)
+
+
+def write_result(write: Callable[[], None]) -> None:
+    """Write to standard output, and make sure that all of it has arrived.
+
+    Raises:
+        SettingsError: If standard output takes no more.
+    """
+    try:
+        write()
         sys.stdout.flush()
     except BrokenPipeError:
         raise

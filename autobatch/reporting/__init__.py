@@ -14,6 +14,7 @@ from autobatch.reporting.comparison_document import (
     COMPARISON_VERSION,
     comparison_document,
     dumps_comparison,
+    holds_comparison,
     load_comparison,
     save_comparison,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "dumps_comparison",
     "dumps_devices",
     "from_document",
+    "holds_comparison",
     "load",
     "load_comparison",
     "render",

@@ -47,6 +47,15 @@ def save_comparison(comparison: Comparison, path: str | os.PathLike[str], overwr
     write_atomically(path, dumps_comparison(comparison).encode("utf-8"))
 
 
+def holds_comparison(path: str | os.PathLike[str]) -> bool:
+    """Whether a file says that it holds a comparison; not whether it can be read."""
+    try:
+        document = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and "comparison_version" in document
+
+
 def load_comparison(path: str | os.PathLike[str]) -> Comparison:
     """Read a comparison that ``save_comparison`` wrote.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from types import TracebackType
 from typing import TextIO
 
@@ -19,7 +18,7 @@ from rich.progress import (
 from autobatch import units
 from autobatch.records import TrainingRun, WorkloadSummary
 from autobatch.reporting.comparison_text import RUN_OUTCOMES
-from autobatch.reporting.screen import printable
+from autobatch.reporting.screen import printable, write_line
 
 
 class CompareLines:
@@ -34,7 +33,7 @@ class CompareLines:
 
     def comparing(self, workload: WorkloadSummary, device: str, num_runs: int) -> None:
         """Write what is trained."""
-        self._write(f"{workload.model} on {device}, {num_runs} runs")
+        write_line(self._stream, f"{workload.model} on {device}, {num_runs} runs")
 
     def run_advanced(self, run: TrainingRun, num_epochs: int) -> None:
         """Write what came of a run that is over."""
@@ -44,13 +43,7 @@ class CompareLines:
         facts.append(units.format_seconds(run.time_s))
         if run.epochs:
             facts.append(f"loss {run.epochs[-1].loss:.4g}")
-        self._write(f"{_name(run)}: {', '.join(facts)}")
-
-    def _write(self, line: str) -> None:
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.write(printable(line, encoding) + "\n")
-            self._stream.flush()
+        write_line(self._stream, f"{_name(run)}: {', '.join(facts)}")
 
 
 class CompareBars:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -13,7 +12,7 @@ from rich.text import Text
 from autobatch import units
 from autobatch.records import Comparison, Regime, RunOutcome, SizeSummary, TrainingRun
 from autobatch.reporting.screen import show
-from autobatch.reporting.tables import CHOICE_MARK, Row, labelled
+from autobatch.reporting.tables import CHOICE_MARK, Row, labelled, marked_table
 
 RUN_OUTCOMES = {
     RunOutcome.FINISHED: "finished",
@@ -82,25 +81,10 @@ def _header_rows(comparison: Comparison) -> Iterator[Row]:
     yield "training", Text(f"{workload.loss}{optimizer}, {precision}, {asked.num_epochs} epochs")
 
 
-def _table(*headers: str) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        show_edge=False,
-        header_style="bold",
-    )
-    table.add_column("", width=1)
-    for header in headers:
-        justify = "left" if header in ("kind", "outcome") else "right"
-        table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    return table
-
-
 def _training_table(
     comparison: Comparison, by_size: Sequence[tuple[SizeSummary, Sequence[TrainingRun]]]
 ) -> Table:
-    table = _table("batch", "kind", "updates", "lr", "epoch time", "peak", "outcome")
+    table = marked_table("batch", "kind", "updates", "lr", "epoch time", "peak", "outcome")
     for summary, runs in by_size:
         first = runs[0]
         peaks = [run.peak_bytes for run in runs if run.peak_bytes]
@@ -122,7 +106,7 @@ def _training_table(
 def _loss_table(
     comparison: Comparison, by_size: Sequence[tuple[SizeSummary, Sequence[TrainingRun]]]
 ) -> Table:
-    table = _table("batch", "epochs", "train", "held out", "noise", "time")
+    table = marked_table("batch", "epochs", "train", "held out", "noise", "time")
     for summary, runs in by_size:
         trained = [run.epochs[-1].train_loss for run in runs if run.epochs]
         noises = [run.loss_noise for run in runs if run.loss_noise is not None]
@@ -139,7 +123,7 @@ def _loss_table(
 
 
 def _target_table(comparison: Comparison) -> Table:
-    table = _table("batch", "epochs", "iterations", "time")
+    table = marked_table("batch", "epochs", "iterations", "time")
     for summary in comparison.summaries:
         size = units.format_count(summary.batch_size)
         table.add_row(_mark(comparison, summary), size, *_to_target(summary))

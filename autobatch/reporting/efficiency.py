@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from autobatch import units
 from autobatch.records import Efficiency, EfficiencyScenario, Finding, NoiseScale, RecipeItem
-from autobatch.reporting.tables import CHOICE_MARK, Row, labelled, throughput_figure
+from autobatch.reporting.tables import CHOICE_MARK, Row, labelled, marked_table, throughput_figure
 
 
 def noise_blocks(finding: Finding) -> Iterator[RenderableType]:
@@ -77,24 +76,9 @@ def _scenario(scenario: EfficiencyScenario) -> str:
 
 
 def _goodput_table(efficiency: Efficiency) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        show_edge=False,
-        header_style="bold",
-    )
-    table.add_column("", width=1)
     base = units.format_count(efficiency.base_batch_size)
-    for header in (
-        "batch",
-        "global batch",
-        "samples/s",
-        f"worth at {base} = 1",
-        "goodput",
-        "of best",
-    ):
-        table.add_column(header, justify="right", no_wrap=True)
+    worth = f"worth at {base} = 1"
+    table = marked_table("batch", "global batch", "samples/s", worth, "goodput", "of best")
     best = max(each.goodput_samples_per_s for each in efficiency.goodputs)
     for each in efficiency.goodputs:
         is_best = each.batch_size == efficiency.batch_size

@@ -70,6 +70,11 @@ def test_sizes_are_trained_saved_drawn_and_chosen_from(target: Path, tmp_path: P
         assert run["peak_bytes"] > 2**20
     assert plot.read_text().lstrip().startswith("<?xml")
     assert "batch 32: finished, 3 of 3 epochs" in done.stderr
+    shown = subprocess.run(
+        [sys.executable, "-m", "autobatch", "show", str(saved)], capture_output=True, text=True
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "160 to train on, 40 held out" in shown.stdout
 
 
 def test_all_sizes_begin_with_the_same_weights(target: Path) -> None:
