@@ -29,7 +29,8 @@ from autobatch.records import (
 
 _EXIT_NOTHING_TRAINED = 1
 _EXIT_INTERRUPTED = 130
-_SHARED = (
+#: Settings that a comparison has in common with a search.
+SHARED_NAMES = (
     "device",
     "memory_limit_bytes",
     "headroom_fraction",
@@ -102,7 +103,7 @@ _SHARED = (
     "--discard", is_flag=True, help="Give up the sizes that lag behind, half of them in each round."
 )
 @click.option("--resume", metavar="FILE", help="Go on with a comparison that -o FILE saved.")
-@pick_options(*_SHARED)
+@pick_options(*SHARED_NAMES)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
 @click.option("-o", "--output", metavar="FILE", help="Save it as JSON, for --resume.")
 @click.option("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")

@@ -45,7 +45,9 @@ def measure_noise(
     """Measure the noise scale at the weights that the model has.
 
     The model stays in training mode, as it is trained; its weights, buffers and gradients are
-    as before once it is done. The loss is taken to be a mean over the batch's samples.
+    as before once it is done. The loss is taken to be a mean over the batch's samples. With
+    BatchNorm the mean gradient depends on the size of the micro-batches; the figure is then that
+    of training with such batches.
 
     Args:
         task: What to train.

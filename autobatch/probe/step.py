@@ -57,7 +57,7 @@ class TrainingStep:
         if self._device.type != "cpu":
             batch = move_to(batch, self._device)
         with self._autocast():
-            return float(self._task.loss(self._task.model, batch))
+            return float(self._task.loss(self._task.model, batch).detach())
 
     def backward(self, batch: Any) -> torch.Tensor:
         """Leave the gradients of one batch in the parameters.

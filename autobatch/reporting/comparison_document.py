@@ -70,11 +70,28 @@ def load_comparison(path: str | os.PathLike[str]) -> Comparison:
             if version is not None:
                 reason = f"expected comparison_version {COMPARISON_VERSION}, got {version!r:.40}"
             raise ResultFormatError(f"cannot read {path}: {reason}", hint=_REDO)
-        return msgspec.convert(document, Comparison, strict=True)
+        return _checked(msgspec.convert(document, Comparison, strict=True), path)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ResultFormatError(f"cannot read {path}: {reason}", hint="check the path") from error
-    except (ValueError, RecursionError) as error:  # of JSON, of text, of the records
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise ResultFormatError(
             f"cannot read {path}: {str(error).splitlines()[0]:.200}", hint=_REDO
         ) from error
+
+
+def _checked(comparison: Comparison, path: str | os.PathLike[str]) -> Comparison:
+    """Refuse what has the right types and still cannot be a comparison."""
+    sizes = {run.batch_size for run in comparison.runs}
+    complaint = ""
+    if sizes != {summary.batch_size for summary in comparison.summaries}:
+        complaint = "runs and summaries are of different sizes"
+    elif any(size < 1 for size in sizes):
+        complaint = "a batch size is below 1"
+    elif any(len(run.iterations) != len(run.losses) for run in comparison.runs):
+        complaint = "a run has more losses than iterations, or fewer"
+    elif any(epoch.num_iterations < 1 for run in comparison.runs for epoch in run.epochs):
+        complaint = "an epoch has no iteration"
+    if complaint:
+        raise ResultFormatError(f"cannot read {path}: {complaint}", hint=_REDO)
+    return comparison

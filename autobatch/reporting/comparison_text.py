@@ -30,6 +30,7 @@ _KINDS = {
     Regime.FULL_BATCH: "full batch",
 }
 _NOTHING = "-"
+_LEGEND = "noise: spread between neighbouring iterations; time: of training alone"
 
 
 def render_comparison(comparison: Comparison, console: Console) -> None:
@@ -46,6 +47,7 @@ def render_comparison(comparison: Comparison, console: Console) -> None:
     ]
     show(console, "", Text("Training", style="bold"), _training_table(comparison, by_size))
     show(console, "", Text("Loss", style="bold"), _loss_table(comparison, by_size))
+    show(console, Text(_LEGEND, style="dim"))
     if comparison.asked.target_loss is not None:
         title = f"Until a loss of {comparison.asked.target_loss:g}"
         show(console, "", Text(title, style="bold"), _target_table(comparison))

@@ -14,6 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
+from autobatch.cli.compare import SHARED_NAMES
+from autobatch.cli.compare import compare as command_object
+
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 REGRESSION = """
@@ -86,7 +89,7 @@ def test_all_sizes_begin_with_the_same_weights(target: Path) -> None:
 
 
 def test_a_diverging_run_is_reported_and_the_others_go_on(target: Path) -> None:
-    options = ("--batch-sizes", "8,full", "--epochs", "30", "--lr", "1", "--lr-rule", "linear")
+    options = ("--batch-sizes", "8,full", "--epochs", "40", "--lr", "0.05", "--lr-rule", "linear")
     done = compare(target, *options, "--base-batch-size", "8", "--json")
     assert done.returncode == 0, done.stderr
     runs = runs_of(json.loads(done.stdout))
@@ -224,3 +227,52 @@ def test_a_checkpoint_that_does_not_match_names_the_keys(target: Path, tmp_path:
     flat = " ".join(done.stderr.split())
     for text in ("it lacks 0.bias", "the model has no other", "8x5 in the file, 8x4 in the model"):
         assert text in flat
+
+
+def test_the_settings_that_it_shares_with_a_search_reach_the_training(
+    target: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    weights = tmp_path / "weights.pt"
+    shapes = {"0.weight": (8, 4), "0.bias": (8,), "2.weight": (1, 8), "2.bias": (1,)}
+    torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, weights)
+    target.write_text(REGRESSION + "print('variable', os.environ.get('MY_VARIABLE'))\n" + REPORT)
+    arguments: dict[str, str] = {
+        "--device": "cpu",
+        "--memory-limit": "4GiB",
+        "--headroom": "25%",
+        "--tolerance": "7%",
+        "--precision": "bf16",
+        "--lr": "0.5",
+        "--base-batch-size": "8",
+        "--lr-rule": "sqrt",
+        "--seed": "77",
+        "--env": "MY_VARIABLE=5",
+        "--checkpoint": str(weights),
+    }
+    flat = [part for pair in arguments.items() for part in pair]
+    done = compare(target, "--batch-sizes", "32", "--epochs", "1", "--json", "-v", *flat)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["device"] == "cpu"
+    assert document["settings"]["memory_limit_bytes"] == 4 * 2**30
+    assert document["settings"]["headroom_fraction"] == 0.25
+    assert "within 7 %" in document["reason"]
+    assert document["runs"][0]["learning_rate"] == pytest.approx(1.0)
+    for line in ("variable 5", "autocast True", "first weight 0.0", "seed 77"):
+        assert line in done.stderr
+    shared = {
+        max(parameter.opts, key=len)
+        for parameter in command_object.params
+        if parameter.name in SHARED_NAMES
+    }
+    assert shared == set(arguments)
+
+
+REPORT = """
+def training_step(model, batch):
+    print("autocast", torch.is_autocast_enabled("cpu"), "seed", torch.initial_seed())
+    print("first weight", model[0].weight[0, 0].item())
+    return loss(model(batch[0]), batch[1])
+"""

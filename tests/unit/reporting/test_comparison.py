@@ -112,7 +112,9 @@ def test_nothing_is_cut_off_at_80_columns(comparison: Comparison) -> None:
 
 
 def test_an_unfinished_comparison_says_how_to_go_on(comparison: Comparison) -> None:
-    unfinished = replace(comparison, runs=(make_run(1, RunOutcome.UNFINISHED),))
+    unfinished = replace(
+        comparison, runs=(make_run(1, RunOutcome.UNFINISHED), *comparison.runs[1:])
+    )
     assert "--resume FILE" in text_of(unfinished)
     assert "--resume FILE" not in text_of(comparison)
 
@@ -126,6 +128,13 @@ def test_it_survives_the_file(comparison: Comparison, tmp_path: Any) -> None:
     assert document["batch_size"] == 64
     assert document["is_complete"] is True
     assert dumps_comparison(comparison) == path.read_text()
+
+
+def test_sizes_without_runs_are_refused(comparison: Comparison, tmp_path: Any) -> None:
+    path = tmp_path / "comparison.json"
+    save_comparison(replace(comparison, runs=comparison.runs[1:]), path, overwrite=False)
+    with pytest.raises(ResultFormatError, match="runs and summaries"):
+        load_comparison(path)
 
 
 @pytest.mark.parametrize(
