@@ -6,7 +6,7 @@ from autobatch.errors import SettingsError
 from autobatch.finder.evidence import Evidence
 from autobatch.probe.protocol import NoisePlan, NoiseProber, Prober
 from autobatch.recommend.inputs import find_dataset_size
-from autobatch.records import Goal, Settings
+from autobatch.records import Settings
 
 _LARGEST_MICRO_BATCH = 64
 # Fewer gradients than this say little of how far they differ.
@@ -15,18 +15,13 @@ _MAX_TIME_S = 10.0
 _SHARE_OF_TIME_LEFT = 0.25
 
 
-def wants_noise(settings: Settings) -> bool:
-    """Whether the answer needs the noise scale."""
-    return settings.measure_noise or settings.goal is Goal.EFFICIENCY
-
-
 def require_noise_prober(prober: Prober, settings: Settings) -> None:
     """Find out before the search whether the noise scale can be measured at all.
 
     Raises:
         SettingsError: If it is asked for, and the prober has no way to measure it.
     """
-    if wants_noise(settings) and not isinstance(prober, NoiseProber):
+    if settings.wants_noise and not isinstance(prober, NoiseProber):
         raise SettingsError(
             f"--goal {settings.goal.value} needs the gradient noise scale, which cannot be "
             "measured here",

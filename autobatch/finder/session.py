@@ -9,7 +9,7 @@ from dataclasses import replace
 from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
 from autobatch.finder.conclude import conclude, nothing_fits
 from autobatch.finder.evidence import Evidence
-from autobatch.finder.noise import plan_noise, require_noise_prober, wants_noise
+from autobatch.finder.noise import plan_noise, require_noise_prober
 from autobatch.probe.protocol import NoiseProber, Prober, TimingPlan
 from autobatch.recommend.choice import choose_exact, find_exact_size
 from autobatch.records import (
@@ -148,7 +148,7 @@ class _Session:
 
     def _measure_noise(self, evidence: Evidence) -> None:
         """Measure the gradient noise scale, once, if the answer needs it."""
-        is_wanted = wants_noise(self._settings) and evidence.noise is None
+        is_wanted = self._settings.wants_noise and evidence.noise is None
         if not is_wanted or not evidence.has_answer or self._is_time_up():
             return
         assert isinstance(self._prober, NoiseProber)

@@ -94,14 +94,23 @@ def _estimate(sums: _Sums) -> NoiseScale:
         ) from error
 
 
-def _count_micro_batches(task: TrainingTask, plan: NoisePlan) -> int:
-    """The most micro-batches, so that no sample comes twice."""
+def require_real_data(task: TrainingTask) -> None:
+    """Find out early that a task's data says nothing of noise.
+
+    Raises:
+        WorkloadError: If every batch is the same.
+    """
     if isinstance(task.source, RepeatedSource):
         raise WorkloadError(
             "the gradient noise scale needs real data, and every batch of "
             f"{task.source.description!r} is the same",
             hint="give train_loader, dataset or batch(batch_size)",
         )
+
+
+def _count_micro_batches(task: TrainingTask, plan: NoisePlan) -> int:
+    """The most micro-batches, so that no sample comes twice."""
+    require_real_data(task)
     size = task.source.dataset_size
     count = plan.max_micro_batches
     if size is not None:

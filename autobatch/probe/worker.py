@@ -23,7 +23,7 @@ from autobatch.devices.cpu import count_usable_cores
 from autobatch.devices.select import select_device
 from autobatch.errors import DeviceError, SettingsError
 from autobatch.probe.failures import describe_death, to_failure, trial_of_the_dead
-from autobatch.probe.noise import measure_noise
+from autobatch.probe.noise import measure_noise, require_real_data
 from autobatch.probe.protocol import (
     Failure,
     Loaded,
@@ -98,6 +98,9 @@ class Worker:
             self._file_pages = linux.find_resident_file_pages()
         else:
             self._load_task(request)
+        assert self._task is not None
+        if settings.wants_noise:
+            require_real_data(self._task)
         budget = MemoryBudget.from_bounds(
             device.bounds(settings.memory_limit_bytes),
             headroom_fraction=settings.headroom_fraction,

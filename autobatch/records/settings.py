@@ -80,6 +80,11 @@ class Settings:
         _require(self, "input_shape", lambda shape: all(n > 0 for n in shape), "has a size of 0")
         self._require_consistent()
 
+    @property
+    def wants_noise(self) -> bool:
+        """Whether the answer needs the gradient noise scale."""
+        return self.measure_noise or self.goal is Goal.EFFICIENCY
+
     def _require_consistent(self) -> None:
         low, high = self.min_batch_size, self.max_batch_size
         if high is not None and high < low:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # From Okabe and Ito's set; full batch is black, whatever the order of the sizes.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 _FULL_BATCH_COLOR = "#000000"
-_MANY_FOLD = 20
+_MANY_FOLD = 8
 _STYLES = {RunOutcome.DISCARDED: ":", RunOutcome.DIVERGED: "--"}
 
 
@@ -107,6 +107,8 @@ def _dress(axes: Axes, label: str) -> None:
 
 
 def _set_scales(epochs: Axes, iterations: Axes, runs: Sequence[TrainingRun]) -> None:
+    from matplotlib.ticker import NullFormatter
+
     counts = [run.iterations[-1] for run in runs if run.iterations]
     if counts and max(counts) > _MANY_FOLD * min(counts):
         iterations.set_xscale("log")
@@ -117,6 +119,8 @@ def _set_scales(epochs: Axes, iterations: Axes, runs: Sequence[TrainingRun]) -> 
     low, high = min(losses, default=0.0), max(losses, default=1.0)
     if low > 0 and high > _MANY_FOLD * low:
         epochs.set_yscale("log")
+        epochs.yaxis.set_major_formatter(plain_number)
+        epochs.yaxis.set_minor_formatter(NullFormatter())
         epochs.set_ylim(low / 1.3, high * 1.3)
     elif high > low:
         margin = 0.05 * (high - low)

@@ -145,6 +145,18 @@ def test_the_option_has_its_effect(option: str, tmp_path: Path) -> None:
     assert holds({**json.loads(done.stdout), "stderr": done.stderr})
 
 
+def test_the_noise_of_random_data_is_refused_before_the_search(tmp_path: Path) -> None:
+    target = tmp_path / "target.py"
+    target.write_text(TARGET)
+    command = [sys.executable, "-m", "autobatch", "probe", str(target), "--input", "8"]
+    done = subprocess.run(
+        [*command, "--goal", "efficiency"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert "needs real data" in done.stderr
+    assert "batch 1:" not in done.stderr
+
+
 def test_every_option_of_a_search_is_tried_above() -> None:
     names = {
         max(parameter.opts, key=len)

@@ -78,7 +78,7 @@ def test_training_trains(train: Any) -> None:
     assert len(reply.epochs) == 10
     assert reply.epochs[0].num_iterations == 5
     assert reply.epochs[-1].train_loss < 0.05 * reply.epochs[0].train_loss
-    assert reply.epochs[-1].validation_loss < 0.05 * reply.epochs[0].validation_loss
+    assert reply.epochs[-1].validation_loss < 0.3 * reply.epochs[0].validation_loss
     assert reply.iterations == tuple(range(1, 51))
     assert reply.learning_rate == 0.05
     assert reply.peak_bytes is None or reply.peak_bytes > 0
@@ -182,7 +182,8 @@ def test_full_batch_descends_smoothly_where_small_batches_oscillate(
 
 
 def test_losses_are_thinned_to_what_a_picture_holds(train: Any) -> None:
-    reply = train(batch_size=1, num_epochs=20)
+    reply = train(batch_size=1, num_epochs=20, learning_rate=0.002)
+    assert reply.outcome is RunOutcome.UNFINISHED
     assert len(reply.losses) == len(reply.iterations) <= 400
     assert reply.iterations[0] == 1
     assert reply.iterations[-1] > 1590
