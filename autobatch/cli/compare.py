@@ -34,7 +34,6 @@ SHARED_NAMES = (
     "device",
     "memory_limit_bytes",
     "headroom_fraction",
-    "tolerance_fraction",
     "precision",
     "learning_rate",
     "base_batch_size",
@@ -98,6 +97,15 @@ SHARED_NAMES = (
     show_default=True,
     metavar="N",
     help="Cross-validate: each sample is held out in one of N runs.",
+)
+@click.option(
+    "--tolerance",
+    "tolerance_fraction",
+    type=types.FRACTION,
+    default="5%",
+    show_default=True,
+    metavar="SHARE",
+    help="How far above the lowest loss counts as equal; with folds, one standard error does.",
 )
 @click.option(
     "--discard", is_flag=True, help="Give up the sizes that lag behind, half of them in each round."

@@ -267,7 +267,7 @@ def test_the_settings_that_it_shares_with_a_search_reach_the_training(
         for parameter in command_object.params
         if parameter.name in SHARED_NAMES
     }
-    assert shared == set(arguments)
+    assert shared | {"--tolerance"} == set(arguments)
 
 
 REPORT = """
