@@ -18,10 +18,16 @@ _MAX_INT = 2**63 - 1
 _MAX_FLOAT = 1e18
 _MIN_STEP_TIME_S = 1e-12
 # The intercept of a line may lie below zero; a limit may report more than its capacity as free.
-_ABOVE_ZERO = frozenset({"step_time_s", "step_times_s", "reference_times_s", "samples_per_s"})
+_ABOVE_ZERO = frozenset(
+    {
+        "step_time_s",
+        "step_times_s",
+        "reference_times_s",
+        "samples_per_s",
+        "goodput_samples_per_s",
+    }
+)
 _SIGNED = frozenset({"fixed_bytes", "used_by_others_bytes"})
-
-_ABOVE_ZERO = ("step_time_s", "step_times_s", "samples_per_s", "goodput_samples_per_s")
 
 
 def first_complaint(finding: Finding) -> tuple[str, str] | None:
