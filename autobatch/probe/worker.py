@@ -22,28 +22,24 @@ from autobatch.devices.base import Device
 from autobatch.devices.cpu import count_usable_cores
 from autobatch.devices.select import select_device
 from autobatch.errors import DeviceError, SettingsError
-from autobatch.probe.failures import describe_death, to_failure, trial_of_the_dead
-from autobatch.probe.noise import measure_noise, require_real_data
+from autobatch.probe.answers import answer_for_the_dead, carry_out, count_samples
+from autobatch.probe.failures import to_failure, trial_of_the_dead
+from autobatch.probe.noise import require_real_data
 from autobatch.probe.protocol import (
     Failure,
     Loaded,
     LoadRequest,
-    NoiseReply,
     NoiseRequest,
     Reply,
     Request,
-    SplitReply,
     SplitRequest,
     TimingPlan,
-    TrainReply,
     TrainRequest,
     TrialReply,
     TrialRequest,
 )
-from autobatch.probe.training import train_slice
 from autobatch.probe.trial import run_trial
-from autobatch.records import Environment, MemoryBudget, Outcome, RunOutcome, Settings
-from autobatch.workload.split import split_data
+from autobatch.records import Environment, MemoryBudget, Settings
 from autobatch.workload.task import TrainingTask, load_task
 
 _ON_LINUX = sys.platform == "linux"
@@ -52,10 +48,6 @@ if _ON_LINUX:
     from autobatch.probe.isolate import ChildDied, run_in_child
 
 _NEEDS_TWO = "Expected more than 1 value per channel"
-_DOING = {
-    NoiseRequest: "while the gradient noise scale was measured",
-    TrainRequest: "while it was trained",
-}
 _REHEARSAL = TimingPlan(num_warmup_steps=1, min_steps=1, max_time_s=0.0)
 
 
@@ -74,12 +66,11 @@ class Worker:
         try:
             if isinstance(request, LoadRequest):
                 return self._load(request)
-            if isinstance(request, NoiseRequest):
-                return self._run_noise(request)
             if isinstance(request, SplitRequest):
-                return self._count_samples(request)
-            if isinstance(request, TrainRequest):
-                return self._run_training(request)
+                assert self._task is not None
+                return count_samples(self._task, self._settings, request)
+            if isinstance(request, (NoiseRequest, TrainRequest)):
+                return self._run_apart(request)
             return self._run(request)
         except BaseException as error:  # the user's code may raise SystemExit, too
             return to_failure(error)
@@ -197,78 +188,22 @@ class Worker:
             reply = to_failure(error, doing=f"in a trial at batch size {request.batch_size}")
         return reply, self._task.loss.description, self._task.loss.guess
 
-    def _run_noise(self, request: NoiseRequest) -> Reply:
-        def describe(death: ChildDied) -> Reply:
-            _, message = describe_death(death, request.timeout_s)
-            return Failure(
-                error="WorkerError",
-                message=f"measuring the gradient noise scale: {message}",
-                hint="raise --memory-limit or --trial-timeout, or use --goal throughput",
-            )
-
-        return self._run_apart(request, lambda: self._measure_noise(request), describe)
-
-    def _measure_noise(self, request: NoiseRequest) -> Reply:
+    def _run_apart(self, request: NoiseRequest | TrainRequest) -> Reply:
+        """Answer in a child that may die of it, where there are children."""
         assert self._task is not None and self._device is not None
-        precision, seed = self._settings.precision, self._settings.seed
-        noise = measure_noise(self._task, self._device, request, precision=precision, seed=seed)
-        return NoiseReply(noise=noise)
+        task, device = self._task, self._device
 
-    def _run_training(self, request: TrainRequest) -> Reply:
-        def describe(death: ChildDied) -> Reply:
-            outcome, message = describe_death(death, request.timeout_s)
-            is_memory = outcome is Outcome.OVER_BUDGET
-            return TrainReply(
-                outcome=RunOutcome.OUT_OF_MEMORY if is_memory else RunOutcome.KILLED,
-                peak_bytes=death.peak_bytes,
-                message=message,
-            )
-
-        return self._run_apart(request, lambda: self._train(request), describe)
-
-    def _train(self, request: TrainRequest) -> Reply:
-        assert self._task is not None and self._device is not None
-        precision, seed = self._settings.precision, self._settings.seed
-        return train_slice(self._task, self._device, request, precision=precision, seed=seed)
-
-    def _count_samples(self, request: SplitRequest) -> Reply:
-        assert self._task is not None
-        split = split_data(
-            self._task.source,
-            validation_fraction=request.validation_fraction,
-            num_folds=request.num_folds,
-            fold=0,
-            seed=self._settings.seed,
-        )
-        return SplitReply(num_train_samples=split.num_train_samples)
-
-    def _run_apart(
-        self,
-        request: NoiseRequest | TrainRequest,
-        work: Callable[[], Reply],
-        describe: Callable[[ChildDied], Reply],
-    ) -> Reply:
-        """Do a piece of work in a child that may die of it, where there are children."""
-        assert self._device is not None
-        doing = _DOING[type(request)]
-
-        def attempt() -> Reply:
-            try:
-                return work()
-            except BaseException as error:
-                return to_failure(error, doing=doing)
-
-        def attempt_in_child() -> Reply:
+        def answer_in_child() -> Reply:
             self._settle_in_child()
-            return attempt()
+            return carry_out(task, device, self._settings, request)
 
-        if not self._device.can_fork:
-            return attempt()
+        if not device.can_fork:
+            return carry_out(task, device, self._settings, request)
         result = run_in_child(
-            attempt_in_child, budget_bytes=request.budget_bytes, timeout_s=request.timeout_s
+            answer_in_child, budget_bytes=request.budget_bytes, timeout_s=request.timeout_s
         )
         if isinstance(result, ChildDied):
-            return describe(result)
+            return answer_for_the_dead(request, result)
         reply: Reply = result
         return reply
 
