@@ -21,6 +21,7 @@ from autobatch.records import (
 )
 from autobatch.reporting import dumps, from_document, render, to_document
 from autobatch.reporting.efficiency import noise_figure
+from autobatch.reporting.plot import draw
 
 NOISE = NoiseScale(
     noise_scale=1240.4,
@@ -132,6 +133,14 @@ def test_the_recipe_comes_when_asked_for_with_source_and_limit(finding):
     text = " ".join(text_of(finding, with_recipe=True).split())
     assert "epsilon: x 0.5 = eps / sqrt(k) Malladi et al. 2022; goes with" in text
     assert "warm-up steps: not given by the rule here = 5 epochs" in text
+
+
+def test_the_picture_has_the_goodput_where_it_is_known(finding, make_finding):
+    labels = [line.get_label() for line in draw(finding).axes[0].lines]
+    (line,) = (each for each in draw(finding).axes[0].lines if "goodput" in each.get_label())
+    assert list(line.get_xdata()) == [64, 128, 1024]
+    assert "goodput, in samples worth one at 32" in labels
+    assert not any("goodput" in each.get_label() for each in draw(make_finding()).axes[0].lines)
 
 
 def test_all_of_it_survives_the_round_trip(finding):
