@@ -163,6 +163,7 @@ class _Session:
 
     def _request(self, run: PlannedRun, end: int, initial_path: str) -> TrainRequest:
         assert self._loaded is not None
+        host_budget = self._loaded.host_budget
         return TrainRequest(
             batch_size=run.asked,
             state_path=run.state_path,
@@ -176,6 +177,7 @@ class _Session:
             num_folds=self._asked.num_folds,
             fold=run.done.fold,
             budget_bytes=self._loaded.budget.budget_bytes,
+            host_budget_bytes=host_budget.budget_bytes if host_budget else None,
         )
 
     def _discard(self) -> None:

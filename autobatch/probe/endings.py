@@ -55,19 +55,20 @@ def trial_of_the_dead(request: TrialRequest, death: ChildDied) -> Trial:
 def noise_failure_of_the_dead(request: NoiseRequest, death: ChildDied) -> Failure:
     """What became of a noise scale whose process ended without a result."""
     _, message = describe_death(death, request.timeout_s)
-    return Failure(
-        error="WorkerError",
-        message=f"measuring the gradient noise scale: {message}",
+    return to_failure(noise_not_measured(message))
+
+
+def noise_not_measured(message: str) -> WorkerError:
+    """The error about a noise scale whose process was ended, or ended by itself."""
+    return WorkerError(
+        f"measuring the gradient noise scale: {message}",
         hint="raise --memory-limit or --trial-timeout, or use --goal throughput",
     )
 
 
 def noise_timed_out(timeout_s: float | None) -> WorkerError:
     """The error about a noise scale that was not measured in time."""
-    return WorkerError(
-        f"measuring the gradient noise scale: no end after {format_seconds(timeout_s or 0.0)}",
-        hint="raise --trial-timeout or --time-limit",
-    )
+    return noise_not_measured(f"no end after {format_seconds(timeout_s or 0.0)}")
 
 
 def training_of_the_dead(request: TrainRequest, death: ChildDied) -> TrainReply:

@@ -103,11 +103,13 @@ class NoiseRequest:
         plan: From which gradients.
         budget_bytes: Memory that it may use.
         timeout_s: Give up after this time, ``None`` for never.
+        host_budget_bytes: Host memory that it may use, where that is not the same budget.
     """
 
     plan: NoisePlan
     budget_bytes: int
     timeout_s: float | None = None
+    host_budget_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +131,7 @@ class TrainRequest:
         fold: The one that is held out.
         budget_bytes: Memory that training may use.
         timeout_s: Give up after this time, ``None`` for never.
+        host_budget_bytes: Host memory that it may use, where that is not the same budget.
     """
 
     batch_size: int | None
@@ -144,6 +147,7 @@ class TrainRequest:
     fold: int
     budget_bytes: int
     timeout_s: float | None = None
+    host_budget_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

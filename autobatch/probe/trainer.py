@@ -6,6 +6,7 @@ from typing import Protocol
 
 from autobatch import errors
 from autobatch.probe.client import TargetProber
+from autobatch.probe.host import HostBudgetError
 from autobatch.probe.protocol import Loaded, SplitReply, SplitRequest, TrainReply, TrainRequest
 from autobatch.records import RunOutcome
 from autobatch.units import format_seconds
@@ -46,12 +47,17 @@ class TargetTrainer(TargetProber):
         """Train in the worker; one that dies of it is replaced for the next request."""
         if self._worker is None:
             self.load()
+        watch = self._watch(request)
         try:
-            reply = self._exchange(request)
+            reply = self._exchange(request, watch)
         except TimeoutError:
             self._end_worker()
             message = f"no end after {format_seconds(request.timeout_s or 0.0)}"
             return TrainReply(outcome=RunOutcome.KILLED, message=message)
+        except HostBudgetError:
+            assert watch is not None
+            self._end_worker()
+            return TrainReply(outcome=RunOutcome.OUT_OF_MEMORY, message=watch.reason)
         if isinstance(reply, TrainReply):
             if reply.device_is_lost:
                 self._end_worker()
