@@ -14,6 +14,7 @@ from autobatch.errors import ResultFormatError
 from autobatch.records import Comparison
 from autobatch.reporting.document import without_nonfinite
 from autobatch.reporting.files import check_writable, write_atomically
+from autobatch.reporting.reading import convert_value, format_error, read_document
 
 COMPARISON_VERSION = 1
 
@@ -62,36 +63,42 @@ def load_comparison(path: str | os.PathLike[str]) -> Comparison:
     Raises:
         ResultFormatError: If the file cannot be read or does not hold a comparison.
     """
-    try:
-        document = json.loads(Path(path).read_bytes())
-        version = document.get("comparison_version") if isinstance(document, dict) else None
-        if version != COMPARISON_VERSION:
-            reason = "it does not hold a comparison"
-            if version is not None:
-                reason = f"expected comparison_version {COMPARISON_VERSION}, got {version!r:.40}"
-            raise ResultFormatError(f"cannot read {path}: {reason}", hint=_REDO)
-        return _checked(msgspec.convert(document, Comparison, strict=True), path)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ResultFormatError(f"cannot read {path}: {reason}", hint="check the path") from error
-    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise ResultFormatError(
-            f"cannot read {path}: {str(error).splitlines()[0]:.200}", hint=_REDO
-        ) from error
+    return read_document(
+        path,
+        comparison_from_document,
+        redo=_REDO,
+        instead="make one with autobatch compare TARGET -o FILE",
+    )
 
 
-def _checked(comparison: Comparison, path: str | os.PathLike[str]) -> Comparison:
-    """Refuse what has the right types and still cannot be a comparison."""
-    sizes = {run.batch_size for run in comparison.runs}
-    complaint = ""
-    if sizes != {summary.batch_size for summary in comparison.summaries}:
-        complaint = "runs and summaries are of different sizes"
-    elif any(size < 1 for size in sizes):
-        complaint = "a batch size is below 1"
-    elif any(len(run.iterations) != len(run.losses) for run in comparison.runs):
-        complaint = "a run has more losses than iterations, or fewer"
-    elif any(epoch.num_iterations < 1 for run in comparison.runs for epoch in run.epochs):
-        complaint = "an epoch has no iteration"
+def comparison_from_document(document: Any) -> Comparison:
+    """The comparison that a document holds.
+
+    Raises:
+        ResultFormatError: If it is none; the message says where and why.
+    """
+    version = document.get("comparison_version") if isinstance(document, dict) else None
+    if version is None:
+        raise ResultFormatError("it does not hold a comparison", hint=_REDO)
+    if version != COMPARISON_VERSION:
+        reason = f"expected {COMPARISON_VERSION}, got {version!r:.40}"
+        raise format_error("comparison_version", reason, redo=_REDO)
+    comparison = convert_value(document, "", Comparison, redo=_REDO)
+    complaint = _find_contradiction(comparison)
     if complaint:
-        raise ResultFormatError(f"cannot read {path}: {complaint}", hint=_REDO)
+        raise ResultFormatError(complaint, hint=_REDO)
     return comparison
+
+
+def _find_contradiction(comparison: Comparison) -> str:
+    """Why what has the right types still cannot be a comparison, or an empty string."""
+    sizes = {run.batch_size for run in comparison.runs}
+    if sizes != {summary.batch_size for summary in comparison.summaries}:
+        return "runs and summaries are of different sizes"
+    if any(size < 1 for size in sizes):
+        return "a batch size is below 1"
+    if any(len(run.iterations) != len(run.losses) for run in comparison.runs):
+        return "a run has more losses than iterations, or fewer"
+    if any(epoch.num_iterations < 1 for run in comparison.runs for epoch in run.epochs):
+        return "an epoch has no iteration"
+    return ""

@@ -143,7 +143,7 @@ def test_sizes_without_runs_are_refused(comparison: Comparison, tmp_path: Any) -
         ("", "line 1|Expecting"),
         ("[1]", "does not hold a comparison"),
         ('{"schema_version": 1}', "does not hold a comparison"),
-        ('{"comparison_version": 9}', "expected comparison_version 1, got 9"),
+        ('{"comparison_version": 9}', "comparison_version: expected 1, got 9"),
         ('{"comparison_version": 1}', "missing required field"),
         ("[" * 100_000, "cannot read"),
     ],
