@@ -24,10 +24,12 @@ if TYPE_CHECKING:
         WorkerError,
         WorkloadError,
     )
+    from autobatch.probe.running_noise import GradientNoiseScale
     from autobatch.records import (
         Finding,
         Goal,
         LearningRateRule,
+        NoiseScale,
         Outcome,
         Precision,
         Settings,
@@ -47,7 +49,9 @@ _HOMES = {
     "DeviceUnavailableError": _ERRORS,
     "Finding": _RECORDS,
     "Goal": _RECORDS,
+    "GradientNoiseScale": "autobatch.probe.running_noise",
     "LearningRateRule": _RECORDS,
+    "NoiseScale": _RECORDS,
     "NothingFitsError": _ERRORS,
     "Outcome": _RECORDS,
     "Precision": _RECORDS,
@@ -72,7 +76,9 @@ __all__ = [
     "DeviceUnavailableError",
     "Finding",
     "Goal",
+    "GradientNoiseScale",
     "LearningRateRule",
+    "NoiseScale",
     "NothingFitsError",
     "Outcome",
     "Precision",

@@ -132,6 +132,18 @@ class CheckInterrupted(KeyboardInterrupt):
         self.report = report
 
 
+class ComparisonInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a comparison that had trained something already.
+
+    Attributes:
+        comparison: The ``Comparison`` as far as it had come.
+    """
+
+    def __init__(self, comparison: Any) -> None:
+        super().__init__("comparison interrupted")
+        self.comparison = comparison
+
+
 def error_chain(error: BaseException) -> Iterator[BaseException]:
     """An exception, and those that led to it, latest first."""
     seen: set[int] = set()

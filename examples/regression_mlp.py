@@ -1,6 +1,8 @@
 """A multilayer perceptron with 50 hidden units on 1,000 samples of 10 features.
 
     autobatch probe examples/regression_mlp.py
+    autobatch compare examples/regression_mlp.py --batch-sizes 64,full --epochs 64
+                      --lr-rule none --validation 0 --plot regression_mlp.svg
 
 What to look for:
 
@@ -10,6 +12,8 @@ What to look for:
   takes longer than a step on them, and the finding says so (DATA_LOADING).
 - The whole data set fits in one step. The search goes up to 1,000, full-batch training, and the
   report puts updates per epoch beside the throughput: 16 at batch size 64, 1 at 1,000.
+- What that means for learning, the second command shows in regression_mlp.svg: full batch descends
+  smoothly and slowly, one update per epoch; batch 64 oscillates, and is far ahead after 64 epochs.
 
 The workload is stated in one object, made by a function, so that training never needs autobatch.
 Run by itself, the file trains for twenty epochs in plain PyTorch.

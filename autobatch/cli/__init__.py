@@ -13,6 +13,7 @@ import click
 
 from autobatch._version import __version__
 from autobatch.cli.check import check
+from autobatch.cli.compare import compare
 from autobatch.cli.devices import devices
 from autobatch.cli.probe import probe
 from autobatch.cli.show import show
@@ -41,6 +42,7 @@ def command() -> None:
 
 
 command.add_command(check)
+command.add_command(compare)
 command.add_command(devices)
 command.add_command(probe)
 command.add_command(show)

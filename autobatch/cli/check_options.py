@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from autobatch.cli import types
-from autobatch.cli.options import search_options
+from autobatch.cli.options import pick_options
 from autobatch.cli.requirements_file import read_requirements
 from autobatch.errors import SettingsError
 from autobatch.records import CheckSettings, HardwareLimits, Precision, Settings, TargetLimits
@@ -98,16 +98,9 @@ _CHECK_OPTIONS = (
 
 def check_options(command: _F) -> _F:
     """Give a command all options of a check."""
-
-    @search_options
-    def bearer() -> None:
-        """Bears the options of a search, of which those are taken that say how to train."""
-
-    from_search = [each for each in _params(bearer) if each.name in _FROM_SEARCH]
     for option in reversed(_CHECK_OPTIONS):
         command = option(command)
-    _params(command)[:0] = from_search
-    return command
+    return pick_options(*_FROM_SEARCH)(command)
 
 
 def to_check_settings(values: Mapping[str, Any], *, has_target: bool) -> CheckSettings:
@@ -161,8 +154,3 @@ def _refuse_without_target(values: Mapping[str, Any], hardware: HardwareLimits) 
             "nothing to check: there is neither a target nor a requirement on the hardware",
             hint="autobatch check --help lists what can be required",
         )
-
-
-def _params(command: Any) -> list[click.Parameter]:
-    params: list[click.Parameter] = command.__click_params__
-    return params

@@ -32,10 +32,15 @@ SEARCH_OPTIONS = (
                  show_default=True, metavar="GRID",
                  help="powers (of two), or multiple:8 to refine at the memory limit."),
     click.option("--goal", type=_choice(Goal), default=Goal.THROUGHPUT.value, show_default=True,
-                 help="The smallest size that is as fast as any, or the largest that fits."),
+                 help="The smallest size that is as fast as any, the largest that fits, or the one "
+                 "whose samples teach most per second."),
     click.option("--tolerance", "tolerance_fraction", type=types.FRACTION, default="5%",
                  show_default=True, metavar="SHARE",
                  help="How far below the best throughput the answer may lie."),
+    click.option("--noise", "measure_noise", is_flag=True,
+                 help="Measure the gradient noise scale; --goal efficiency always does."),
+    click.option("--checkpoint", metavar="FILE",
+                 help="Measure at these weights, saved with torch.save(model.state_dict(), FILE)."),
     click.option("--precision", type=_choice(Precision), default=Precision.FP32.value,
                  show_default=True, help="Arithmetic of a step."),
     click.option("--dataset-size", type=types.COUNT, metavar="N",
@@ -79,6 +84,24 @@ SEARCH_OPTIONS = (
 )  # fmt: skip
 
 
+def pick_options(*names: str) -> Callable[[_F], _F]:
+    """Give a command some of the options of a search, by the names of its settings."""
+
+    def decorate(command: _F) -> _F:
+        for option in reversed(SEARCH_OPTIONS):
+            if _name_of(option) in names:
+                command = option(command)
+        return command
+
+    return decorate
+
+
+def _name_of(option: Callable[..., Any]) -> str:
+    holder = click.Command("holder")
+    option(holder)
+    return holder.params[0].name or ""
+
+
 def search_options(command: _F) -> _F:
     """Give a command all options of a search."""
     for option in reversed(SEARCH_OPTIONS):
@@ -92,13 +115,15 @@ def to_settings(values: Mapping[str, Any]) -> Settings:
     Raises:
         SettingsError: If they do not go together.
     """
-    return Settings(
-        **{
-            **values,
-            "goal": Goal(values["goal"]),
-            "precision": Precision(values["precision"]),
-            "learning_rate_rule": LearningRateRule(values["learning_rate_rule"]),
-            "variables": dict(values["variables"]),
-            "overrides": dict(values["overrides"]),
-        }
-    )
+    kinds = {
+        "goal": Goal,
+        "precision": Precision,
+        "learning_rate_rule": LearningRateRule,
+        "variables": dict,
+        "overrides": dict,
+    }
+    return Settings(**{name: kinds.get(name, _as_it_is)(value) for name, value in values.items()})
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

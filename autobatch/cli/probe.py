@@ -33,6 +33,12 @@ from autobatch.records import Finding, Settings
 @click.option("--json", "as_json", is_flag=True, help="Print the whole finding as JSON.")
 @click.option("-o", "--output", metavar="FILE", help="Save the finding, for `autobatch show`.")
 @click.option("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
+@click.option(
+    "--recipe",
+    "with_recipe",
+    is_flag=True,
+    help="Print all that follows the batch size: rates, warm-up, betas, lengths.",
+)
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the target prints.")
@@ -41,6 +47,7 @@ def probe(
     as_json: bool,
     output: str | None,
     plot_path: str | None,
+    with_recipe: bool,
     force: bool,
     quiet: bool,
     verbose: bool,
@@ -77,7 +84,7 @@ def probe(
             if plot_path is not None:
                 save_plot(finding, plot_path)
     finally:  # an answer that cannot be saved is shown all the same
-        _show(finding, as_json=as_json)
+        _show(finding, as_json=as_json, with_recipe=with_recipe)
 
 
 def _search(target: str, settings: Settings, *, quiet: bool, verbose: bool) -> Finding:
@@ -103,9 +110,9 @@ def _search(target: str, settings: Settings, *, quiet: bool, verbose: bool) -> F
     return finding
 
 
-def _show(finding: Finding, *, as_json: bool) -> None:
+def _show(finding: Finding, *, as_json: bool, with_recipe: bool) -> None:
     try:
-        print_finding(finding, as_json=as_json)
+        print_finding(finding, as_json=as_json, with_recipe=with_recipe)
     except KeyboardInterrupt:
         raise SearchInterrupted(finding) from None
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from autobatch.cli.streams import print_finding
+from autobatch.cli.streams import print_comparison, print_finding
 
 
 @click.command(
-    help="""Show a finding that `autobatch probe -o FILE` saved.
+    help="""Show a finding that `autobatch probe -o FILE` saved, or a comparison of `compare`.
 
     \b
     Examples:
@@ -19,14 +19,32 @@ from autobatch.cli.streams import print_finding
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
+@click.option("--recipe", "with_recipe", is_flag=True, help="Print the whole recipe.")
 @click.option("--force", is_flag=True, help="Overwrite a file that exists.")
-def show(file: str, as_json: bool, plot_path: str | None, force: bool) -> None:
+def show(file: str, as_json: bool, plot_path: str | None, with_recipe: bool, force: bool) -> None:
     """Read, report."""
-    from autobatch.reporting import check_plot_path, check_writable, load, save_plot
+    from autobatch.reporting import (
+        check_plot_path,
+        check_writable,
+        holds_comparison,
+        load,
+        load_comparison,
+        save_comparison_plot,
+        save_plot,
+    )
+
+    if holds_comparison(file):
+        comparison = load_comparison(file)
+        if plot_path is not None:
+            check_plot_path(plot_path)
+            check_writable(plot_path, force)
+            save_comparison_plot(comparison, plot_path)
+        print_comparison(comparison, as_json=as_json)
+        return
 
     finding = load(file)
     if plot_path is not None:
         check_plot_path(plot_path)
         check_writable(plot_path, force)
         save_plot(finding, plot_path)
-    print_finding(finding, as_json=as_json)
+    print_finding(finding, as_json=as_json, with_recipe=with_recipe)

@@ -8,10 +8,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from autobatch.errors import SettingsError
-from autobatch.records import CheckObserver, CheckReport, Finding, Observer, SilentObserver
+from autobatch.records import (
+    CheckObserver,
+    CheckReport,
+    Comparison,
+    Finding,
+    Observer,
+    SilentObserver,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-def print_finding(finding: Finding, *, as_json: bool) -> None:
+def print_finding(finding: Finding, *, as_json: bool, with_recipe: bool = False) -> None:
     """Write a finding to standard output, for a person or as JSON.
 
     Raises:
@@ -27,7 +35,7 @@ def print_finding(finding: Finding, *, as_json: bool) -> None:
     """
     from autobatch.reporting import dumps, render
 
-    _print_result(finding, dumps if as_json else None, render)
+    _print_result(finding, dumps if as_json else None, partial(render, with_recipe=with_recipe))
 
 
 def print_check(report: CheckReport, *, as_json: bool) -> None:
@@ -39,6 +47,17 @@ def print_check(report: CheckReport, *, as_json: bool) -> None:
     from autobatch.reporting import dumps_check, render_check
 
     _print_result(report, dumps_check if as_json else None, render_check)
+
+
+def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
+    """Write a comparison to standard output, for a person or as JSON.
+
+    Raises:
+        SettingsError: If standard output takes no more, such as a file on a full disk.
+    """
+    from autobatch.reporting import dumps_comparison, render_comparison
+
+    _print_result(comparison, dumps_comparison if as_json else None, render_comparison)
 
 
 def _print_result(

@@ -84,6 +84,23 @@ def parse_version(text: str) -> str:
     return text
 
 
+def parse_batch_sizes(text: str) -> tuple[int | None, ...]:
+    """Read ``1,32,256,full``; ``full`` is ``None``."""
+    parts = [part.strip() for part in text.split(",")]
+    return tuple(None if part == "full" else parse_count(part) for part in parts)
+
+
+def parse_number(text: str) -> float:
+    """Read any finite number, such as a loss."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) < float("inf"):
+        raise SettingsError(f"{text!r} is not a number", hint="write it like 0.35")
+    return value
+
+
 BYTES = Parsed("size", parse_bytes)
 FRACTION = Parsed("share", parse_fraction)
 SECONDS = Parsed("time", parse_seconds)
@@ -95,3 +112,5 @@ COUNT = Parsed("count", parse_count)
 RATE = Parsed("number", parse_rate)
 WHOLE = Parsed("count", parse_whole)
 VERSION = Parsed("version", parse_version)
+BATCH_SIZES = Parsed("sizes", parse_batch_sizes)
+NUMBER = Parsed("number", parse_number)

@@ -10,6 +10,7 @@ from autobatch.errors import NothingFitsError
 from autobatch.finder.evidence import Evidence
 from autobatch.recommend.beyond_trials import find_warnings_beyond_trials
 from autobatch.recommend.build import recommend
+from autobatch.recommend.recipe import build_recipe
 from autobatch.recommend.warnings import find_warnings
 from autobatch.records import (
     Finding,
@@ -79,6 +80,14 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         search_time_s=search_time_s,
         eval_trials=tuple(evidence.eval_trials[size] for size in sorted(evidence.eval_trials)),
         buckets=evidence.buckets,
+        gradient_noise=evidence.noise,
+        efficiency=evidence.find_efficiency(),
+        recipe=build_recipe(
+            settings=evidence.settings,
+            workload=evidence.loaded.workload,
+            recommendation=recommendation,
+            noise=evidence.noise,
+        ),
     )
 
 

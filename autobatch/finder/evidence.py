@@ -8,11 +8,21 @@ from autobatch.curves.rates import Rates, estimate_rates
 from autobatch.curves.throughput import fit_throughput
 from autobatch.probe.protocol import Loaded
 from autobatch.recommend.choice import Choice, choose
+from autobatch.recommend.efficiency import find_efficiency, scale_to_goodput
 from autobatch.recommend.inputs import find_dataset_size
 from autobatch.recommend.knee import epoch_efficiencies, find_knee
-from autobatch.records import Confirmation, LengthBucket, Settings, StopReason, Trial
+from autobatch.records import (
+    Confirmation,
+    Efficiency,
+    Goal,
+    LengthBucket,
+    NoiseScale,
+    Settings,
+    StopReason,
+    Trial,
+)
 from autobatch.search.bracket import find_bracket
-from autobatch.search.contest import find_contestants
+from autobatch.search.contest import find_challengers, find_contestants
 from autobatch.search.grid import make_grid
 from autobatch.search.step import Rules
 
@@ -31,6 +41,7 @@ class Evidence:
         eval_trials: Trials of evaluation, by batch size.
         buckets: Batch sizes by length.
         eval_is_largest: Whether the search for its largest size came to an end.
+        noise: The gradient noise scale, ``None`` if it was not measured.
     """
 
     settings: Settings
@@ -42,6 +53,7 @@ class Evidence:
     eval_trials: dict[int, Trial] = field(default_factory=dict)
     eval_is_largest: bool = False
     buckets: tuple[LengthBucket, ...] = ()
+    noise: NoiseScale | None = None
 
     @property
     def has_answer(self) -> bool:
@@ -103,15 +115,30 @@ class Evidence:
         """
         rates, measured = self.rates()
         tolerance_fraction = self.settings.tolerance_fraction
+        if self.settings.goal is Goal.EFFICIENCY and self.find_efficiency() is not None:
+            assert self.noise is not None
+            goodputs = scale_to_goodput(
+                measured, self.noise.at_least, self.settings, self.loaded.workload
+            )
+            return find_challengers(goodputs, tolerance_fraction=tolerance_fraction)
         return find_contestants(
             measured,
             knee=find_knee(rates, measured, tolerance_fraction=tolerance_fraction),
             tolerance_fraction=tolerance_fraction,
         )
 
+    def find_efficiency(self) -> Efficiency | None:
+        """Goodputs, where the noise scale is known."""
+        return find_efficiency(self.rates()[0], self.noise, self.settings, self.loaded.workload)
+
     def choose(self) -> Choice:
         """The size that the goal asks for, by what is known now."""
-        return choose(self.settings, knee=self.find_knee(), largest_run=self.largest_run)
+        return choose(
+            self.settings,
+            knee=self.find_knee(),
+            largest_run=self.largest_run,
+            efficiency=self.find_efficiency(),
+        )
 
     def find_eval_batch_size(self) -> int | None:
         """The largest size that evaluation ran and fitted with, ``None`` if it did not run."""

@@ -10,7 +10,8 @@ from autobatch.finder.buckets import find_buckets
 from autobatch.finder.conclude import conclude, nothing_fits
 from autobatch.finder.evaluation import search_evaluation
 from autobatch.finder.evidence import Evidence
-from autobatch.probe.protocol import Prober, TimingPlan
+from autobatch.finder.noise import plan_noise, require_noise_prober
+from autobatch.probe.protocol import NoiseProber, Prober, TimingPlan
 from autobatch.recommend.choice import choose_exact, find_exact_size
 from autobatch.records import (
     Confirmation,
@@ -108,6 +109,7 @@ class _Session:
         self._round_number = 0
 
     def run(self) -> None:
+        require_noise_prober(self._prober, self._settings)
         loaded = self._prober.load(timeout_s=self._timeout_s(_LOADING_TIME_S))
         evidence = self.evidence = Evidence(settings=self._settings, loaded=loaded)
         self._observer.loaded(loaded.workload, loaded.budget, loaded.device)
@@ -141,6 +143,7 @@ class _Session:
                 continue
             assert step.stop_reason is not None
             evidence.stop_reason = step.stop_reason
+            self._measure_noise(evidence)
             if not self._hold_contest(evidence):
                 return
         evidence.stop_reason = StopReason.TIME_LIMIT
@@ -151,6 +154,16 @@ class _Session:
         trial = self._measure(evidence, batch_size, plan)
         evidence.trials[batch_size] = trial
         self._observer.trial_finished(trial, Phase.SEARCH)
+
+    def _measure_noise(self, evidence: Evidence) -> None:
+        """Measure the gradient noise scale, once, if the answer needs it."""
+        is_wanted = self._settings.wants_noise and evidence.noise is None
+        if not is_wanted or not evidence.has_answer or self._is_time_up():
+            return
+        assert isinstance(self._prober, NoiseProber)
+        plan = plan_noise(evidence, self._time_left_s())
+        self._observer.trial_started(plan.micro_batch_size, Phase.NOISE)
+        evidence.noise = self._prober.measure_noise(plan, timeout_s=self._timeout_s())
 
     def _hold_contest(self, evidence: Evidence) -> bool:
         """Time the sizes in doubt once more, in turn; say whether anything was timed."""

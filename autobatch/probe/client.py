@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING
 
 from autobatch import errors
 from autobatch.devices.meter import ProcessMeter, meter_process
+from autobatch.probe.endings import noise_not_measured, noise_timed_out
 from autobatch.probe.host import HostBudgetError, HostWatch
 from autobatch.probe.process import ENTRY, WorkerProcess, start_process
 from autobatch.probe.protocol import (
     Failure,
     Loaded,
     LoadRequest,
+    NoisePlan,
+    NoiseReply,
+    NoiseRequest,
     Reply,
+    Request,
     TimingPlan,
+    TrainRequest,
     TrialReply,
     TrialRequest,
 )
-from autobatch.records import Outcome, Settings, Trial
+from autobatch.records import NoiseScale, Outcome, Settings, Trial
 from autobatch.units import format_seconds
 
 if TYPE_CHECKING:
@@ -132,23 +138,56 @@ class TargetProber:
             message=f"the process ended with exit status {exit_code}",
         )
 
-    def _ask(self, request: TrialRequest) -> Reply | None:
-        assert self._worker is not None
-        watch = self._watch(self._worker, request)
-        self._worker.send(request)
-        timeout_s = request.timeout_s
-        # A worker ends a trial in a process of its own by itself, and can go on.
-        grace_s = 0.0 if watch else _GRACE_S
+    def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
+        """Measure the gradient noise scale at the current weights, which stay as they are.
+
+        Raises:
+            WorkloadError: If the data or the gradients do not allow it.
+            WorkerError: If it did not end in time, or ended without a result.
+        """
+        if self._worker is None:
+            self.load(timeout_s=timeout_s)
+        loaded = self._require_loaded()
+        request = NoiseRequest(
+            plan=plan,
+            budget_bytes=loaded.budget.budget_bytes,
+            host_budget_bytes=loaded.host_budget.budget_bytes if loaded.host_budget else None,
+            timeout_s=timeout_s,
+        )
+        watch = self._watch(request)
         try:
-            reply = self._worker.receive(
-                None if timeout_s is None else timeout_s + grace_s, watch.look if watch else None
-            )
+            reply = self._exchange(request, watch)
+        except TimeoutError:
+            self._end_worker()
+            raise noise_timed_out(timeout_s) from None
+        except HostBudgetError:
+            assert watch is not None
+            self._end_worker()
+            raise noise_not_measured(watch.reason) from None
+        if isinstance(reply, NoiseReply):
+            return reply.noise
+        raise self._to_error(reply, "while the gradient noise scale was measured")
+
+    def _exchange(self, request: Request, watch: HostWatch | None = None) -> Reply | None:
+        assert self._worker is not None
+        self._worker.send(request)
+        timeout_s = getattr(request, "timeout_s", None)
+        # A worker ends work in a process of its own by itself, and can go on.
+        grace_s = _GRACE_S if self._require_loaded().environment.isolation == "process" else 0.0
+        return self._worker.receive(
+            None if timeout_s is None else timeout_s + grace_s, watch.look if watch else None
+        )
+
+    def _ask(self, request: TrialRequest) -> Reply | None:
+        watch = self._watch(request)
+        try:
+            reply = self._exchange(request, watch)
         except TimeoutError:
             self._end_worker()
             trial = Trial(
                 batch_size=request.batch_size,
                 outcome=Outcome.TIMED_OUT,
-                message=f"no end after {format_seconds(timeout_s or 0.0)}",
+                message=f"no end after {format_seconds(request.timeout_s or 0.0)}",
             )
             return TrialReply(trial=trial)
         except HostBudgetError:
@@ -159,12 +198,13 @@ class TargetProber:
             return replace(reply, trial=watch.complete(reply.trial))
         return reply
 
-    def _watch(self, worker: WorkerProcess, request: TrialRequest) -> HostWatch | None:
-        """Where a worker forks for a trial it watches that itself."""
+    def _watch(self, request: TrialRequest | NoiseRequest | TrainRequest) -> HostWatch | None:
+        """Where a worker forks for its work it watches that itself."""
+        assert self._worker is not None
         loaded = self._require_loaded()
         if loaded.environment.isolation == "process":
             return None
-        return HostWatch(self._meter(worker.pid), request, is_on_host=loaded.device == "cpu")
+        return HostWatch(self._meter(self._worker.pid), request, is_on_host=loaded.device == "cpu")
 
     def _require_loaded(self) -> Loaded:
         assert self._loaded is not None

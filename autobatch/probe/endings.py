@@ -1,4 +1,4 @@
-"""How a trial can end other than well, as replies that travel to the parent."""
+"""How work in a worker can end other than well, as replies that travel to the parent."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING
 from autobatch.errors import (
     AutobatchError,
     DeviceLostError,
+    WorkerError,
     WorkloadError,
     first_line_of,
     message_of,
 )
 from autobatch.probe.oom import is_out_of_memory
-from autobatch.probe.protocol import Failure, TrialReply, TrialRequest
-from autobatch.records import Outcome, Trial
+from autobatch.probe.protocol import (
+    Failure,
+    NoiseRequest,
+    TrainReply,
+    TrainRequest,
+    TrialReply,
+    TrialRequest,
+)
+from autobatch.records import Outcome, RunOutcome, Trial
 from autobatch.units import format_seconds
 from autobatch.workload.files import format_user_traceback
 
@@ -22,21 +30,53 @@ if TYPE_CHECKING:
     from autobatch.probe.isolate import ChildDied  # for Linux alone
 
 
+def describe_death(death: ChildDied, timeout_s: float | None) -> tuple[Outcome, str]:
+    """What ended a child, as an outcome and in words."""
+    if death.was_too_slow:
+        return Outcome.TIMED_OUT, f"no end after {format_seconds(timeout_s or 0.0)}"
+    if death.was_over_budget:
+        return Outcome.OVER_BUDGET, "ended when its memory exceeded the budget"
+    if death.exit_code < 0:
+        return Outcome.KILLED, f"ended by {_name_signal(-death.exit_code)}"
+    return Outcome.KILLED, f"ended with exit status {death.exit_code}"
+
+
 def trial_of_the_dead(request: TrialRequest, death: ChildDied) -> Trial:
     """What became of a trial whose process ended without a result."""
-    if death.was_too_slow:
-        outcome = Outcome.TIMED_OUT
-        message = f"no end after {format_seconds(request.timeout_s or 0.0)}"
-    elif death.was_over_budget:
-        outcome, message = Outcome.OVER_BUDGET, "ended when its memory exceeded the budget"
-    elif death.exit_code < 0:
-        outcome = Outcome.KILLED
-        message = f"ended by {_name_signal(-death.exit_code)}"
-    else:
-        outcome, message = Outcome.KILLED, f"ended with exit status {death.exit_code}"
+    outcome, message = describe_death(death, request.timeout_s)
     return Trial(
         batch_size=request.batch_size,
         outcome=outcome,
+        peak_bytes=death.peak_bytes,
+        message=message,
+    )
+
+
+def noise_failure_of_the_dead(request: NoiseRequest, death: ChildDied) -> Failure:
+    """What became of a noise scale whose process ended without a result."""
+    _, message = describe_death(death, request.timeout_s)
+    return to_failure(noise_not_measured(message))
+
+
+def noise_not_measured(message: str) -> WorkerError:
+    """The error about a noise scale whose process was ended, or ended by itself."""
+    return WorkerError(
+        f"measuring the gradient noise scale: {message}",
+        hint="raise --memory-limit or --trial-timeout, or use --goal throughput",
+    )
+
+
+def noise_timed_out(timeout_s: float | None) -> WorkerError:
+    """The error about a noise scale that was not measured in time."""
+    return noise_not_measured(f"no end after {format_seconds(timeout_s or 0.0)}")
+
+
+def training_of_the_dead(request: TrainRequest, death: ChildDied) -> TrainReply:
+    """What became of training whose process ended without a result."""
+    outcome, message = describe_death(death, request.timeout_s)
+    is_memory = outcome is Outcome.OVER_BUDGET
+    return TrainReply(
+        outcome=RunOutcome.OUT_OF_MEMORY if is_memory else RunOutcome.KILLED,
         peak_bytes=death.peak_bytes,
         message=message,
     )
@@ -57,12 +97,12 @@ def to_lost_device(error: DeviceLostError, batch_size: int) -> TrialReply:
     )
 
 
-def to_failure(error: BaseException, *, batch_size: int | None = None) -> Failure:
+def to_failure(error: BaseException, *, doing: str = "") -> Failure:
     """An exception, as the parent is to raise it.
 
     Args:
         error: What was raised.
-        batch_size: The trial that it came from, ``None`` if it was none.
+        doing: What was going on, such as ``in a trial at batch size 8``.
     """
     if isinstance(error, WorkloadError):
         return Failure(
@@ -76,10 +116,11 @@ def to_failure(error: BaseException, *, batch_size: int | None = None) -> Failur
     if is_out_of_memory(error):
         return Failure(
             error="WorkloadError",
-            message=f"loading the workload ran out of memory: {message_of(error)}",
+            message=f"memory ran out {doing or 'while the workload was loaded'}: "
+            f"{message_of(error)}",
             hint="use a smaller model, or a machine with more memory",
         )
-    where = "" if batch_size is None else f" in a trial at batch size {batch_size}"
+    where = f" {doing}" if doing else ""
     return Failure(
         error="WorkloadError",
         message=f"{type(error).__name__}{where}: {message_of(error)}",

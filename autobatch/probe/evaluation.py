@@ -29,12 +29,21 @@ class EvaluationStep:
         task: What to evaluate.
         device_name: Where.
         precision: Arithmetic.
+        with_gradients: Whether they can be asked for on the way; they take memory.
     """
 
-    def __init__(self, task: TrainingTask, device_name: str, precision: Precision) -> None:
+    def __init__(
+        self,
+        task: TrainingTask,
+        device_name: str,
+        precision: Precision,
+        *,
+        with_gradients: bool = False,
+    ) -> None:
         self._task = task
         self._device = torch.device(device_name)
         self._precision = precision
+        self._with_gradients = with_gradients
 
     def __call__(self, batch: Any) -> Any:
         """Evaluate one batch.
@@ -46,10 +55,11 @@ class EvaluationStep:
             batch = move_to(batch, self._device)
         with (
             evaluation_mode(self._task.model),
-            torch.no_grad(),
+            torch.set_grad_enabled(self._with_gradients),
             autocast(self._device, self._precision),
         ):
-            return self._task.loss.evaluate(self._task.model, batch)
+            result = self._task.loss.evaluate(self._task.model, batch)
+        return result.detach() if isinstance(result, torch.Tensor) else result
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from autobatch.devices.host import HostReading
 from autobatch.devices.meter import ProcessMeter
-from autobatch.probe.protocol import TrialRequest
+from autobatch.probe.protocol import NoiseRequest, TrainRequest, TrialRequest
 from autobatch.records import Outcome, Trial, Unknown
 from autobatch.units import format_bytes
 
@@ -22,15 +22,21 @@ class HostBudgetError(Exception):
 
 
 class HostWatch:
-    """Looks at a worker's host memory from its parent, for as long as a trial runs.
+    """Looks at a worker's host memory from its parent, for as long as its work takes.
 
     Args:
         meter: Of the worker.
-        request: The trial.
+        request: The work.
         is_on_host: Whether the device's memory is the machine's.
     """
 
-    def __init__(self, meter: ProcessMeter, request: TrialRequest, *, is_on_host: bool) -> None:
+    def __init__(
+        self,
+        meter: ProcessMeter,
+        request: TrialRequest | NoiseRequest | TrainRequest,
+        *,
+        is_on_host: bool,
+    ) -> None:
         self._meter, self._request, self._is_on_host = meter, request, is_on_host
         self._budget_bytes = request.budget_bytes if is_on_host else request.host_budget_bytes
 
@@ -51,12 +57,17 @@ class HostWatch:
 
     def ended_trial(self) -> Trial:
         """The trial whose worker was ended."""
+        assert isinstance(self._request, TrialRequest)
+        return self._ended(self._request.batch_size)
+
+    @property
+    def reason(self) -> str:
+        """Why the worker was ended."""
+        return self._ended(1).message
+
+    def _ended(self, batch_size: int) -> Trial:
         assert self._budget_bytes is not None
-        trial = Trial(
-            batch_size=self._request.batch_size,
-            outcome=Outcome.OVER_BUDGET,
-            peak_is_lower_bound=True,
-        )
+        trial = Trial(batch_size=batch_size, outcome=Outcome.OVER_BUDGET, peak_is_lower_bound=True)
         trial = with_meter(trial, self._meter, is_on_host=self._is_on_host)
         reason = describe(trial, self._budget_bytes, is_on_host=self._is_on_host)
         return replace(trial, message=f"ended when its {reason}")

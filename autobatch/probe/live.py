@@ -25,23 +25,30 @@ import torch
 
 from autobatch.devices.base import Device
 from autobatch.devices.select import prefer
-from autobatch.errors import WorkloadError
+from autobatch.errors import AutobatchError, WorkloadError
 from autobatch.probe.client import TargetProber
 from autobatch.probe.deadline import DeadlineSource, TrialTimedOut
+from autobatch.probe.endings import noise_timed_out
+from autobatch.probe.oom import is_out_of_memory
 from autobatch.probe.openmp import end_openmp_threads
 from autobatch.probe.process import WorkerProcess
 from autobatch.probe.protocol import (
     Failure,
     Loaded,
     LoadRequest,
+    NoisePlan,
+    NoiseReply,
+    NoiseRequest,
     Reply,
+    Request,
     TimingPlan,
     TrialReply,
     TrialRequest,
 )
+from autobatch.probe.trial_worker import NEEDS_TWO
 from autobatch.probe.untouched import Untouched
-from autobatch.probe.worker import NEEDS_TWO, Worker
-from autobatch.records import Outcome, Settings, Trial
+from autobatch.probe.worker import Worker
+from autobatch.records import NoiseScale, Outcome, Settings, Trial
 from autobatch.units import format_seconds
 from autobatch.workload.contract import Workload
 from autobatch.workload.live import build_task
@@ -95,6 +102,11 @@ class LiveWorker(Worker):
         assert self._device is not None
         with plain_modes(torch.device(self._device.name).type):
             return super()._measure(request)
+
+    def _measure_noise(self, request: NoiseRequest) -> Reply:
+        assert self._device is not None
+        with plain_modes(torch.device(self._device.name).type):
+            return super()._measure_noise(request)
 
 
 class ForkingProber(TargetProber):
@@ -172,6 +184,23 @@ class SharingProber:
         assert isinstance(reply, TrialReply)
         return reply.trial
 
+    def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
+        """Measure the gradient noise scale at the current weights, which stay as they are.
+
+        Raises:
+            WorkloadError: If the data or the gradients do not allow it, or memory ran out.
+            WorkerError: If no further micro-batch could be begun in time.
+        """
+        request = NoiseRequest(plan=plan, budget_bytes=self._budget_bytes, timeout_s=timeout_s)
+        try:
+            reply = self._worker.answer(request)
+        except TrialTimedOut:
+            raise noise_timed_out(timeout_s) from None
+        if isinstance(reply, Failure):
+            raise WorkloadError(reply.message, hint=reply.hint)
+        assert isinstance(reply, NoiseReply)
+        return reply.noise
+
 
 class SharingWorker(LiveWorker):
     """Answers in the caller's own process; exceptions are the caller's."""
@@ -186,7 +215,7 @@ class SharingWorker(LiveWorker):
         if self._device is not None:
             self._device.release()
 
-    def answer(self, request: LoadRequest | TrialRequest) -> Reply:
+    def answer(self, request: Request) -> Reply:
         """Carry out a request, and put everything back."""
         with Untouched(self._workload) as self._untouched:
             try:
@@ -208,19 +237,20 @@ class SharingWorker(LiveWorker):
         assert self._task is not None
         self._source = self._task.source
 
-    def _fail(self, error: BaseException, *, batch_size: int | None = None) -> Failure:
-        failure = super()._fail(error, batch_size=batch_size)
+    def _fail(
+        self, error: BaseException, *, doing: str = "", batch_size: int | None = None
+    ) -> Failure:
+        failure = super()._fail(error, doing=doing, batch_size=batch_size)
         if NEEDS_TWO in failure.message and batch_size == 1:
             return failure
+        if doing and is_out_of_memory(error):
+            return failure
+        if doing and not isinstance(error, AutobatchError) and hasattr(error, "add_note"):
+            error.add_note(doing)
         raise error
 
     def _run(self, request: TrialRequest) -> Reply:
-        assert self._device is not None
-        # Built anew for each trial: what the one before did to the optimizer was put back.
-        task = self._task or build_task(self._workload, self._settings, self._source)
-        self._task = replace(task, source=DeadlineSource(self._source, request.timeout_s))
-        # The copies of what will be put back are ours, not the training's.
-        held_bytes = self._untouched.held_bytes if self._device.name == "cpu" else 0
+        held_bytes = self._prepare(request.timeout_s)
         budget_bytes = request.budget_bytes + held_bytes
         try:
             reply = super()._run(replace(request, budget_bytes=budget_bytes))
@@ -232,6 +262,21 @@ class SharingWorker(LiveWorker):
         if not isinstance(reply, TrialReply):
             return reply
         return TrialReply(trial=_without(reply.trial, held_bytes))
+
+    def _measure_noise(self, request: NoiseRequest) -> Reply:
+        held_bytes = self._prepare(request.timeout_s)
+        return super()._measure_noise(
+            replace(request, budget_bytes=request.budget_bytes + held_bytes)
+        )
+
+    def _prepare(self, timeout_s: float | None) -> int:
+        """Make the task ready for a piece of work; return what of its memory is our own."""
+        assert self._device is not None
+        # Built anew for each: what the one before did to the optimizer was put back.
+        task = self._task or build_task(self._workload, self._settings, self._source)
+        self._task = replace(task, source=DeadlineSource(self._source, timeout_s))
+        # The copies of what will be put back are ours, not the training's.
+        return self._untouched.held_bytes if self._device.name == "cpu" else 0
 
 
 def _without(trial: Trial, held_bytes: int) -> Trial:

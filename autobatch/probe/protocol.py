@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
-from autobatch.records import Environment, MemoryBudget, Settings, Trial, WorkloadSummary
+from autobatch.records import (
+    Environment,
+    EpochResult,
+    MemoryBudget,
+    NoiseScale,
+    RunOutcome,
+    Settings,
+    Trial,
+    WorkloadSummary,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +52,25 @@ class TimingPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoisePlan:
+    """How many gradients to measure the noise scale from.
+
+    Attributes:
+        micro_batch_size: Samples of each.
+        max_micro_batches: Most of them; never more than one pass through the data set.
+        min_micro_batches: Fewest of them, whatever the time.
+        max_time_s: Time after which no further one is begun.
+        max_blocks: Most sums of gradients to hold at once.
+    """
+
+    micro_batch_size: int
+    max_micro_batches: int = 512
+    min_micro_batches: int = 16
+    max_time_s: float = 10.0
+    max_blocks: int = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRequest:
     """Load a target and say what it is."""
 
@@ -70,6 +98,74 @@ class TrialRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseRequest:
+    """Measure the gradient noise scale.
+
+    Attributes:
+        plan: From which gradients.
+        budget_bytes: Memory that it may use.
+        timeout_s: Give up after this time, ``None`` for never.
+        host_budget_bytes: Host memory that it may use, where that is not the same budget.
+    """
+
+    plan: NoisePlan
+    budget_bytes: int
+    timeout_s: float | None = None
+    host_budget_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """Train one batch size for some epochs more, for real.
+
+    Attributes:
+        batch_size: Samples per optimizer step; ``None`` for the whole training set.
+        state_path: File with the weights and the optimizer's state after the last epoch that
+            was trained, and for those after this one; if there is none, training begins anew.
+        initial_path: File with what all runs begin with; written if there is none.
+        num_epochs_done: Epochs behind the state.
+        num_epochs: Epochs to come to.
+        slice_s: Time after which no further epoch is begun.
+        rate_multiplier: Factor of the optimizer's learning rates.
+        learning_rate: In the place of the optimizer's own rates before that factor.
+        validation_fraction: Share of the samples that is held out.
+        num_folds: Folds; above 1, the fraction is one over it.
+        fold: The one that is held out.
+        budget_bytes: Memory that training may use.
+        timeout_s: Give up after this time, ``None`` for never.
+        host_budget_bytes: Host memory that it may use, where that is not the same budget.
+    """
+
+    batch_size: int | None
+    state_path: str
+    initial_path: str
+    num_epochs_done: int
+    num_epochs: int
+    slice_s: float
+    rate_multiplier: float
+    learning_rate: float | None
+    validation_fraction: float
+    num_folds: int
+    fold: int
+    budget_bytes: int
+    timeout_s: float | None = None
+    host_budget_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRequest:
+    """Ask how many samples each epoch of a comparison has, and whether that can be told.
+
+    Attributes:
+        validation_fraction: Share of the samples that is held out.
+        num_folds: Folds; above 1, the fraction is one over it.
+    """
+
+    validation_fraction: float
+    num_folds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """A workload is ready.
 
@@ -92,6 +188,45 @@ class Loaded:
     peak_uncertainty_fraction: float
     smallest_batch_size: int = 1
     host_budget: MemoryBudget | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseReply:
+    """The noise scale was measured."""
+
+    noise: NoiseScale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitReply:
+    """Samples of an epoch, ``None`` if the data does not tell."""
+
+    num_train_samples: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainReply:
+    """Some epochs were trained, or training came to an end of another kind.
+
+    Attributes:
+        outcome: ``UNFINISHED`` if it can go on; else what ended it.
+        epochs: Epochs that were finished, none of them known before.
+        iterations: Iterations whose losses are kept, counted from 1 in the first epoch here.
+        losses: Their losses.
+        learning_rate: Rate that it trained with; ``None`` if the optimizer has several.
+        peak_bytes: Highest memory use while training.
+        message: What ended it, or empty.
+        device_is_lost: Whether the worker can use its device no more and has to be replaced.
+    """
+
+    outcome: RunOutcome
+    epochs: tuple[EpochResult, ...] = ()
+    iterations: tuple[int, ...] = ()
+    losses: tuple[float, ...] = ()
+    learning_rate: float | None = None
+    peak_bytes: int | None = None
+    message: str = ""
+    device_is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +260,8 @@ class TrialReply:
     lost_device: Failure | None = None
 
 
-Request: TypeAlias = "LoadRequest | TrialRequest"
-Reply: TypeAlias = "Loaded | TrialReply | Failure"
+Request: TypeAlias = "LoadRequest | TrialRequest | NoiseRequest | SplitRequest | TrainRequest"
+Reply: TypeAlias = "Loaded | TrialReply | NoiseReply | SplitReply | TrainReply | Failure"
 
 
 class Prober(Protocol):
@@ -148,4 +283,21 @@ class Prober(Protocol):
             batch_size: The size to run.
             plan: How long to time steps.
             timeout_s: Give up after this time, with outcome ``TIMED_OUT``.
+        """
+
+
+@runtime_checkable
+class NoiseProber(Protocol):
+    """Whoever can measure the gradient noise scale of the workload that it has loaded."""
+
+    def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
+        """Measure the noise scale at the current weights, which stay as they are.
+
+        Args:
+            plan: From which gradients.
+            timeout_s: Give up after this time.
+
+        Raises:
+            WorkloadError: If the data or the gradients do not allow it.
+            WorkerError: If it did not end in time, or ended without a result.
         """

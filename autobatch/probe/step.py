@@ -20,14 +20,21 @@ class TrainingStep:
     held through the forward pass: of the orders in common use the one that needs most memory.
     """
 
-    def __init__(self, task: TrainingTask, device_name: str, precision: Precision) -> None:
+    def __init__(
+        self,
+        task: TrainingTask,
+        device_name: str,
+        precision: Precision,
+        *,
+        loss_scale: float = 1.0,
+    ) -> None:
         self._task = task
         self._device = torch.device(device_name)
         self._precision = precision
         # Disabled, it passes everything through. From its usual scale of 2**16 it would skip
         # optimizer steps until gradients no longer overflow, and their memory with them.
         self._scaler = torch.amp.GradScaler(
-            self._device.type, init_scale=1.0, enabled=precision is Precision.FP16
+            self._device.type, init_scale=loss_scale, enabled=precision is Precision.FP16
         )
         if precision is Precision.TF32:
             torch.set_float32_matmul_precision("high")
@@ -40,15 +47,23 @@ class TrainingStep:
         Returns:
             The loss, detached, on the device.
         """
+        loss = self.backward(batch)
+        self._scaler.step(self._task.built.optimizer)
+        self._scaler.update()
+        return loss
+
+    def backward(self, batch: Any) -> torch.Tensor:
+        """Leave the gradients of one batch in the parameters.
+
+        Returns:
+            The loss, detached, on the device.
+        """
         if self._device.type != "cpu":
             batch = move_to(batch, self._device)
-        optimizer = self._task.built.optimizer
         with autocast(self._device, self._precision):
             loss = self._task.loss(self._task.model, batch)
-        optimizer.zero_grad(set_to_none=True)
+        self._task.built.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self._scaler.step(optimizer)
-        self._scaler.update()
         return loss.detach()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autobatch.recommend.accumulation import largest_divisor
-from autobatch.records import Goal, Settings
+from autobatch.records import Efficiency, Goal, Settings
 from autobatch.units import format_count, format_fraction
 
 
@@ -22,22 +22,37 @@ class Choice:
     reason: str
 
 
-def choose(settings: Settings, *, knee: int, largest_run: int) -> Choice:
+def choose(
+    settings: Settings, *, knee: int, largest_run: int, efficiency: Efficiency | None = None
+) -> Choice:
     """Pick the size that the goal asks for.
 
     Args:
         settings: For the goal and the tolerance.
         knee: Smallest size within the tolerance of the best throughput.
         largest_run: Largest size that ran and fitted.
+        efficiency: Goodputs, where the noise scale is known.
     """
     if settings.goal is Goal.MEMORY:
         return Choice(
             batch_size=largest_run, reason="the largest size that ran inside the memory budget"
         )
     tolerance = format_fraction(settings.tolerance_fraction)
+    reason = f"the smallest size within {tolerance} of the best throughput"
+    if settings.goal is Goal.EFFICIENCY:
+        if efficiency is not None:
+            return _choose_efficient(efficiency)
+        reason += "; what its samples are worth is not known"
+    return Choice(batch_size=knee, reason=reason)
+
+
+def _choose_efficient(efficiency: Efficiency) -> Choice:
+    noise_scale = format_count(efficiency.scenarios[0].noise_scale)
+    at_least = "at least " if efficiency.noise_is_lower_bound else ""
     return Choice(
-        batch_size=knee,
-        reason=f"the smallest size within {tolerance} of the best throughput",
+        batch_size=efficiency.batch_size,
+        reason="the highest throughput x efficiency of the sizes that ran, at a gradient noise "
+        f"scale of {at_least}{noise_scale} samples",
     )
 
 

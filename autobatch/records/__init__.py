@@ -9,6 +9,17 @@ from autobatch.records.check import (
     TargetLimits,
     Verdict,
 )
+from autobatch.records.comparison import (
+    CompareObserver,
+    CompareSettings,
+    Comparison,
+    EpochResult,
+    RunOutcome,
+    SilentCompareObserver,
+    SizeSummary,
+    TrainingRun,
+    final_loss,
+)
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.device_report import (
     ClockReport,
@@ -24,6 +35,7 @@ from autobatch.records.device_report import (
     ProcessUse,
     Unknown,
 )
+from autobatch.records.efficiency import Efficiency, EfficiencyScenario, Goodput
 from autobatch.records.enums import (
     Bottleneck,
     Goal,
@@ -41,6 +53,8 @@ from autobatch.records.events import CheckObserver, Observer, SilentObserver
 from autobatch.records.finding import Confirmation, Finding, FindingWarning, LengthBucket
 from autobatch.records.measurement import FEWEST_ROUNDS, CheckRound, Measurement
 from autobatch.records.memory import MemoryBound, MemoryBudget
+from autobatch.records.noise import NoiseScale
+from autobatch.records.recipe import RecipeItem
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import TimingRound, Trial
@@ -56,16 +70,23 @@ __all__ = [
     "CheckRound",
     "CheckSettings",
     "ClockReport",
+    "CompareObserver",
+    "CompareSettings",
+    "Comparison",
     "Confirmation",
     "CpuQuota",
     "CpuReport",
     "DeviceReport",
     "DeviceUse",
     "EccReport",
+    "Efficiency",
+    "EfficiencyScenario",
     "Environment",
+    "EpochResult",
     "Finding",
     "FindingWarning",
     "Goal",
+    "Goodput",
     "GpuReport",
     "HardwareLimits",
     "LearningRateRule",
@@ -76,6 +97,7 @@ __all__ = [
     "MemoryBound",
     "MemoryBudget",
     "MemoryCurve",
+    "NoiseScale",
     "Observer",
     "Outcome",
     "PcieReport",
@@ -83,19 +105,25 @@ __all__ = [
     "Precision",
     "PrecisionSupport",
     "ProcessUse",
+    "RecipeItem",
     "Recommendation",
     "Regime",
     "RequirementName",
+    "RunOutcome",
     "Settings",
+    "SilentCompareObserver",
     "SilentObserver",
+    "SizeSummary",
     "Status",
     "StopReason",
     "TargetLimits",
     "ThroughputCurve",
     "TimingRound",
+    "TrainingRun",
     "Trial",
     "Unknown",
     "Verdict",
     "WarningCode",
     "WorkloadSummary",
+    "final_loss",
 ]

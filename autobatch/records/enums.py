@@ -31,6 +31,7 @@ class Goal(str, Enum):
 
     THROUGHPUT = "throughput"
     MEMORY = "memory"
+    EFFICIENCY = "efficiency"
 
 
 class Precision(str, Enum):
@@ -64,6 +65,7 @@ class Phase(str, Enum):
 
     SEARCH = "search"
     TIMING = "timing"
+    NOISE = "noise"
     CONFIRMATION = "confirmation"
     EVALUATION = "evaluation"
     LENGTHS = "lengths"

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
+from autobatch.records.efficiency import Efficiency
 from autobatch.records.enums import StopReason, WarningCode
 from autobatch.records.memory import MemoryBudget
+from autobatch.records.noise import NoiseScale
+from autobatch.records.recipe import RecipeItem
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import Trial
@@ -102,6 +105,9 @@ class Finding:
         search_time_s: Wall-clock time from loading the workload to the answer.
         eval_trials: Trials of evaluation, by batch size; empty if they were not asked for.
         buckets: Batch sizes by length, longest first; empty if they were not asked for.
+        gradient_noise: The measured noise scale; ``None`` if it was not asked for.
+        efficiency: Goodput by batch size; ``None`` without a noise scale.
+        recipe: What else to change along with the batch size, by which rule.
     """
 
     target: str
@@ -121,6 +127,9 @@ class Finding:
     host_budget: MemoryBudget | None = None
     eval_trials: tuple[Trial, ...] = ()
     buckets: tuple[LengthBucket, ...] = ()
+    gradient_noise: NoiseScale | None = None
+    efficiency: Efficiency | None = None
+    recipe: tuple[RecipeItem, ...] = ()
 
     @property
     def batch_size(self) -> int:

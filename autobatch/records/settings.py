@@ -43,6 +43,8 @@ class Settings:
         num_classes: Classes of the target, with ``input_shape``.
         overrides: Values of a catalogue model's configuration by key, as text.
         sequence_length: Tokens in a sample of a catalogue's language model.
+        checkpoint: Path of the weights to measure at, over those the model is made with.
+        measure_noise: Measure the gradient noise scale whatever the goal.
 
     Raises:
         SettingsError: If a value cannot be used; the message repeats it.
@@ -75,6 +77,8 @@ class Settings:
     num_classes: int | None = None
     overrides: dict[str, str] = field(default_factory=dict)
     sequence_length: int | None = None
+    checkpoint: str | None = None
+    measure_noise: bool = False
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -83,6 +87,11 @@ class Settings:
             _require(self, name, lambda value: 0 <= value < 1, "is not from 0 up to 1")
         _require(self, "input_shape", lambda shape: all(n > 0 for n in shape), "has a size of 0")
         self._require_consistent()
+
+    @property
+    def wants_noise(self) -> bool:
+        """Whether the answer needs the gradient noise scale."""
+        return self.measure_noise or self.goal is Goal.EFFICIENCY
 
     def _require_consistent(self) -> None:
         low, high = self.min_batch_size, self.max_batch_size

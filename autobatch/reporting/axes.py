@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 BLUE, ORANGE, RED, GREEN, GREY = "#0072b2", "#e69f00", "#d55e00", "#009e73", "#666666"
+PURPLE = "#cc79a7"
 
 _MAX_TICKS = 9
 _MARGIN = 1.35

@@ -18,7 +18,15 @@ _MAX_INT = 2**63 - 1
 _MAX_FLOAT = 1e18
 _MIN_STEP_TIME_S = 1e-12
 # The intercept of a line may lie below zero; a limit may report more than its capacity as free.
-_ABOVE_ZERO = frozenset({"step_time_s", "step_times_s", "reference_times_s", "samples_per_s"})
+_ABOVE_ZERO = frozenset(
+    {
+        "step_time_s",
+        "step_times_s",
+        "reference_times_s",
+        "samples_per_s",
+        "goodput_samples_per_s",
+    }
+)
 _SIGNED = frozenset({"fixed_bytes", "used_by_others_bytes"})
 
 
@@ -88,6 +96,9 @@ def _contradiction(finding: Finding) -> tuple[str, str] | None:
         return "largest_batch_size", f"{largest} is below batch_size"
     if recommendation.largest_was_run and largest not in fitted:
         return "largest_batch_size", f"no trial of size {largest} fits"
+    efficiency = finding.efficiency
+    if efficiency is not None and not (efficiency.goodputs and efficiency.scenarios):
+        return "efficiency", "it has no sizes"
     if finding.budget.budget_bytes > finding.budget.capacity_bytes:
         return "budget_bytes", f"{finding.budget.budget_bytes} is more than capacity_bytes"
     return None

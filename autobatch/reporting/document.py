@@ -21,12 +21,15 @@ from autobatch._version import __version__
 from autobatch.errors import ResultFormatError
 from autobatch.records import (
     Confirmation,
+    Efficiency,
     Environment,
     Finding,
     FindingWarning,
     LengthBucket,
     MemoryBudget,
     MemoryCurve,
+    NoiseScale,
+    RecipeItem,
     Recommendation,
     Settings,
     StopReason,
@@ -41,6 +44,8 @@ from autobatch.reporting.reading import check_version, convert_value, format_err
 SCHEMA_VERSION = 1
 
 _T = TypeVar("_T")
+_NOISE = cast(type[NoiseScale | None], NoiseScale | None)
+_EFFICIENCY = cast(type[Efficiency | None], Efficiency | None)
 _REDO = "make it again with autobatch probe TARGET -o FILE"
 
 
@@ -66,6 +71,9 @@ def to_document(finding: Finding) -> dict[str, Any]:
         "buckets": msgspec.to_builtins(finding.buckets),
         "memory_curve": msgspec.to_builtins(finding.memory_curve),
         "throughput_curve": msgspec.to_builtins(finding.throughput_curve),
+        "gradient_noise": msgspec.to_builtins(finding.gradient_noise),
+        "efficiency": msgspec.to_builtins(finding.efficiency),
+        "recipe": msgspec.to_builtins(finding.recipe),
         "warnings": msgspec.to_builtins(finding.warnings),
         "workload": msgspec.to_builtins(finding.workload),
         "settings": msgspec.to_builtins(finding.settings),
@@ -104,6 +112,10 @@ def from_document(document: Any) -> Finding:
         search_time_s=_convert(document, "search_time_s", float),
         buckets=_convert({"buckets": (), **document}, "buckets", tuple[LengthBucket, ...]),
         eval_trials=_convert({"eval_trials": (), **document}, "eval_trials", tuple[Trial, ...]),
+        # Files of versions that had none of these are read as well.
+        gradient_noise=_convert_value(document.get("gradient_noise"), "gradient_noise", _NOISE),
+        efficiency=_convert_value(document.get("efficiency"), "efficiency", _EFFICIENCY),
+        recipe=_convert_value(document.get("recipe", ()), "recipe", tuple[RecipeItem, ...]),
     )
     complaint = first_complaint(finding)
     if complaint:

@@ -55,10 +55,19 @@ def save_plot(finding: Finding, path: str | os.PathLike[str]) -> None:
     Raises:
         SettingsError: If it cannot be drawn or written.
     """
+    write_figure(draw(finding), path)
+
+
+def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure into a png, svg or pdf file, replacing one that is there.
+
+    Raises:
+        SettingsError: If it cannot be written.
+    """
     check_plot_path(path)
     suffix = Path(path).suffix.lower()
     picture = io.BytesIO()
-    draw(finding).savefig(picture, format=suffix[1:], dpi=200, metadata=_METADATA[suffix])
+    figure.savefig(picture, format=suffix[1:], dpi=200, metadata=_METADATA[suffix])
     write_atomically(path, picture.getvalue())
 
 
@@ -68,21 +77,31 @@ def draw(finding: Finding) -> Figure:
     Raises:
         SettingsError: If matplotlib is not installed.
     """
+    figure = new_figure(f"{finding.target} on {finding.device}", width=10.5)
+    throughput, memory = figure.subplots(1, 2)
+    draw_throughput(throughput, finding)
+    draw_memory(memory, finding)
+    return figure
+
+
+def new_figure(title: str, *, width: float) -> Figure:
+    """An empty figure with a title, of a width in inches.
+
+    Raises:
+        SettingsError: If matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise _no_matplotlib() from error
-    figure = Figure(figsize=(10.5, 4.8), layout="constrained")
+    figure = Figure(figsize=(width, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
-    title = printable(f"{finding.target} on {finding.device}")
+    title = printable(title)
     if len(title) > _MAX_TITLE:
         title = f"...{title[3 - _MAX_TITLE :]}"
     # A dollar sign in a file name begins no formula.
     figure.suptitle(title, fontsize=11, parse_math=False)
-    throughput, memory = figure.subplots(1, 2)
-    draw_throughput(throughput, finding)
-    draw_memory(memory, finding)
     return figure
 
 

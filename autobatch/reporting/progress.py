@@ -15,7 +15,7 @@ from rich.text import Text
 
 from autobatch import units
 from autobatch.records import MemoryBudget, Phase, Trial, WorkloadSummary
-from autobatch.reporting.screen import printable
+from autobatch.reporting.screen import printable, write_line
 from autobatch.reporting.tables import outcome_text, throughput_figure
 from autobatch.reporting.wording import OUTCOMES
 
@@ -26,6 +26,7 @@ _LINES_BESIDE_TRIALS = 4
 _DOING = {
     Phase.SEARCH: "running",
     Phase.TIMING: "timing again",
+    Phase.NOISE: "measuring the gradient noise",
     Phase.CONFIRMATION: "confirming",
     Phase.EVALUATION: "evaluating",
     Phase.LENGTHS: "by length",
@@ -69,11 +70,7 @@ class LineProgress:
         self._write(f"batch {units.format_count(trial.batch_size)}: {', '.join(facts)}")
 
     def _write(self, line: str) -> None:
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        # A search must not end because nobody listens any more.
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.write(printable(line, encoding) + "\n")
-            self._stream.flush()
+        write_line(self._stream, line)
 
 
 class LiveProgress:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from typing import TextIO
 
 from rich.console import Console, RenderableType
 from rich.segment import Segment, Segments
@@ -28,6 +30,14 @@ def printable(text: str, encoding: str = "utf-8") -> str:
     """Text without escape sequences, control codes and characters that cannot be encoded."""
     bare = _CONTROL.sub("", _ESCAPE_SEQUENCE.sub("", text))
     return bare.encode(encoding, "replace").decode(encoding)
+
+
+def write_line(stream: TextIO, line: str) -> None:
+    """Write a line; what goes on must not end because nobody listens any more."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    with contextlib.suppress(OSError, ValueError):
+        stream.write(printable(line, encoding) + "\n")
+        stream.flush()
 
 
 def _without_trailing_blanks(line: list[Segment], encoding: str) -> list[Segment]:

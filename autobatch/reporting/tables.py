@@ -44,6 +44,19 @@ def trials_table(
         budget_bytes: What peaks are a share of; ``None`` if it is not known.
         marks: One character for the rows of some batch sizes.
     """
+    table = marked_table(
+        "batch", "outcome", "peak", "of budget", "step time", "spread", "samples/s"
+    )
+    for trial in sorted(trials, key=lambda trial: trial.batch_size):
+        mark = (marks or {}).get(trial.batch_size, "")
+        table.add_row(
+            mark, *_cells(trial, budget_bytes), style="bold" if mark == CHOICE_MARK else ""
+        )
+    return table
+
+
+def marked_table(*headers: str) -> Table:
+    """An empty table whose first column is for a mark; words stand left, figures right."""
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -52,13 +65,9 @@ def trials_table(
         header_style="bold",
     )
     table.add_column("", width=1)
-    for header in ("batch", "outcome", "peak", "of budget", "step time", "spread", "samples/s"):
-        table.add_column(header, justify="left" if header == "outcome" else "right", no_wrap=True)
-    for trial in sorted(trials, key=lambda trial: trial.batch_size):
-        mark = (marks or {}).get(trial.batch_size, "")
-        table.add_row(
-            mark, *_cells(trial, budget_bytes), style="bold" if mark == CHOICE_MARK else ""
-        )
+    for header in headers:
+        is_word = header in ("outcome", "kind")
+        table.add_column(header, justify="left" if is_word else "right", no_wrap=True)
     return table
 
 

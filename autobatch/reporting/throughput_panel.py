@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from autobatch import units
 from autobatch.records import Finding, ThroughputCurve, Trial
-from autobatch.reporting.axes import BLUE, GREEN, ORANGE, dress, plain_number, spaced_sizes
+from autobatch.reporting.axes import BLUE, GREEN, ORANGE, PURPLE, dress, plain_number, spaced_sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,11 +36,23 @@ def draw_throughput(axes: Axes, finding: Finding) -> None:
         label="measured, median and quartiles",
     )
     _mark_sizes(axes, finding)
-    highest = max(map(sum, zip(rates, above, strict=True)), default=1.0)
+    goodputs = _draw_goodput(axes, finding)
+    highest = max([*map(sum, zip(rates, above, strict=True)), *goodputs], default=1.0)
     axes.set_ylim(0, 1.12 * highest)
     axes.set_ylabel("throughput (samples/s)")
     axes.yaxis.set_major_formatter(plain_number)
     dress(axes, [*sizes, finding.recommendation.batch_size, finding.recommendation.knee])
+
+
+def _draw_goodput(axes: Axes, finding: Finding) -> list[float]:
+    if finding.efficiency is None:
+        return []
+    sizes = [each.batch_size for each in finding.efficiency.goodputs]
+    goodputs = [each.goodput_samples_per_s for each in finding.efficiency.goodputs]
+    base = units.format_count(finding.efficiency.base_batch_size)
+    label = f"goodput, in samples worth one at {base}"
+    axes.plot(sizes, goodputs, "s--", color=PURPLE, markersize=4, linewidth=1.2, label=label)
+    return goodputs
 
 
 def _draw_curve(axes: Axes, curve: ThroughputCurve, sizes: Sequence[int]) -> None:

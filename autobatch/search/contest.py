@@ -41,3 +41,25 @@ def find_contestants(rates: Rates, *, knee: int, tolerance_fraction: float) -> t
         return ()
     contestants = dict.fromkeys((knee, best, *doubtful))
     return tuple(sorted(list(contestants)[:_MAX_CONTESTANTS]))
+
+
+def find_challengers(rates: Rates, *, tolerance_fraction: float) -> tuple[int, ...]:
+    """Sizes that might beat the best by more than the tolerance, and the best with them.
+
+    Args:
+        rates: Of what is to be highest, such as goodputs.
+        tolerance_fraction: How far below the best the answer may lie.
+
+    Returns:
+        Sizes to time in turn, ascending; empty once none might.
+    """
+    best = rates.best()
+    doubts = {}
+    for size in rates.sizes:
+        log_ratio, error = rates.log_ratio(size, best)
+        if size != best and log_ratio + _DOUBT * error > -math.log1p(-tolerance_fraction):
+            doubts[size] = log_ratio
+    if not doubts:
+        return ()
+    closest = sorted(doubts, key=doubts.__getitem__, reverse=True)
+    return tuple(sorted([best, *closest][:_MAX_CONTESTANTS]))

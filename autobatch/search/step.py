@@ -1,8 +1,8 @@
 """The next size to run, or why there is none.
 
-Both goals walk the same grid with the same bracket. For ``throughput`` the search climbs, and
-stops where more is no longer faster. For ``memory`` it jumps to where the memory line meets
-the budget and tests the boundary itself.
+All goals walk the same grid with the same bracket. For ``throughput`` and ``efficiency`` the
+search climbs, and stops where more is no longer faster. For ``memory`` it jumps to where the
+memory line meets the budget and tests the boundary itself.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def next_step(rules: Rules, trials: Mapping[int, Trial]) -> Step:
     bracket = find_bracket(trials)
     if bracket.fitted == 0:
         return Step(stop_reason=StopReason.MEMORY)
-    if rules.goal is Goal.THROUGHPUT and _is_flat(rules, trials):
+    # Where throughput is flat, more samples per step are worth no more either.
+    if rules.goal is not Goal.MEMORY and _is_flat(rules, trials):
         return Step(stop_reason=StopReason.PLATEAU)
     following = rules.grid.after(bracket.fitted)
     if following is None:
@@ -89,7 +90,7 @@ def next_step(rules: Rules, trials: Mapping[int, Trial]) -> Step:
         rules, trials, following
     ):
         return _refine(rules, trials, bracket, following)
-    if rules.goal is Goal.THROUGHPUT:
+    if rules.goal is not Goal.MEMORY:
         return Step(batch_size=following)
     return Step(batch_size=_jump(rules, trials, bracket, following))
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 
 from autobatch.devices.base import CpuUse, PeakReading
 from autobatch.errors import WorkloadError
-from autobatch.probe.protocol import Loaded, TimingPlan
+from autobatch.probe.protocol import Loaded, NoisePlan, TimingPlan
 from autobatch.probe.timing import time_steps, warm_up
 from autobatch.records import (
     Environment,
     MemoryBound,
     MemoryBudget,
+    NoiseScale,
     Outcome,
     Precision,
     Settings,
@@ -132,6 +133,7 @@ class SimulatedWorkload:
         dataset_size: Samples in an epoch, ``None`` if unknown.
         smallest_batch_size: Smallest size that can be trained with.
         optimizer: Class name of the optimizer.
+        noise_scale: Gradient noise scale in samples; ``None`` if it cannot be measured.
     """
 
     peak_bytes: Callable[[int], int]
@@ -143,6 +145,7 @@ class SimulatedWorkload:
     dataset_size: int | None = None
     smallest_batch_size: int = 1
     optimizer: str = "SGD"
+    noise_scale: float | None = 1000.0
 
     @classmethod
     def linear(
@@ -245,6 +248,23 @@ class SimulatedProber:
             )
         self._device.free(need_bytes)
         return self._time(batch_size, plan)
+
+    def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
+        """The workload's noise scale, known to a tenth."""
+        self.elapsed_s += plan.max_time_s
+        phi = self._workload.noise_scale
+        if phi is None:
+            raise WorkloadError("simulated: no noise scale")
+        return NoiseScale(
+            noise_scale=phi,
+            low=0.9 * phi,
+            high=1.1 * phi,
+            confidence_fraction=0.9,
+            gradient_variance=phi,
+            squared_gradient_norm=1.0,
+            micro_batch_size=plan.micro_batch_size,
+            num_micro_batches=plan.max_micro_batches,
+        )
 
     def _time(self, batch_size: int, plan: TimingPlan) -> Trial:
         drift = self._random.lognormvariate(0.0, self._workload.drift_fraction)

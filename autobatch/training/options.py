@@ -25,7 +25,9 @@ class SearchOptions(TypedDict, total=False):
         max_batch_size: Largest size to try.
         grid: ``powers`` of two, or ``multiple:8`` to refine at the memory limit.
         goal: ``throughput``: the smallest size that is as fast as any; ``memory``: the largest
-            that fits.
+            that fits; ``efficiency``: the one whose samples teach most per second, by the gradient
+            noise scale of the data at the model's weights.
+        noise: Whether to measure the gradient noise scale for another goal too.
         tolerance: How far below the best throughput the answer may lie: 0.05 or ``5%``.
         precision: ``fp32``, ``tf32``, ``bf16`` or ``fp16`` (autocast).
         dataset_size: Samples in an epoch, where the data does not tell.
@@ -54,6 +56,7 @@ class SearchOptions(TypedDict, total=False):
     max_batch_size: int | None
     grid: str
     goal: Goal | str
+    noise: bool
     tolerance: float | str
     precision: Precision | str
     dataset_size: int | None
@@ -164,6 +167,7 @@ _READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "max_batch_size": ("max_batch_size", _count),
     "grid": ("grid_multiple", _grid),
     "goal": ("goal", _member(Goal)),
+    "noise": ("measure_noise", _flag),
     "tolerance": ("tolerance_fraction", _fraction),
     "precision": ("precision", _member(Precision)),
     "dataset_size": ("dataset_size", _count),

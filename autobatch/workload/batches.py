@@ -98,6 +98,22 @@ class LoaderSource:
         collate = self._options.get("collate_fn") or default_collate
         return collate(fetch_samples(self._dataset, indices))
 
+    @property
+    def dataset(self) -> Any:
+        """The data set itself."""
+        return self._dataset
+
+    def loader_of(self, dataset: Any, batch_size: int, **options: Any) -> DataLoader[Any]:
+        """A loader like the user's over other samples, its last, smaller batch included.
+
+        Args:
+            dataset: The samples, such as a part of this source's.
+            batch_size: Samples of a batch.
+            options: Of ``DataLoader``, over the user's own.
+        """
+        kept = {name: value for name, value in self._options.items() if name != "sampler"}
+        return DataLoader(dataset, batch_size=batch_size, **{**kept, **options})
+
     def batches(self, batch_size: int) -> Iterator[Any]:
         """Epoch after epoch, last partial batches left out."""
         options = dict(self._options)

@@ -22,11 +22,13 @@ class BuiltOptimizer:
             leaves the weights as they were, so that trials neither diverge nor need a copy.
         was_given: Whether the user chose it.
         learning_rate: Its learning rate before that; ``None`` if it has several.
+        learning_rates: Of each parameter group, ``None`` for one that has none.
     """
 
     optimizer: torch.optim.Optimizer
     was_given: bool
     learning_rate: float | None
+    learning_rates: tuple[float | None, ...] = ()
 
 
 def build_optimizer(workload: Workload, model: nn.Module) -> BuiltOptimizer:
@@ -53,12 +55,15 @@ def build_optimizer(workload: Workload, model: nn.Module) -> BuiltOptimizer:
     # Some optimizers have no rate, or None where they schedule it themselves.
     groups = [group for group in optimizer.param_groups if group.get("lr") is not None]
     rates = {float(group["lr"]) for group in groups}
+    by_group = [group.get("lr") for group in optimizer.param_groups]
+    by_group = [None if rate is None else float(rate) for rate in by_group]
     for group in groups:
         group["lr"] = torch.zeros_like(group["lr"]) if torch.is_tensor(group["lr"]) else 0.0
     return BuiltOptimizer(
         optimizer=optimizer,
         was_given=given is not None,
         learning_rate=rates.pop() if len(rates) == 1 else None,
+        learning_rates=tuple(by_group),
     )
 
 

@@ -14,6 +14,7 @@ from autobatch.records import Settings, WorkloadSummary
 from autobatch.workload.batches import BatchSource, LoaderSource, make_source
 from autobatch.workload.catalogues.entry import load_entry
 from autobatch.workload.catalogues.require import require_usable
+from autobatch.workload.checkpoint import load_checkpoint
 from autobatch.workload.contract import Workload
 from autobatch.workload.files import load_namespace, parse_target
 from autobatch.workload.loss import LossFunction
@@ -89,9 +90,13 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
     torch.manual_seed(settings.seed)
     if target.catalogue:
         workload, random_source, guesses = load_entry(target, settings)
-        return assemble(workload, build_model(workload, target_text), random_source, guesses)
-    workload, guesses = find_workload(target, load_namespace(target))
+    else:
+        workload, guesses = find_workload(target, load_namespace(target))
     model = build_model(workload, target_text)
+    if settings.checkpoint is not None:
+        load_checkpoint(model, settings.checkpoint)
+    if target.catalogue:
+        return assemble(workload, model, random_source, guesses)
     if settings.input_shape is not None:
         source: BatchSource = make_synthetic_source(settings)
     elif lacks_data(workload):

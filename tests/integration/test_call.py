@@ -18,6 +18,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 import autobatch
 from autobatch import find_batch_size
 from autobatch.devices.cpu import CpuDevice
+from autobatch.probe.live import SharingProber
+from autobatch.probe.protocol import NoisePlan
+from autobatch.records import Settings
+from autobatch.workload.live import describe_objects
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ISOLATIONS = ("process", "shared") if sys.platform == "linux" else ("shared",)
@@ -393,3 +397,51 @@ def test_the_example_reaches_the_same_weights_with_and_without_the_call() -> Non
 
     used, weights = run()
     assert run(*used.split()) == [used, weights]
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_the_size_whose_samples_teach_most_is_found_for_objects_too(isolation: str) -> None:
+    options = {"goal": "efficiency", "isolation": isolation, "max_batch_size": 16}
+    finding = find(nn.Linear(8, 3), make_data(512), **options)
+    assert finding.gradient_noise is not None and finding.efficiency is not None
+    assert finding.gradient_noise.noise_scale > 0
+    assert finding.batch_size == finding.efficiency.batch_size
+    plain = find(nn.Linear(8, 3), make_data(512), isolation=isolation)
+    assert plain.gradient_noise is None
+    asked = find(nn.Linear(8, 3), make_data(512), isolation=isolation, noise=True)
+    assert asked.gradient_noise is not None
+
+
+def test_forks_and_the_shared_process_measure_the_same_noise() -> None:
+    model = nn.Linear(8, 3)
+    options = {"goal": "efficiency", "max_batch_size": 16}
+    found = [
+        find(model, make_data(512), isolation=isolation, **options).gradient_noise
+        for isolation in ISOLATIONS
+    ]
+    assert found[0].noise_scale == pytest.approx(found[-1].noise_scale, rel=1e-3)
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_the_noise_scale_of_random_inputs_is_refused(isolation: str) -> None:
+    with pytest.raises(autobatch.WorkloadError, match="needs real data") as caught:
+        find(nn.Linear(8, 3), None, input="8", classes=3, goal="efficiency", isolation=isolation)
+    assert caught.value.hint
+
+
+def test_measuring_noise_that_never_ends_is_given_up_in_the_shared_process() -> None:
+    import time
+
+    is_slow = []
+
+    def batch(size: int) -> Any:
+        if is_slow:
+            time.sleep(0.2)
+        return torch.ones(size, 8), torch.zeros(size).long()
+
+    workload = describe_objects(nn.Linear(8, 3), batch)
+    with SharingProber(workload, Settings(device="cpu", measure_noise=True)) as prober:
+        prober.load()
+        is_slow.append(True)
+        with pytest.raises(autobatch.WorkerError, match="no end after"):
+            prober.measure_noise(NoisePlan(micro_batch_size=2), timeout_s=0.5)

@@ -129,6 +129,29 @@ def test_nothing_has_changed_after_a_call(scene: Objects, isolation: str) -> Non
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_nothing_has_changed_after_the_gradient_noise_was_measured(
+    scene: Objects, isolation: str
+) -> None:
+    with torch.no_grad():
+        scene.model.norm.weight[0] = 1.0
+    before = take_snapshot(scene)
+    with torch.inference_mode():
+        finding = run(scene, isolation, goal="efficiency", max_batch_size=2, min_batch_size=2)
+    assert finding.gradient_noise is not None
+    assert differences(before, take_snapshot(scene)) == []
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_nothing_has_changed_after_the_noise_could_not_be_told(
+    scene: Objects, isolation: str
+) -> None:
+    before = take_snapshot(scene)  # one weight is not a number
+    with pytest.raises(autobatch.WorkloadError, match="cannot be told"):
+        run(scene, isolation, goal="efficiency", max_batch_size=2, min_batch_size=2)
+    assert differences(before, take_snapshot(scene)) == []
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
 def test_the_modes_of_the_caller_neither_matter_nor_change(scene: Objects, isolation: str) -> None:
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         before = take_snapshot(scene)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from autobatch.cli.options import SEARCH_OPTIONS
 from autobatch.cli.probe import probe
@@ -53,6 +54,14 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
         lambda f: f["batch_size"] == f["largest_batch_size"] == 16,
     ),
     "--tolerance": (["--tolerance", "50%"], lambda f: "50 %" in f["reason"]),
+    "--noise": (
+        ["--noise", "--max-batch-size", "4"],
+        lambda f: f["gradient_noise"]["num_micro_batches"] >= 16 and f["efficiency"],
+    ),
+    "--checkpoint": (
+        ["--checkpoint", "weights.pt"],
+        lambda f: f["settings"]["checkpoint"] == "weights.pt" and "weight: 7.0" in f["stderr"],
+    ),
     "--precision": (["--precision", "bf16"], lambda f: "autocast: True" in f["stderr"]),
     "--dataset-size": (
         ["--dataset-size", "1050", "--min-batch-size", "10", "--max-batch-size", "10"],
@@ -129,6 +138,7 @@ CATALOGUE_OPTIONS = ("--set", "--sequence-length")
 REPORT = """
 def training_step(model, batch):
     x = batch if isinstance(batch, torch.Tensor) else batch[0]
+    print("weight:", model.weight[0, 0].item())
     print("autocast:", torch.is_autocast_enabled("cpu"), "seed:", torch.initial_seed(),
           "variable:", os.environ.get("MY_VARIABLE"))
     return model(x.float()).square().mean()
@@ -141,6 +151,8 @@ def test_the_option_has_its_effect(option: str, tmp_path: Path) -> None:
     assert option in arguments
     file = tmp_path / "target.py"
     file.write_text(TARGET + REPORT)
+    weights = {"weight": torch.full((4, 8), 7.0), "bias": torch.zeros(4)}
+    torch.save(weights, tmp_path / "weights.pt")
     target = str(file)
     if option in CATALOGUE_OPTIONS:
         if importlib.util.find_spec("transformers") is None:
@@ -154,9 +166,22 @@ def test_the_option_has_its_effect(option: str, tmp_path: Path) -> None:
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         timeout=120,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert holds({**json.loads(done.stdout), "stderr": done.stderr})
+
+
+def test_the_noise_of_random_data_is_refused_before_the_search(tmp_path: Path) -> None:
+    target = tmp_path / "target.py"
+    target.write_text(TARGET)
+    command = [sys.executable, "-m", "autobatch", "probe", str(target), "--input", "8"]
+    done = subprocess.run(
+        [*command, "--goal", "efficiency"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert "needs real data" in done.stderr
+    assert "batch 1:" not in done.stderr
 
 
 def test_every_option_of_a_search_is_tried_above() -> None:
@@ -165,6 +190,6 @@ def test_every_option_of_a_search_is_tried_above() -> None:
         for parameter in probe.params
         if parameter.param_type_name == "option"
     }
-    of_output = {"--json", "--output", "--plot", "--force", "--quiet", "--verbose"}
+    of_output = {"--recipe", "--json", "--output", "--plot", "--force", "--quiet", "--verbose"}
     assert names - of_output == set(EFFECTS)
     assert len(EFFECTS) == len(SEARCH_OPTIONS)

@@ -18,7 +18,7 @@ LAYERS = (
     ("devices", "curves", "judge"),
     ("search", "workload"),
     ("recommend", "probe"),
-    ("reporting", "finder", "checker"),
+    ("reporting", "finder", "checker", "compare"),
     # Joins finder and reporting: what the call returns measures nothing, and renders itself.
     ("training",),
     ("integrations",),

@@ -12,7 +12,7 @@ from autobatch.devices.cpu import CpuDevice
 from autobatch.devices.host import HostReading
 from autobatch.devices.meter import ProcessMeter
 from autobatch.probe.host import HostBudgetError, HostWatch, with_meter
-from autobatch.probe.protocol import TimingPlan, TrialRequest
+from autobatch.probe.protocol import NoisePlan, NoiseRequest, TimingPlan, TrialRequest
 from autobatch.probe.trial import run_trial
 from autobatch.records import Outcome, Precision, Trial, Unknown
 
@@ -168,3 +168,12 @@ def test_a_watch_without_a_budget_only_looks() -> None:
     watch = HostWatch(_meter(2**50, 0), request, is_on_host=False)
     watch.look()
     assert watch.complete(_trial(peak_bytes=1)).fits
+
+
+def test_a_watch_says_why_other_work_was_ended() -> None:
+    plan = NoisePlan(micro_batch_size=8)
+    request = NoiseRequest(plan=plan, budget_bytes=100, host_budget_bytes=None)
+    watch = HostWatch(ProcessMeter(lambda: 61, lambda: 40), request, is_on_host=True)
+    with pytest.raises(HostBudgetError):
+        watch.look()
+    assert watch.reason.startswith("ended when its memory of 101 B exceeded the budget of 100 B")

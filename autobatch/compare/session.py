@@ -1,0 +1,202 @@
+"""A comparison as it runs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from autobatch.compare.plan import PlannedRun, plan_runs
+from autobatch.errors import ComparisonInterrupted, ResultFormatError
+from autobatch.probe.protocol import Loaded, SplitRequest, TrainRequest
+from autobatch.probe.trainer import Trainer
+from autobatch.recommend.comparison import choose_size, summarize
+from autobatch.records import (
+    CompareObserver,
+    CompareSettings,
+    Comparison,
+    RunOutcome,
+    Settings,
+    SilentCompareObserver,
+)
+from autobatch.search.halving import find_survivors, plan_rounds
+
+# Long enough that starting a process is little beside it, short enough to see it advance.
+_SLICE_S = 2.0
+
+
+def compare(
+    trainer: Trainer,
+    settings: Settings,
+    asked: CompareSettings,
+    *,
+    target: str,
+    observer: CompareObserver | None = None,
+    previous: Comparison | None = None,
+) -> Comparison:
+    """Train a workload at several batch sizes from the same weights and seed.
+
+    Args:
+        trainer: Loads the workload and trains it.
+        settings: Device, memory, precision, learning rate, seed.
+        asked: Sizes, epochs, folds.
+        target: The workload's name, for the result.
+        observer: Is told of every step on the way.
+        previous: A comparison that was interrupted, whose finished runs are taken over.
+
+    Returns:
+        All runs, and the size to choose.
+
+    Raises:
+        ComparisonInterrupted: On Ctrl-C once an epoch was trained; carries what was done.
+        ResultFormatError: If ``previous`` compared something else.
+        AutobatchError: If nothing can be trained.
+    """
+    session = _Session(trainer, settings, asked, target, observer or SilentCompareObserver())
+    try:
+        session.prepare(previous)
+        session.train_all()
+        return session.conclude()
+    except KeyboardInterrupt:
+        if not any(run.done.epochs for run in session.runs):
+            raise
+        raise ComparisonInterrupted(session.conclude()) from None
+
+
+class _Session:
+    """Trains runs until all are over."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        settings: Settings,
+        asked: CompareSettings,
+        target: str,
+        observer: CompareObserver,
+    ) -> None:
+        self.runs: list[PlannedRun] = []
+        self._trainer = trainer
+        self._settings = settings
+        self._asked = asked
+        self._target = target
+        self._observer = observer
+        self._loaded: Loaded | None = None
+        self._num_train_samples: int | None = None
+
+    def prepare(self, previous: Comparison | None) -> None:
+        loaded = self._loaded = self._trainer.load()
+        self._num_train_samples = self._trainer.count_train_samples(
+            SplitRequest(
+                validation_fraction=self._asked.validation_fraction,
+                num_folds=self._asked.num_folds,
+            )
+        )
+        self.runs = plan_runs(self._asked, self._settings, loaded.workload, self._num_train_samples)
+        if previous is not None:
+            self._take_over(previous)
+        self._observer.comparing(loaded.workload, loaded.device, len(self.runs))
+
+    def train_all(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="autobatch-") as folder:
+            for number, run in enumerate(self.runs):
+                run.state_path = str(Path(folder) / f"run-{number}.pt")
+            for end in self._plan_rounds():
+                for run in self.runs:
+                    self._train(run, end, str(Path(folder) / "initial.pt"))
+                if end < self._asked.num_epochs:
+                    self._discard()
+
+    def conclude(self) -> Comparison:
+        assert self._loaded is not None
+        summaries = tuple(
+            summarize([run.done for run in runs], self._asked.target_loss)
+            for runs in self._by_size().values()
+        )
+        choice = choose_size(
+            summaries, self._asked, tolerance_fraction=self._settings.tolerance_fraction
+        )
+        return Comparison(
+            target=self._target,
+            device=self._loaded.device,
+            settings=self._settings,
+            asked=self._asked,
+            environment=self._loaded.environment,
+            workload=self._loaded.workload,
+            num_train_samples=self._num_train_samples,
+            runs=tuple(run.done for run in self.runs),
+            summaries=summaries,
+            batch_size=choice.batch_size if choice else None,
+            reason=choice.reason if choice else "no size was trained to the end",
+        )
+
+    def _take_over(self, previous: Comparison) -> None:
+        same = (
+            previous.target == self._target
+            and previous.asked == self._asked
+            and previous.settings == self._settings
+            and previous.num_train_samples == self._num_train_samples
+        )
+        if not same:
+            raise ResultFormatError(
+                f"the comparison to go on with is of {previous.target}, with other sizes, epochs "
+                "or settings than are asked for now",
+                hint="give the same target and options as then, or leave --resume out",
+            )
+        known = {(run.batch_size, run.fold): run for run in previous.runs}
+        for run in self.runs:
+            before = known.get((run.done.batch_size, run.done.fold))
+            # The weights of one that was under way are gone: it begins anew.
+            if before is not None and before.is_over:
+                run.done = before
+
+    def _plan_rounds(self) -> Sequence[int]:
+        if not self._asked.discard:
+            return (self._asked.num_epochs,)
+        return plan_rounds(len(self._asked.batch_sizes), self._asked.num_epochs)
+
+    def _train(self, run: PlannedRun, end: int, initial_path: str) -> None:
+        while not run.done.is_over and len(run.done.epochs) < end:
+            run.add(self._trainer.train(self._request(run, end, initial_path)))
+            if not run.done.is_over and len(run.done.epochs) >= self._asked.num_epochs:
+                run.end(RunOutcome.FINISHED)
+            self._observer.run_advanced(run.done, self._asked.num_epochs)
+
+    def _request(self, run: PlannedRun, end: int, initial_path: str) -> TrainRequest:
+        assert self._loaded is not None
+        host_budget = self._loaded.host_budget
+        return TrainRequest(
+            batch_size=run.asked,
+            state_path=run.state_path,
+            initial_path=initial_path,
+            num_epochs_done=len(run.done.epochs),
+            num_epochs=end,
+            slice_s=_SLICE_S,
+            rate_multiplier=run.rate_multiplier,
+            learning_rate=self._settings.learning_rate,
+            validation_fraction=self._asked.validation_fraction,
+            num_folds=self._asked.num_folds,
+            fold=run.done.fold,
+            budget_bytes=self._loaded.budget.budget_bytes,
+            host_budget_bytes=host_budget.budget_bytes if host_budget else None,
+        )
+
+    def _discard(self) -> None:
+        """Give up the worse half of the sizes that are still being trained."""
+        alive = {
+            size: runs
+            for size, runs in self._by_size().items()
+            if not all(run.done.is_over for run in runs)
+        }
+        losses = {
+            size: summarize([run.done for run in runs], None).loss for size, runs in alive.items()
+        }
+        for size in set(alive) - set(find_survivors(losses)):
+            for run in alive[size]:
+                run.end(RunOutcome.DISCARDED)
+                self._observer.run_advanced(run.done, self._asked.num_epochs)
+
+    def _by_size(self) -> dict[int, list[PlannedRun]]:
+        by_size: dict[int, list[PlannedRun]] = {}
+        for run in self.runs:
+            by_size.setdefault(run.done.batch_size, []).append(run)
+        return by_size

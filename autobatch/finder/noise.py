@@ -1,0 +1,50 @@
+"""When a search measures the gradient noise scale, and from how many gradients."""
+
+from __future__ import annotations
+
+from autobatch.errors import SettingsError
+from autobatch.finder.evidence import Evidence
+from autobatch.probe.protocol import NoisePlan, NoiseProber, Prober
+from autobatch.recommend.inputs import find_dataset_size
+from autobatch.records import Settings
+
+_LARGEST_MICRO_BATCH = 64
+# Fewer gradients than this say little of how far they differ.
+_ENOUGH_MICRO_BATCHES = 32
+_MAX_TIME_S = 10.0
+_SHARE_OF_TIME_LEFT = 0.25
+
+
+def require_noise_prober(prober: Prober, settings: Settings) -> None:
+    """Find out before the search whether the noise scale can be measured at all.
+
+    Raises:
+        SettingsError: If it is asked for, and the prober has no way to measure it.
+    """
+    if settings.wants_noise and not isinstance(prober, NoiseProber):
+        raise SettingsError(
+            f"--goal {settings.goal.value} needs the gradient noise scale, which cannot be "
+            "measured here",
+            hint="use --goal throughput",
+        )
+
+
+def plan_noise(evidence: Evidence, time_left_s: float | None) -> NoisePlan:
+    """Micro-batches of a size that ran, small enough that the data set has many of them.
+
+    Args:
+        evidence: In it at least one size fitted.
+        time_left_s: Of the search, ``None`` without a limit.
+    """
+    dataset_size = find_dataset_size(evidence.settings, evidence.loaded.workload)
+    most = _LARGEST_MICRO_BATCH
+    if dataset_size is not None:
+        most = min(most, dataset_size // _ENOUGH_MICRO_BATCHES)
+    sizes = sorted(evidence.fitting)
+    time_s = _MAX_TIME_S
+    if time_left_s is not None:
+        time_s = min(time_s, _SHARE_OF_TIME_LEFT * time_left_s)
+    return NoisePlan(
+        micro_batch_size=max((size for size in sizes if size <= most), default=sizes[0]),
+        max_time_s=time_s,
+    )

@@ -1,0 +1,40 @@
+"""The gradient noise scale as plain numbers, and what follows from it for the batch size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseScale:
+    """How noisy the gradient is: ``B_simple = tr(Sigma) / |G|^2`` (McCandlish et al. 2018).
+
+    ``G`` is the mean gradient, ``Sigma`` the covariance of the gradient of one sample. A batch
+    much smaller than ``B_simple`` has a gradient that is mostly noise; in one much larger most
+    samples say what the others said.
+
+    Attributes:
+        noise_scale: The estimate, in samples; ``None`` where the mean gradient cannot be told
+            from zero, so that only ``low`` is known.
+        low: Lower end of the interval, in samples.
+        high: Upper end, in samples; ``None`` if it has none.
+        confidence_fraction: How often such an interval holds the true value.
+        gradient_variance: Estimate of ``tr(Sigma)``.
+        squared_gradient_norm: Estimate of ``|G|^2``; it may fall below zero by chance.
+        micro_batch_size: Samples of each gradient.
+        num_micro_batches: Gradients that it was estimated from.
+    """
+
+    noise_scale: float | None
+    low: float
+    high: float | None
+    confidence_fraction: float
+    gradient_variance: float
+    squared_gradient_norm: float
+    micro_batch_size: int
+    num_micro_batches: int
+
+    @property
+    def at_least(self) -> float:
+        """The estimate; where there is none, the lower end of the interval."""
+        return self.low if self.noise_scale is None else self.noise_scale

@@ -1,0 +1,106 @@
+"""The gradient noise scale, the goodputs and the recipe, in words and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from autobatch import units
+from autobatch.records import Efficiency, EfficiencyScenario, Finding, NoiseScale, RecipeItem
+from autobatch.reporting.tables import CHOICE_MARK, Row, labelled, marked_table, throughput_figure
+
+
+def noise_blocks(finding: Finding) -> Iterator[RenderableType]:
+    """The noise scale and what follows; nothing if it was not measured."""
+    noise, efficiency = finding.gradient_noise, finding.efficiency
+    if noise is None:
+        return
+    yield Text("Gradient noise", style="bold")
+    yield labelled(_noise_rows(noise, finding))
+    if efficiency is not None:
+        yield ""
+        yield _goodput_table(efficiency)
+
+
+def recipe_blocks(finding: Finding) -> Iterator[RenderableType]:
+    """The recipe, three lines for each thing to set."""
+    base = units.format_count(finding.recommendation.base_batch_size)
+    new = units.format_count(finding.recommendation.global_batch_size)
+    yield Text(f"Recipe, from a global batch of {base} to one of {new}", style="bold")
+    for item in finding.recipe:
+        line = Text.assemble((item.name, "bold"), f": {_recipe_value(item)} = {item.formula}")
+        yield Padding(line, (0, 0, 0, 2))
+        yield Padding(Text(f"{item.source}; {item.limit}", style="dim"), (0, 0, 0, 6))
+
+
+def noise_figure(noise: NoiseScale) -> str:
+    """The noise scale with its interval."""
+    share = units.format_fraction(noise.confidence_fraction)
+    low = _samples(noise.low)
+    if noise.noise_scale is None:
+        return f"above {low} samples ({share} interval); the gradient is too close to zero to say"
+    high = "no upper end" if noise.high is None else f"to {_samples(noise.high)}"
+    joint = "from " if noise.high is None else ""
+    middle = ", " if noise.high is None else " "
+    return f"{_samples(noise.noise_scale)} samples ({share} interval {joint}{low}{middle}{high})"
+
+
+def _noise_rows(noise: NoiseScale, finding: Finding) -> Iterator[Row]:
+    yield "noise scale", Text(noise_figure(noise))
+    count, size = units.format_count(noise.num_micro_batches), noise.micro_batch_size
+    where = (
+        "the checkpoint's weights" if finding.settings.checkpoint else "the weights it begins with"
+    )
+    yield "", Text(f"from {count} micro-batches of {units.format_count(size)}, at {where}")
+    if finding.efficiency is None:
+        yield "", Text("too little is known of it to say what a sample is worth")
+        return
+    now, *later = finding.efficiency.scenarios
+    tolerance = units.format_fraction(finding.settings.tolerance_fraction)
+    yield "best size", Text(f"{_scenario(now)} within {tolerance} of the best")
+    for scenario in later:
+        factor = f"noise x {scenario.noise_multiplier:g}"
+        yield factor, Text(_scenario(scenario))
+
+
+def _scenario(scenario: EfficiencyScenario) -> str:
+    size, low, high = (
+        units.format_count(each)
+        for each in (scenario.batch_size, scenario.flat_from, scenario.flat_to)
+    )
+    return f"{size}; {low} to {high}" if low != high else f"{size}; none other"
+
+
+def _goodput_table(efficiency: Efficiency) -> Table:
+    base = units.format_count(efficiency.base_batch_size)
+    worth = f"worth at {base} = 1"
+    table = marked_table("batch", "global batch", "samples/s", worth, "goodput", "of best")
+    best = max(each.goodput_samples_per_s for each in efficiency.goodputs)
+    for each in efficiency.goodputs:
+        is_best = each.batch_size == efficiency.batch_size
+        table.add_row(
+            CHOICE_MARK if is_best else "",
+            units.format_count(each.batch_size),
+            units.format_count(each.global_batch_size),
+            throughput_figure(each.samples_per_s),
+            f"{each.relative_efficiency:.3g}",
+            throughput_figure(each.goodput_samples_per_s),
+            units.format_fraction(each.goodput_samples_per_s / best),
+            style="bold" if is_best else "",
+        )
+    return table
+
+
+def _recipe_value(item: RecipeItem) -> str:
+    if item.value is None:
+        return "not given by the rule here"
+    figure = units.format_learning_rate(item.value)
+    return f"x {figure}" if item.is_factor else figure
+
+
+def _samples(count: float) -> str:
+    return units.format_count(count) if count >= 9.95 else f"{count:.2g}"

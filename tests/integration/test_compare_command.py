@@ -1,0 +1,278 @@
+"""``autobatch compare`` as a person meets it: real training in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from autobatch.cli.compare import SHARED_NAMES
+from autobatch.cli.compare import compare as command_object
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+REGRESSION = """
+import os, signal, time
+import torch
+torch.manual_seed(0)
+features = torch.randn(200, 4)
+dataset = torch.utils.data.TensorDataset(features, features.sum(dim=1, keepdim=True))
+model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.05)
+loss = torch.nn.MSELoss()
+batch_size = 16
+"""
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "autobatch", "compare", *map(str, arguments)]
+
+
+def compare(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=240
+    )
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    path = tmp_path / "target.py"
+    path.write_text(REGRESSION)
+    return path
+
+
+def runs_of(document: Any) -> dict[int, Any]:
+    return {run["batch_size"]: run for run in document["runs"]}
+
+
+def test_sizes_are_trained_saved_drawn_and_chosen_from(target: Path, tmp_path: Path) -> None:
+    saved, plot = tmp_path / "comparison.json", tmp_path / "loss.svg"
+    options = ("--batch-sizes", "1,32,full", "--epochs", "3", "-o", saved, "--plot", plot)
+    done = compare(target, *options, "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document == json.loads(saved.read_text())
+    runs = runs_of(document)
+    assert set(runs) == {1, 32, 160}
+    assert [epoch["num_iterations"] for epoch in runs[32]["epochs"]] == [5, 5, 5]
+    assert runs[160]["is_full_batch"]
+    assert document["batch_size"] in runs
+    # The linear rule, from 0.05 at 16.
+    assert runs[32]["learning_rate"] == pytest.approx(0.1)
+    for run in runs.values():
+        assert run["outcome"] == "finished"
+        assert run["epochs"][-1]["validation_loss"] < run["epochs"][0]["validation_loss"]
+        assert run["peak_bytes"] > 2**20
+    assert plot.read_text().lstrip().startswith("<?xml")
+    assert "batch 32: finished, 3 of 3 epochs" in done.stderr
+    shown = subprocess.run(
+        [sys.executable, "-m", "autobatch", "show", str(saved)], capture_output=True, text=True
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "160 to train on, 40 held out" in shown.stdout
+
+
+def test_all_sizes_begin_with_the_same_weights(target: Path) -> None:
+    options = ("--batch-sizes", "159,full", "--epochs", "1", "--lr", "1e-9", "--json")
+    runs = runs_of(json.loads(compare(target, *options).stdout))
+    # At a rate of next to nothing the loss held out is that of the first weights.
+    first, second = (run["epochs"][0]["validation_loss"] for run in runs.values())
+    assert first == pytest.approx(second, rel=1e-5)
+
+
+def test_a_diverging_run_is_reported_and_the_others_go_on(target: Path) -> None:
+    options = ("--batch-sizes", "8,full", "--epochs", "40", "--lr", "0.05", "--lr-rule", "linear")
+    done = compare(target, *options, "--base-batch-size", "8", "--json")
+    assert done.returncode == 0, done.stderr
+    runs = runs_of(json.loads(done.stdout))
+    assert runs[160]["outcome"] == "diverged"
+    assert "the loss is" in runs[160]["message"]
+    assert runs[8]["outcome"] in ("finished", "diverged")
+
+
+def test_a_size_that_kills_its_process_does_not_end_the_others(tmp_path: Path) -> None:
+    target = tmp_path / "target.py"
+    target.write_text(
+        REGRESSION
+        + "def training_step(model, batch):\n"
+        + "    if len(batch[0]) == 64:\n"
+        + "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        + "    return loss(model(batch[0]), batch[1])\n"
+    )
+    done = compare(target, "--batch-sizes", "16,64,full", "--epochs", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    outcomes = {size: run["outcome"] for size, run in runs_of(json.loads(done.stdout)).items()}
+    assert outcomes == {16: "finished", 64: "killed", 160: "finished"}
+
+
+def test_where_nothing_can_be_trained_the_status_says_so(tmp_path: Path) -> None:
+    target = tmp_path / "target.py"
+    target.write_text(
+        REGRESSION
+        + "def training_step(model, batch):\n"
+        + "    if len(batch[0]) > 1:\n"
+        + "        raise ValueError('one at a time')\n"
+        + "    return loss(model(batch[0]), batch[1])\n"
+    )
+    done = compare(target, "--batch-sizes", "16,full", "--epochs", "2")
+    assert done.returncode == 1
+    assert "one at a time" in done.stdout
+    assert "no size was trained to the end" in " ".join(done.stdout.split())
+
+
+SLOW = """
+def training_step(model, batch):
+    time.sleep(0.02)
+    return loss(model(batch[0]), batch[1])
+"""
+
+
+def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(target: Path, tmp_path: Path) -> None:
+    target.write_text(REGRESSION + SLOW)
+    saved = tmp_path / "comparison.json"
+    options = ("--batch-sizes", "full,1", "--epochs", "3")
+    process = subprocess.Popen(
+        command(target, *options, "-o", saved),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "(full): finished" in line:
+            break
+    time.sleep(0.5)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, "".join(lines) + err
+    assert out == ""
+    assert "Interrupted; what was done so far" in err
+    _gone, alive = psutil.wait_procs(children, timeout=10)
+    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
+    kept = json.loads(saved.read_text())
+    assert runs_of(kept)[160]["outcome"] == "finished"
+    assert runs_of(kept)[1]["outcome"] == "unfinished"
+    target.write_text(REGRESSION)  # the same workload, quick
+    done = compare(target, *options, "--resume", saved, "--json")
+    assert done.returncode == 0, done.stderr
+    again = json.loads(done.stdout)
+    assert again["is_complete"]
+    assert runs_of(again)[160] == runs_of(kept)[160], "trained once more"
+    assert json.loads(saved.read_text()) == again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (["--batch-sizes", "300,full"], ["300 and full", "160 samples"]),
+        (["--batch-sizes", "1,two"], ["'two'", "--batch-sizes"]),
+        (["--batch-sizes", "4,4"], ["twice"]),
+        (["--folds", "500"], ["--folds 500", "200 samples"]),
+        (["--epochs", "0"], ["--epochs", "'0'"]),
+        (["--target-loss", "low"], ["--target-loss", "'low'"]),
+        (["--resume", "none.json"], ["none.json", "no such file"]),
+        (["--plot", "loss.gif"], ["loss.gif"]),
+        (["--checkpoint", "none.pt"], ["none.pt", "no such file"]),
+        (["-o", "/dev/full"], ["/dev/full"]),
+    ],
+)
+def test_bad_input_is_one_error_with_one_hint(
+    target: Path, arguments: list[str], texts: list[str]
+) -> None:
+    done = compare(target, *arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    flat = " ".join(done.stderr.split())
+    for text in texts:
+        assert text in flat
+    assert flat.count("Error: ") == 1
+    assert flat.count("Hint: ") == 1
+
+
+def test_full_of_a_stream_without_a_length_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "target.py"
+    target.write_text(
+        REGRESSION
+        + "class Stream(torch.utils.data.IterableDataset):\n"
+        + "    def __iter__(self):\n"
+        + "        while True:\n"
+        + "            time.sleep(0.001)\n"
+        + "            yield torch.randn(4), torch.randn(1)\n"
+        + "dataset = Stream()\n"
+    )
+    done = compare(target, "--batch-sizes", "4,full", "--epochs", "1")
+    assert done.returncode == 2
+    assert "'full' of an iterable data set" in done.stderr
+
+
+def test_a_checkpoint_that_does_not_match_names_the_keys(target: Path, tmp_path: Path) -> None:
+    import torch
+
+    weights = tmp_path / "weights.pt"
+    torch.save({"0.weight": torch.zeros(8, 5), "other": torch.zeros(1)}, weights)
+    done = compare(target, "--checkpoint", weights)
+    assert done.returncode == 2
+    flat = " ".join(done.stderr.split())
+    for text in ("it lacks 0.bias", "the model has no other", "8x5 in the file, 8x4 in the model"):
+        assert text in flat
+
+
+def test_the_settings_that_it_shares_with_a_search_reach_the_training(
+    target: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    weights = tmp_path / "weights.pt"
+    shapes = {"0.weight": (8, 4), "0.bias": (8,), "2.weight": (1, 8), "2.bias": (1,)}
+    torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, weights)
+    target.write_text(REGRESSION + "print('variable', os.environ.get('MY_VARIABLE'))\n" + REPORT)
+    arguments: dict[str, str] = {
+        "--device": "cpu",
+        "--memory-limit": "4GiB",
+        "--headroom": "25%",
+        "--tolerance": "7%",
+        "--precision": "bf16",
+        "--lr": "0.5",
+        "--base-batch-size": "8",
+        "--lr-rule": "sqrt",
+        "--seed": "77",
+        "--env": "MY_VARIABLE=5",
+        "--checkpoint": str(weights),
+    }
+    flat = [part for pair in arguments.items() for part in pair]
+    done = compare(target, "--batch-sizes", "32", "--epochs", "1", "--json", "-v", *flat)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["device"] == "cpu"
+    assert document["settings"]["memory_limit_bytes"] == 4 * 2**30
+    assert document["settings"]["headroom_fraction"] == 0.25
+    assert "within 7 %" in document["reason"]
+    assert document["runs"][0]["learning_rate"] == pytest.approx(1.0)
+    for line in ("variable 5", "autocast True", "first weight 0.0", "seed 77"):
+        assert line in done.stderr
+    shared = {
+        max(parameter.opts, key=len)
+        for parameter in command_object.params
+        if parameter.name in SHARED_NAMES
+    }
+    assert shared | {"--tolerance"} == set(arguments)
+
+
+REPORT = """
+def training_step(model, batch):
+    print("autocast", torch.is_autocast_enabled("cpu"), "seed", torch.initial_seed())
+    print("first weight", model[0].weight[0, 0].item())
+    return loss(model(batch[0]), batch[1])
+"""

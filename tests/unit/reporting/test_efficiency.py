@@ -1,0 +1,188 @@
+"""The noise scale, the goodputs and the recipe, as text and as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from autobatch.errors import ResultFormatError
+from autobatch.records import (
+    Efficiency,
+    EfficiencyScenario,
+    Goodput,
+    NoiseScale,
+    RecipeItem,
+    Settings,
+)
+from autobatch.reporting import dumps, from_document, render, to_document
+from autobatch.reporting.efficiency import noise_figure
+from autobatch.reporting.plot import draw
+
+NOISE = NoiseScale(
+    noise_scale=1240.4,
+    low=980.2,
+    high=1701.0,
+    confidence_fraction=0.9,
+    gradient_variance=2480.0,
+    squared_gradient_norm=2.0,
+    micro_batch_size=64,
+    num_micro_batches=512,
+)
+OPEN = replace(NOISE, noise_scale=None, high=None, squared_gradient_norm=-0.1)
+
+
+def scenario(multiplier: float, best: int, low: int, high: int) -> EfficiencyScenario:
+    return EfficiencyScenario(
+        noise_multiplier=multiplier,
+        noise_scale=1240.4 * multiplier,
+        batch_size=best,
+        flat_from=low,
+        flat_to=high,
+    )
+
+
+def goodput(size: int, samples_per_s: float) -> Goodput:
+    worth = (1240.4 + 32) / (1240.4 + size)
+    return Goodput(
+        batch_size=size,
+        global_batch_size=size,
+        samples_per_s=samples_per_s,
+        relative_efficiency=worth,
+        goodput_samples_per_s=worth * samples_per_s,
+    )
+
+
+EFFICIENCY = Efficiency(
+    base_batch_size=32,
+    noise_is_lower_bound=False,
+    goodputs=(goodput(64, 2000.0), goodput(128, 2900.0), goodput(1024, 3000.0)),
+    scenarios=(scenario(1, 128, 128, 128), scenario(2, 128, 64, 256), scenario(10, 512, 64, 1024)),
+)
+RECIPE = (
+    RecipeItem(
+        name="epsilon",
+        value=0.5,
+        is_factor=True,
+        formula="eps / sqrt(k)",
+        source="Malladi et al. 2022",
+        limit="goes with the square-root rule",
+    ),
+    RecipeItem(
+        name="warm-up steps",
+        value=None,
+        is_factor=False,
+        formula="5 epochs",
+        source="Goyal et al. 2017",
+        limit="SGD",
+    ),
+)
+
+
+@pytest.fixture
+def finding(make_finding):
+    return make_finding(gradient_noise=NOISE, efficiency=EFFICIENCY, recipe=RECIPE)
+
+
+def text_of(finding, width=80, **options):
+    stream = io.StringIO()
+    render(finding, Console(file=stream, width=width, color_system=None), **options)
+    return stream.getvalue()
+
+
+def test_the_report_says_the_noise_the_goodputs_and_how_the_answer_moves(finding):
+    text = text_of(finding)
+    assert "1,240 samples (90 % interval 980 to 1,701)" in text
+    assert "128; none other within 5 % of the best" in text
+    assert "noise x 2          128; 64 to 256" in text
+    assert "noise x 10         512; 64 to 1,024" in text
+    rows = [line.split() for line in text.splitlines() if line.startswith(">   ")]
+    assert [">", "128", "128", "2,900", "0.93", "2,697", "100", "%"] in rows
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_line_is_wider_than_the_terminal(finding, width):
+    lines = text_of(finding, width, with_recipe=True).splitlines()
+    assert max(map(len, lines)) <= max(width, 70)
+
+
+def test_without_a_measurement_nothing_is_said_of_noise(make_finding):
+    assert "noise" not in text_of(make_finding()).lower().replace("noisy", "")
+
+
+def test_a_noise_that_is_not_known_is_said_to_be(finding):
+    text = " ".join(text_of(replace(finding, gradient_noise=OPEN, efficiency=None)).split())
+    assert "above 980 samples" in text
+    assert "too little is known" in text
+    assert "no upper end" in noise_figure(replace(NOISE, high=None))
+    assert "0.52 samples" in noise_figure(replace(NOISE, noise_scale=0.52))
+
+
+def test_the_weights_measured_at_are_named(finding):
+    assert "the weights it begins with" in " ".join(text_of(finding).split())
+    loaded = replace(finding, settings=Settings(checkpoint="weights.pt"))
+    assert "the checkpoint's weights" in " ".join(text_of(loaded).split())
+
+
+def test_the_recipe_comes_when_asked_for_with_source_and_limit(finding):
+    assert "Malladi" not in text_of(finding)
+    text = " ".join(text_of(finding, with_recipe=True).split())
+    assert "epsilon: x 0.5 = eps / sqrt(k) Malladi et al. 2022; goes with" in text
+    assert "warm-up steps: not given by the rule here = 5 epochs" in text
+
+
+def test_the_picture_has_the_goodput_where_it_is_known(finding, make_finding):
+    labels = [line.get_label() for line in draw(finding).axes[0].lines]
+    (line,) = (each for each in draw(finding).axes[0].lines if "goodput" in each.get_label())
+    assert list(line.get_xdata()) == [64, 128, 1024]
+    assert "goodput, in samples worth one at 32" in labels
+    assert not any("goodput" in each.get_label() for each in draw(make_finding()).axes[0].lines)
+
+
+def test_all_of_it_survives_the_round_trip(finding):
+    assert from_document(json.loads(dumps(finding))) == finding
+    unknown = replace(finding, gradient_noise=OPEN, efficiency=None)
+    assert from_document(json.loads(dumps(unknown))) == unknown
+    document = to_document(unknown)
+    assert document["gradient_noise"]["noise_scale"] is None
+    assert document["efficiency"] is None
+
+
+def test_a_document_from_before_is_read(make_finding):
+    document = to_document(make_finding())
+    for key in ("gradient_noise", "efficiency", "recipe"):
+        del document[key]
+    for key in ("checkpoint", "measure_noise"):
+        del document["settings"][key]
+    assert from_document(document) == make_finding()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("gradient_noise", {"noise_scale": "much"}),
+        ("gradient_noise", 3),
+        ("efficiency", {"goodputs": []}),
+        ("recipe", [{"name": 1}]),
+    ],
+)
+def test_a_damaged_document_is_refused_by_place(finding, key, value):
+    document = to_document(finding)
+    document[key] = value
+    with pytest.raises(ResultFormatError, match=key):
+        from_document(document)
+
+
+def test_an_efficiency_without_scenarios_is_refused(finding):
+    document = to_document(finding)
+    document["efficiency"]["scenarios"] = []
+    with pytest.raises(ResultFormatError, match="efficiency"):
+        from_document(document)
+    document = to_document(finding)
+    document["efficiency"]["goodputs"][0]["goodput_samples_per_s"] = math.inf
+    with pytest.raises(ResultFormatError):
+        from_document(document)

@@ -1,0 +1,97 @@
+"""The goal of efficiency, from end to end on simulated workloads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from autobatch.errors import SettingsError, WorkloadError
+from autobatch.finder import find
+from autobatch.probe.protocol import Loaded, TimingPlan
+from autobatch.records import Finding, Goal, Settings, Trial
+from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
+
+GIB = 2**30
+
+
+def search(
+    noise_scale: float | None, *, capacity_bytes: int = 8 * GIB, seed: int = 0, **asked: object
+) -> Finding:
+    # Goodput is highest at sqrt(phi * 2 ms / 0.1 ms) = sqrt(20 phi).
+    workload = SimulatedWorkload.linear(dataset_size=10_000, noise_fraction=0.02)
+    workload = replace(workload, noise_scale=noise_scale)
+    settings = Settings(**{"goal": Goal.EFFICIENCY, **asked})  # type: ignore[arg-type]
+    device = SimulatedDevice(capacity_bytes)
+    prober = SimulatedProber(workload, device, settings, seed=seed)
+    return find(prober, settings, target="simulated", clock=prober.clock)
+
+
+@pytest.mark.parametrize(("noise_scale", "best"), [(3.2, 8), (51.2, 32), (819.2, 128)])
+def test_the_answer_is_the_size_with_the_highest_goodput(noise_scale: float, best: int) -> None:
+    finding = search(noise_scale)
+    assert finding.batch_size == best
+    assert finding.efficiency is not None
+    assert finding.efficiency.batch_size == best
+    assert finding.gradient_noise is not None
+    assert finding.gradient_noise.noise_scale == noise_scale
+    fitting = {trial.batch_size for trial in finding.trials if trial.fits}
+    assert {each.batch_size for each in finding.efficiency.goodputs} == fitting
+
+
+def test_the_answer_is_the_same_within_the_flat_range_whatever_the_noise_of_timing() -> None:
+    for seed in range(10):
+        finding = search(51.2, seed=seed)
+        assert finding.efficiency is not None
+        assert finding.batch_size in (16, 32, 64)
+        now = finding.efficiency.scenarios[0]
+        assert now.flat_from <= 32 <= now.flat_to
+
+
+def test_memory_bounds_the_answer() -> None:
+    finding = search(819.2, capacity_bytes=GIB // 2, headroom_fraction=0)
+    assert finding.batch_size <= finding.recommendation.largest_batch_size <= 256
+    tight = search(819.2, capacity_bytes=2**28 + 40 * 2**20, headroom_fraction=0)
+    assert tight.batch_size == 32
+
+
+def test_micro_batches_are_small_against_the_data_set() -> None:
+    finding = search(51.2)
+    assert finding.gradient_noise is not None
+    assert finding.gradient_noise.micro_batch_size == 64
+
+
+def test_the_noise_is_measured_for_other_goals_when_asked() -> None:
+    plain = search(51.2, goal=Goal.THROUGHPUT)
+    assert plain.gradient_noise is None
+    assert plain.efficiency is None
+    asked = search(51.2, goal=Goal.THROUGHPUT, measure_noise=True)
+    assert asked.batch_size == plain.batch_size
+    assert asked.efficiency is not None
+    assert asked.efficiency.batch_size < asked.batch_size
+
+
+def test_a_noise_that_cannot_be_measured_is_an_error_with_the_trials() -> None:
+    with pytest.raises(WorkloadError, match="no noise scale") as raised:
+        search(None)
+    assert raised.value.trials
+
+
+def test_a_prober_that_knows_no_gradients_is_refused_before_the_search() -> None:
+    class Plain:
+        def load(self, *, timeout_s: float | None = None) -> Loaded:
+            raise AssertionError("nothing is to be loaded")
+
+        def measure(
+            self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
+        ) -> Trial:
+            raise AssertionError("nothing is to run")
+
+    with pytest.raises(SettingsError, match="cannot be measured here"):
+        find(Plain(), Settings(goal=Goal.EFFICIENCY), target="plain")
+
+
+def test_without_time_left_the_answer_is_the_knee() -> None:
+    finding = search(51.2, time_limit_s=0.5)
+    assert finding.gradient_noise is None
+    assert "is not known" in finding.recommendation.reason
