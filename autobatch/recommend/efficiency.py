@@ -73,7 +73,7 @@ def find_efficiency(
     Returns:
         ``None`` if nothing is known of the noise scale, not even a lower end above zero.
     """
-    if noise is None or not noise.at_least > 0 or not rates.sizes:
+    if noise is None or not rates.sizes or (noise.noise_scale is None and noise.low <= 0):
         return None
     base = find_base_batch_size(settings, workload)
     best = scale_to_goodput(rates, noise.at_least, settings, workload)

@@ -114,6 +114,12 @@ def test_the_lower_end_stands_in_for_an_estimate(make_workload: Any) -> None:
     assert find_efficiency(rates, None, settings, workload) is None
 
 
+def test_where_all_samples_are_alike_only_steps_count(make_workload: Any) -> None:
+    found = find_efficiency(rates_of(saturating), noise_of(0.0), Settings(), make_workload())
+    assert found is not None
+    assert found.batch_size == 8
+
+
 def test_a_global_batch_that_is_asked_for_makes_all_samples_worth_the_same(
     make_workload: Any,
 ) -> None:
