@@ -43,15 +43,8 @@ def train(batch_size: int, *, search: bool) -> tuple[int, dict[str, Any]]:
         DataLoader(load_dataset(), batch_size, shuffle=True),
     )
     if search:
-        finding = find_batch_size(
-            accelerator,
-            model,
-            loader,
-            loss_function,
-            optimizer,
-            min_batch_size=16,
-            max_batch_size=64,
-        )
+        options = {"min_batch_size": 16, "max_batch_size": 64, "time_limit": "8s"}
+        finding = find_batch_size(accelerator, model, loader, loss_function, optimizer, **options)
         print(finding)
         batch_size = finding.batch_size
         loader = resize(accelerator, loader, batch_size)

@@ -77,7 +77,7 @@ def train(batch_size: int, *callbacks: Any) -> tuple[int, dict[str, torch.Tensor
 
 
 if __name__ == "__main__":
-    tuner = BatchSizeTuner(min_batch_size=16, max_batch_size=64)
+    tuner = BatchSizeTuner(min_batch_size=16, max_batch_size=64, time_limit="8s")
     found, weights = train(32, tuner)
     print(tuner.finding)
     _, plain_weights = train(found)

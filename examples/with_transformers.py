@@ -70,7 +70,7 @@ def train(trainer: Trainer) -> dict[str, Any]:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(folder, GLOBAL_BATCH_SIZE, 1)
-        finding = tune(trainer, min_batch_size=8)
+        finding = tune(trainer, min_batch_size=8, time_limit="8s")
         print(finding)
         sizes = finding.batch_size, finding.gradient_accumulation_steps
         weights = train(trainer)

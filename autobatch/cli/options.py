@@ -66,6 +66,8 @@ SEARCH_OPTIONS = (
                  help="Seed of every random generator in a trial."),
     click.option("--eval", "evaluation", is_flag=True,
                  help="Look for the largest size for evaluation, too."),
+    click.option("--max-tokens", is_flag=True,
+                 help="Where samples differ in length: a batch size for each range of lengths."),
     click.option("--env", "variables", type=types.VARIABLE, multiple=True,
                  metavar="NAME=VALUE", help="Set an environment variable for the training."),
     click.option("--input", "input_shape", type=types.SHAPE, metavar="SHAPE",

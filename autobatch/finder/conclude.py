@@ -79,6 +79,7 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         stop_reason=evidence.stop_reason,
         search_time_s=search_time_s,
         eval_trials=tuple(evidence.eval_trials[size] for size in sorted(evidence.eval_trials)),
+        buckets=evidence.buckets,
         gradient_noise=evidence.noise,
         efficiency=evidence.find_efficiency(),
         recipe=build_recipe(

@@ -15,6 +15,7 @@ from autobatch.records import (
     Confirmation,
     Efficiency,
     Goal,
+    LengthBucket,
     NoiseScale,
     Settings,
     StopReason,
@@ -38,6 +39,7 @@ class Evidence:
         choice: The size that was settled on, ``None`` before that.
         confirmation: The final run of that size, ``None`` before that.
         eval_trials: Trials of evaluation, by batch size.
+        buckets: Batch sizes by length.
         eval_is_largest: Whether the search for its largest size came to an end.
         noise: The gradient noise scale, ``None`` if it was not measured.
     """
@@ -50,6 +52,7 @@ class Evidence:
     confirmation: Confirmation | None = None
     eval_trials: dict[int, Trial] = field(default_factory=dict)
     eval_is_largest: bool = False
+    buckets: tuple[LengthBucket, ...] = ()
     noise: NoiseScale | None = None
 
     @property

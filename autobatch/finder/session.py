@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
+from autobatch.finder.buckets import find_buckets
 from autobatch.finder.conclude import conclude, nothing_fits
 from autobatch.finder.evaluation import search_evaluation
 from autobatch.finder.evidence import Evidence
@@ -30,7 +31,8 @@ _MAX_CONTEST_ROUNDS = 10
 # Timing sizes again may take as long as the search did, and a little more where that was short.
 _CONTEST_TIME_S = 15.0
 _CONTEST_MAX_TIME_S = 0.5
-# The search for evaluation may take as long as all before it, and a little more if that was short.
+# Each thing that is looked for after the answer may take as long as all before it, or a little
+# more if that was short.
 _EVALUATION_TIME_S = 15.0
 # Reading data and importing libraries may take longer than any step.
 _LOADING_TIME_S = 600.0
@@ -40,6 +42,9 @@ _MEMORY_PLAN = TimingPlan(max_time_s=0.2)
 CONFIRMATION_PLAN = TimingPlan(
     min_steps=10, max_time_s=0.3, precision_fraction=0, patience_s=5.0, num_windows=3
 )
+# An allocator makes the peaks of one size differ from run to run, on CPU by some percent.
+_CLOSE_FRACTION = 0.05
+_MAX_CONFIRMATIONS = 3
 
 
 def find(
@@ -113,6 +118,7 @@ class _Session:
             self._settle(evidence)
             if evidence.has_answer and (self._is_time_up() or self._confirm(evidence)):
                 self._evaluate(evidence)
+                self._find_buckets(evidence)
                 return
             self._search(evidence)  # sizes that it had jumped over may now be the largest
         raise nothing_fits(evidence)
@@ -212,7 +218,7 @@ class _Session:
         assert evidence.choice is not None
         size = evidence.choice.batch_size
         self._observer.trial_started(size, Phase.CONFIRMATION)
-        trial = self._measure(evidence, size, CONFIRMATION_PLAN)
+        trial, num_steps = self._run_confirmations(evidence, size)
         self._observer.trial_finished(trial, Phase.CONFIRMATION)
         if trial.outcome is Outcome.TIMED_OUT and self._is_time_up():
             return True
@@ -222,7 +228,7 @@ class _Session:
         evidence.trials[size] = evidence.trials[size].confirmed_by(trial)
         evidence.confirmation = Confirmation(
             batch_size=size,
-            num_steps=trial.num_warmup_steps + len(trial.step_times_s),
+            num_steps=num_steps,
             peak_bytes=trial.peak_bytes,
             window_peaks_bytes=trial.window_peaks_bytes,
             window_num_steps=tuple(len(each.step_times_s) for each in trial.rounds),
@@ -234,6 +240,19 @@ class _Session:
         )
         return True
 
+    def _run_confirmations(self, evidence: Evidence, size: int) -> tuple[Trial, int]:
+        """Run a size once, or more often if its peak comes close to the budget."""
+        trial = self._measure(evidence, size, CONFIRMATION_PLAN)
+        num_steps = trial.num_steps
+        close_bytes = (1 - _CLOSE_FRACTION) * evidence.loaded.budget.budget_bytes
+        for _ in range(_MAX_CONFIRMATIONS - 1):
+            if not trial.fits or (trial.peak_bytes or 0) < close_bytes or self._is_time_up():
+                break
+            again = self._measure(evidence, size, CONFIRMATION_PLAN)
+            num_steps += again.num_steps
+            trial = trial.confirmed_by(again) if again.fits else again
+        return trial, num_steps
+
     def _evaluate(self, evidence: Evidence) -> None:
         """Look for the size for evaluation, if that was asked, or the training's is too large."""
         confirmation = evidence.confirmation
@@ -241,17 +260,23 @@ class _Session:
         can_evaluate = confirmation is None or confirmation.eval_fits is not None
         if not (self._settings.evaluation and can_evaluate) and not is_too_large:
             return
-        deadline = self._clock() + max(_EVALUATION_TIME_S, self._clock() - self._begin)
-        search_evaluation(
-            evidence,
-            self._measure_evaluation,
-            lambda: self._is_time_up() or self._clock() > deadline,
-        )
+        search_evaluation(evidence, self._measure_beyond, self._make_deadline())
 
-    def _measure_evaluation(self, batch_size: int, plan: TimingPlan) -> Trial:
-        self._observer.trial_started(batch_size, Phase.EVALUATION)
+    def _find_buckets(self, evidence: Evidence) -> None:
+        lengths = evidence.loaded.workload.lengths
+        if self._settings.max_tokens and lengths is not None and lengths.differ:
+            deadline = self._make_deadline()
+            evidence.buckets = find_buckets(evidence, self._measure_beyond, deadline)
+
+    def _make_deadline(self) -> Callable[[], bool]:
+        end = self._clock() + max(_EVALUATION_TIME_S, self._clock() - self._begin)
+        return lambda: self._is_time_up() or self._clock() > end
+
+    def _measure_beyond(self, batch_size: int, plan: TimingPlan) -> Trial:
+        phase = Phase.EVALUATION if plan.evaluate else Phase.LENGTHS
+        self._observer.trial_started(batch_size, phase)
         trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
-        self._observer.trial_finished(trial, Phase.EVALUATION)
+        self._observer.trial_finished(trial, phase)
         return trial
 
     def _measure(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Trial:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 def tune(trainer: Trainer, *, keep_global_batch: bool = True, **options: Any) -> TrainingFinding:
     """Find the batch sizes for a trainer and set them in its arguments.
 
-    Sets ``per_device_train_batch_size`` and ``gradient_accumulation_steps``, and
-    ``per_device_eval_batch_size`` where it was measured. Call it before ``train()``.
+    Sets ``per_device_train_batch_size`` and ``gradient_accumulation_steps``, and where there is
+    an ``eval_dataset`` ``per_device_eval_batch_size``. Call it before ``train()``.
 
     Args:
         trainer: With its model and its training data.
@@ -47,7 +47,8 @@ def tune(trainer: Trainer, *, keep_global_batch: bool = True, **options: Any) ->
     _refuse_several_devices(trainer)
     args = trainer.args
     asked = args.train_batch_size * args.gradient_accumulation_steps
-    options = {"precision": _precision_of(args), "base_batch_size": asked} | options
+    own = {"precision": _precision_of(args), "base_batch_size": asked}
+    options = own | {"eval": trainer.eval_dataset is not None} | options
     if keep_global_batch:
         options["global_batch_size"] = asked
         options["max_batch_size"] = min(asked, options.get("max_batch_size") or asked)
@@ -141,7 +142,7 @@ def _apply(trainer: Any, finding: TrainingFinding, *, keep_global_batch: bool) -
     args, recommendation = trainer.args, finding.recommendation
     args.per_device_train_batch_size = finding.batch_size
     args.gradient_accumulation_steps = finding.gradient_accumulation_steps
-    if finding.eval_batch_size is not None:
+    if finding.settings.evaluation and finding.eval_batch_size is not None:
         args.per_device_eval_batch_size = finding.eval_batch_size
     trainer._train_batch_size = args.train_batch_size  # read from the arguments only at first
     if not keep_global_batch:

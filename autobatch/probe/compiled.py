@@ -27,7 +27,7 @@ def run_eagerly() -> AbstractContextManager[Any]:
     if "torch._dynamo" not in sys.modules:  # nothing can have been compiled
         return nullcontext()
     if hasattr(torch.compiler, "set_stance"):  # PyTorch 2.6 and later
-        return torch.compiler.set_stance("force_eager")
-    dynamo: Any = sys.modules["torch._dynamo"]
-    context: AbstractContextManager[Any] = dynamo.config.patch(disable=True)
-    return context
+        stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+        return stance
+    older: AbstractContextManager[Any] = sys.modules["torch._dynamo"].config.patch(disable=True)
+    return older

@@ -48,6 +48,6 @@ class DeadlineSource:
                 raise TrialTimedOut
             yield batch
 
-    def worst_batch(self, batch_size: int) -> Any:
+    def worst_batch(self, batch_size: int, longest: int | None = None) -> Any:
         """The largest samples of the source."""
-        return self._source.worst_batch(batch_size)
+        return self._source.worst_batch(batch_size, longest)

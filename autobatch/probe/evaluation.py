@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from autobatch.records import Precision, Trial
 from autobatch.workload.task import TrainingTask, move_to
 
 _NUM_PASSES = 2
+# The limit on private memory lets a tenth more through, for what is never touched.
+_WATCHED_FRACTION = 0.9
 
 
 class EvaluationStep:
@@ -72,6 +74,13 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = is_training
 
 
+def _stop_before_the_watch(device: Device, budget_bytes: int) -> AbstractContextManager[Any]:
+    """Let evaluation fail as an exception before the whole trial is ended for its memory."""
+    if not device.can_fork:
+        return nullcontext()
+    return device.enforce(round(_WATCHED_FRACTION * budget_bytes))
+
+
 def check_evaluation(
     trial: Trial, step: EvaluationStep, batch: Any, device: Device, budget_bytes: int
 ) -> Trial:
@@ -90,9 +99,10 @@ def check_evaluation(
     """
     device.reset_peak()
     try:
-        for _ in range(_NUM_PASSES):
-            step(batch)
-        device.synchronize()
+        with _stop_before_the_watch(device, budget_bytes):
+            for _ in range(_NUM_PASSES):
+                step(batch)
+            device.synchronize()
     except Exception as error:
         if is_out_of_memory(error):
             peak_bytes = device.read_peak().peak_bytes

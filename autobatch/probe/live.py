@@ -222,7 +222,8 @@ class SharingWorker(LiveWorker):
                 return super().answer(request)
             finally:
                 self._task = None
-                if self._device is not None:
+                # On a GPU another process may need it; here it is at hand for what comes next.
+                if self._device is not None and self._device.name != "cpu":
                     self._device.release()
 
     def _select_device(self, name: str) -> Device:

@@ -32,6 +32,7 @@ class TimingPlan:
             makes the run a confirmation: it is also held against what memory is left by then.
         round_number: 0 for a first run; sizes timed in turn share a number above 0.
         evaluate: Run evaluation steps, after one training step of the smallest batch.
+        longest: Run batches of samples of at most this length alone, the longest of them.
     """
 
     num_warmup_steps: int = 2
@@ -42,6 +43,7 @@ class TimingPlan:
     num_windows: int = 1
     round_number: int = 0
     evaluate: bool = False
+    longest: int | None = None
 
     @property
     def is_confirmation(self) -> bool:

@@ -39,7 +39,7 @@ class SavedState:
         self._restorers: list[Callable[[], None]] = []
         self._storages: dict[int, tuple[torch.UntypedStorage, torch.Tensor]] = {}
         self._tensors: list[torch.Tensor] = []
-        self._versions: list[int] = []
+        self._versions: list[tuple[torch.Tensor, int]] = []
         self._gradients: list[torch.Tensor] = []
         for each in deep:
             self._visit(each)
@@ -63,7 +63,7 @@ class SavedState:
             _bytes_of(storage).copy_(copy)
         for restore in reversed(self._restorers):
             restore()
-        torch._C._autograd._unsafe_set_version_counter(tuple(self._tensors), tuple(self._versions))
+        _set_versions(self._versions)
 
     def _visit(self, value: Any) -> None:
         if id(value) in self._seen:
@@ -112,8 +112,9 @@ class SavedState:
 
     def _visit_tensor(self, tensor: torch.Tensor) -> None:
         self._tensors.append(tensor)
-        self._versions.append(tensor._version)
-        self._save_bytes(tensor)
+        if not tensor.is_inference():  # those have no version
+            self._versions.append((tensor, tensor._version))
+        has_storage = self._save_bytes(tensor)
         if not tensor.is_leaf:
             return
         alias, gradient, needs_gradient = tensor.detach(), tensor.grad, tensor.requires_grad
@@ -122,7 +123,7 @@ class SavedState:
             self._visit(gradient)
 
         def restore() -> None:
-            if tensor.data_ptr() != alias.data_ptr():
+            if has_storage and tensor.data_ptr() != alias.data_ptr():
                 tensor.data = alias
             tensor.requires_grad_(needs_gradient)
             tensor.grad = gradient
@@ -131,17 +132,17 @@ class SavedState:
         for hooks in (tensor._backward_hooks, getattr(tensor, _POST_HOOKS, None)):
             self._visit(hooks)
 
-    def _save_bytes(self, tensor: torch.Tensor) -> None:
+    def _save_bytes(self, tensor: torch.Tensor) -> bool:
         try:
             storage = tensor.untyped_storage()
-        except (NotImplementedError, RuntimeError):  # sparse tensors have none
-            copy = tensor.detach().clone()
-            self._restorers.append(lambda: _discard(tensor.detach().copy_(copy)))
-            return
+        except (NotImplementedError, RuntimeError):
+            # A sparse tensor has none. It is a gradient, and not changed once it is taken off.
+            return False
         if storage._cdata not in self._storages:
             copy = _bytes_of(storage).to("cpu", copy=True)
             self._storages[storage._cdata] = storage, copy
             self.held_bytes += copy.nbytes
+        return True
 
 
 _POST_HOOKS = "_post_accumulate_grad_hooks"
@@ -151,10 +152,21 @@ def _bytes_of(storage: torch.UntypedStorage) -> torch.Tensor:
     return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
 
 
+def _set_versions(versions: list[tuple[torch.Tensor, int]]) -> None:
+    put: Any = torch._C._autograd._unsafe_set_version_counter
+    try:
+        put(tuple(tensor for tensor, _ in versions), tuple(version for _, version in versions))
+    except TypeError:  # before PyTorch 2.7
+        for tensor, version in versions:
+            put(tensor, version)
+
+
 def _refill(container: Any, copy: list[Any]) -> None:
     container.clear()
     if isinstance(container, dict):
-        dict.update(container, copy)  # a Counter's own would count
+        # A Counter's update would count, and dict's own would leave an OrderedDict empty.
+        for key, value in copy:
+            container[key] = value
     elif isinstance(container, set):
         container.update(copy)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import time
@@ -179,7 +180,12 @@ class _Steps:
         self._device.reset_peak()
 
     def _run(self, request: TrialRequest) -> Trial:
-        self._batches = self._source.batches(request.batch_size)
+        longest = request.plan.longest
+        if longest is None:
+            self._batches = self._source.batches(request.batch_size)
+        else:
+            batch = self._source.worst_batch(request.batch_size, longest)
+            self._batches = itertools.repeat(batch)
         first_step_s = self._time_first_step(request.plan)
         num_warmup_steps = warm_up(self._step, request.plan, self._clock)
         is_finite = _is_finite(self._loss)
@@ -200,7 +206,7 @@ class _Steps:
         if first_step_s is not None:
             compile_time_s = max(0.0, first_step_s - (trial.step_time_s or 0.0))
             trial = replace(trial, compile_time_s=compile_time_s)
-        if request.plan.round_number == 0:
+        if request.plan.round_number == 0 and longest is None:
             self._run_worst(request.batch_size)
         if before is None or after is None:
             return trial

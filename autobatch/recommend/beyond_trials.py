@@ -24,7 +24,7 @@ def find_warnings_beyond_trials(
         budget: Memory that may be used.
     """
     if confirmation is not None and confirmation.eval_fits is False:
-        figures = {
+        figures: dict[str, float] = {
             "batch_size": confirmation.batch_size,
             "eval_peak_bytes": confirmation.eval_peak_bytes or 0,
             "budget_bytes": budget.budget_bytes,

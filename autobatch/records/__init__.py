@@ -50,7 +50,7 @@ from autobatch.records.enums import (
     WarningCode,
 )
 from autobatch.records.events import CheckObserver, Observer, SilentObserver
-from autobatch.records.finding import Confirmation, Finding, FindingWarning
+from autobatch.records.finding import Confirmation, Finding, FindingWarning, LengthBucket
 from autobatch.records.measurement import FEWEST_ROUNDS, CheckRound, Measurement
 from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.noise import NoiseScale
@@ -90,6 +90,7 @@ __all__ = [
     "GpuReport",
     "HardwareLimits",
     "LearningRateRule",
+    "LengthBucket",
     "LengthScan",
     "MachineReport",
     "Measurement",

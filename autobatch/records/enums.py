@@ -68,6 +68,7 @@ class Phase(str, Enum):
     NOISE = "noise"
     CONFIRMATION = "confirmation"
     EVALUATION = "evaluation"
+    LENGTHS = "lengths"
 
 
 class Bottleneck(str, Enum):

@@ -64,6 +64,26 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LengthBucket:
+    """Samples up to a length, and the batch size that the memory holds of them.
+
+    Attributes:
+        longest: Greatest length in the bucket.
+        batch_size: The largest size that ran and fitted with samples of that length.
+        peak_bytes: Its peak.
+    """
+
+    longest: int
+    batch_size: int
+    peak_bytes: int | None
+
+    @property
+    def max_tokens(self) -> int:
+        """Places of a padded batch."""
+        return self.longest * self.batch_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """What was asked, where, what was measured and what follows.
 
@@ -84,6 +104,7 @@ class Finding:
         stop_reason: Why the search went no further.
         search_time_s: Wall-clock time from loading the workload to the answer.
         eval_trials: Trials of evaluation, by batch size; empty if they were not asked for.
+        buckets: Batch sizes by length, longest first; empty if they were not asked for.
         gradient_noise: The measured noise scale; ``None`` if it was not asked for.
         efficiency: Goodput by batch size; ``None`` without a noise scale.
         recipe: What else to change along with the batch size, by which rule.
@@ -105,6 +126,7 @@ class Finding:
     search_time_s: float
     host_budget: MemoryBudget | None = None
     eval_trials: tuple[Trial, ...] = ()
+    buckets: tuple[LengthBucket, ...] = ()
     gradient_noise: NoiseScale | None = None
     efficiency: Efficiency | None = None
     recipe: tuple[RecipeItem, ...] = ()

@@ -35,6 +35,7 @@ class Settings:
         time_limit_s: Wall-clock time after which the search stops with what it has.
         trial_timeout_s: Wall-clock time after which a trial counts as hanging.
         seed: Seed of every random generator in a trial.
+        max_tokens: Whether to find a batch size for each range of lengths too.
         evaluation: Whether to look for the largest size for evaluation too.
         variables: Environment variables for the training process.
         input_shape: Shape of one input sample, for a target that has only a model.
@@ -69,6 +70,7 @@ class Settings:
     trial_timeout_s: float = 600.0
     seed: int = 0
     evaluation: bool = False
+    max_tokens: bool = False
     variables: dict[str, str] = field(default_factory=dict)
     input_shape: tuple[int, ...] | None = None
     vocabulary_size: int | None = None

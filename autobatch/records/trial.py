@@ -141,6 +141,11 @@ class Trial:
             others_busy_cores=again.others_busy_cores,
         )
 
+    @property
+    def num_steps(self) -> int:
+        """Steps that it ran for, those of the warm-up included."""
+        return self.num_warmup_steps + len(self.step_times_s)
+
     def confirmed_by(self, again: Trial) -> Trial:
         """This trial with what a second run of the same size told, but its timed steps.
 

@@ -11,6 +11,7 @@ from autobatch.records import (
     Confirmation,
     Finding,
     LearningRateRule,
+    LengthBucket,
     MemoryBudget,
     Recommendation,
     Trial,
@@ -38,6 +39,8 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
         yield from _confirmation_rows(finding.confirmation, finding.budget)
     if recommendation.eval_batch_size is not None:
         yield "evaluation", Text(_evaluation(recommendation))
+    for index, bucket in enumerate(finding.buckets):
+        yield "by length" if index == 0 else "", Text(_bucket(bucket))
     yield "throughput", Text(_throughput(recommendation))
     energy_j = _chosen_trial(finding).energy_per_sample_j
     if energy_j is not None:
@@ -120,6 +123,13 @@ def _evaluation(recommendation: Recommendation) -> str:
     if recommendation.eval_is_largest:
         return f"{size}, the largest that fits (ran)"
     return f"{size} fits too, beside the optimizer's state (ran); --eval looks for the largest"
+
+
+def _bucket(bucket: LengthBucket) -> str:
+    longest, size = units.format_count(bucket.longest), units.format_count(bucket.batch_size)
+    tokens = units.format_count(bucket.max_tokens)
+    peak = "" if bucket.peak_bytes is None else f", peak {units.format_bytes(bucket.peak_bytes)}"
+    return f"up to {longest}: {size} samples, {tokens} places{peak} (ran)"
 
 
 def _throughput(recommendation: Recommendation) -> str:

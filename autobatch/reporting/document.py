@@ -25,6 +25,7 @@ from autobatch.records import (
     Environment,
     Finding,
     FindingWarning,
+    LengthBucket,
     MemoryBudget,
     MemoryCurve,
     NoiseScale,
@@ -67,6 +68,7 @@ def to_document(finding: Finding) -> dict[str, Any]:
         "confirmation": msgspec.to_builtins(finding.confirmation),
         "trials": [trial_to_dict(trial) for trial in finding.trials],
         "eval_trials": [trial_to_dict(trial) for trial in finding.eval_trials],
+        "buckets": msgspec.to_builtins(finding.buckets),
         "memory_curve": msgspec.to_builtins(finding.memory_curve),
         "throughput_curve": msgspec.to_builtins(finding.throughput_curve),
         "gradient_noise": msgspec.to_builtins(finding.gradient_noise),
@@ -101,13 +103,14 @@ def from_document(document: Any) -> Finding:
         budget=_convert_flat(document, MemoryBudget),
         host_budget=_convert_optional(document, "host_budget", MemoryBudget),
         trials=_convert(document, "trials", tuple[Trial, ...]),
-        memory_curve=_convert_optional(document, "memory_curve", MemoryCurve),
-        throughput_curve=_convert_optional(document, "throughput_curve", ThroughputCurve),
+        memory_curve=_convert_curve(document, "memory_curve", MemoryCurve),
+        throughput_curve=_convert_curve(document, "throughput_curve", ThroughputCurve),
         recommendation=_convert_flat(document, Recommendation),
         confirmation=_convert_optional(document, "confirmation", Confirmation),
         warnings=_convert_warnings(document),
         stop_reason=_convert(document, "stop_reason", StopReason),
         search_time_s=_convert(document, "search_time_s", float),
+        buckets=_convert({"buckets": (), **document}, "buckets", tuple[LengthBucket, ...]),
         eval_trials=_convert({"eval_trials": (), **document}, "eval_trials", tuple[Trial, ...]),
         # Files of versions that had none of these are read as well.
         gradient_noise=_convert_value(document.get("gradient_noise"), "gradient_noise", _NOISE),
@@ -198,6 +201,10 @@ def _convert_flat(document: Mapping[str, Any], kind: type[_T]) -> _T:
 
 
 def _convert_optional(document: Mapping[str, Any], key: str, kind: type[_T]) -> _T | None:
+    return None if document.get(key) is None else _convert_value(document[key], key, kind)
+
+
+def _convert_curve(document: Mapping[str, Any], key: str, kind: type[_T]) -> _T | None:
     if document.get(key) is None:
         return None
     return _convert_value(_nan_for_null(document[key]), key, kind)

@@ -29,11 +29,13 @@ _DOING = {
     Phase.NOISE: "measuring the gradient noise",
     Phase.CONFIRMATION: "confirming",
     Phase.EVALUATION: "evaluating",
+    Phase.LENGTHS: "by length",
 }
 _DONE = {
     Phase.TIMING: "timed again",
     Phase.CONFIRMATION: "confirmed",
     Phase.EVALUATION: "evaluated",
+    Phase.LENGTHS: "fits, by length",
 }
 _JUSTIFY: tuple[JustifyMethod, ...] = ("right", "left", "right", "right", "left")
 
@@ -119,7 +121,7 @@ class LiveProgress:
     def trial_finished(self, trial: Trial, phase: Phase) -> None:
         """Show what came of a trial."""
         # A new dict, since the thread that draws may be in the middle of the old one.
-        if phase is not Phase.EVALUATION:
+        if phase not in (Phase.EVALUATION, Phase.LENGTHS):
             self._trials = {**self._trials, trial.batch_size: trial}
         self._spinner.update(text="choosing what to run next")
         self._refresh()

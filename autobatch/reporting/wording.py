@@ -46,8 +46,8 @@ def lengths_sentence(lengths: LengthScan) -> str:
     coverage = f"all {samples}" if scanned == samples else f"{scanned} of {samples}"
     return (
         f"{units.format_count(lengths.shortest)} to {units.format_count(lengths.longest)} "
-        f"{lengths.measure}, median {units.format_count(round(lengths.median))}; {coverage} samples "
-        "looked at; memory is of batches of the longest, time of ordinary ones"
+        f"{lengths.measure}, median {units.format_count(round(lengths.median))}; {coverage} "
+        "samples looked at; memory is of batches of the longest, time of ordinary ones"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch.utils.data import DataLoader
     from typing_extensions import Self
+
+    from autobatch.training.sampler import BucketBatchSampler
 
 _REPORT_WIDTH = 88
 
@@ -142,6 +144,33 @@ class TrainingFinding(Finding):
         if "drop_last" not in options:
             options["drop_last"] = self._should_drop_last(_size_of(dataset))
         return DataLoader(dataset, batch_size=self.batch_size, **options)
+
+    def batch_sampler(
+        self,
+        lengths: Sequence[int],
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> BucketBatchSampler:
+        """A ``batch_sampler`` with batches of like length, as large as the memory holds.
+
+        Args:
+            lengths: Length of each sample of the data set, in its order and in the measure of
+                the search.
+            shuffle: Whether samples and batches come in random order.
+            seed: Of that order.
+            drop_last: Whether batches that are not full are left out.
+
+        Raises:
+            SettingsError: If the search was not made with ``max_tokens=True``, or a sample is
+                longer than any in it.
+        """
+        from autobatch.training.sampler import BucketBatchSampler
+
+        return BucketBatchSampler(
+            lengths, self.buckets, shuffle=shuffle, seed=seed, drop_last=drop_last
+        )
 
     def _factor_for(self, groups: list[dict[str, Any]]) -> float:
         """The multiplier, or the ratio to a rate given in place of the optimizer's own."""

@@ -42,6 +42,8 @@ class SearchOptions(TypedDict, total=False):
         seed: Seed of every random generator in a trial.
         eval: Whether to look for the largest size for evaluation too; without it
             ``eval_batch_size`` is the training's, with which evaluation has run.
+        max_tokens: Whether to find a batch size for each range of lengths too, where samples
+            differ, for ``finding.batch_sampler``.
         input: In place of ``data``: random inputs of this shape, such as ``3x224x224``.
         classes: With ``input``: class targets below this.
         vocabulary: With ``input``: token ids below this instead of floats.
@@ -68,6 +70,7 @@ class SearchOptions(TypedDict, total=False):
     trial_timeout: float | str
     seed: int
     eval: bool
+    max_tokens: bool
     input: str | Sequence[int] | None
     classes: int | None
     vocabulary: int | None
@@ -178,6 +181,7 @@ _READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "trial_timeout": ("trial_timeout_s", _seconds),
     "seed": ("seed", _count),
     "eval": ("evaluation", _flag),
+    "max_tokens": ("max_tokens", _flag),
     "input": ("input_shape", _shape),
     "classes": ("num_classes", _count),
     "vocabulary": ("vocabulary_size", _count),

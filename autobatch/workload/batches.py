@@ -19,7 +19,7 @@ from torch.utils.data import (
 from autobatch.errors import WorkloadError
 from autobatch.records import LengthScan
 from autobatch.workload.contract import Workload
-from autobatch.workload.lengths import fetch_samples, scan_lengths
+from autobatch.workload.lengths import ScannedLengths, fetch_samples, scan_lengths
 
 _COUNT_TIME_S = 1.0
 KEPT_LOADER_OPTIONS = (
@@ -52,8 +52,8 @@ class BatchSource(Protocol):
     def batches(self, batch_size: int) -> Iterator[Any]:
         """Endlessly many batches of exactly this size."""
 
-    def worst_batch(self, batch_size: int) -> Any:
-        """A batch of the largest samples, ``None`` if all are alike."""
+    def worst_batch(self, batch_size: int, longest: int | None = None) -> Any:
+        """A batch of the largest samples up to a length, ``None`` if all are alike."""
 
 
 class LoaderSource:
@@ -69,7 +69,7 @@ class LoaderSource:
         self._dataset = dataset
         self._options = options
         self._length = length
-        self._longest: tuple[int, ...] = ()
+        self._found: ScannedLengths | None = None
         self.lengths: LengthScan | None = None
         self.description = description
         self.dataset_size = _count_samples(_drawn_from(dataset, options.get("sampler")))
@@ -83,15 +83,18 @@ class LoaderSource:
         Args:
             seed: Of the order in which samples are looked at.
         """
-        if not isinstance(self._dataset, (IterableDataset, TensorDataset)):
-            found = scan_lengths(self._dataset, self._length, seed=seed)
-            self.lengths, self._longest = found.scan, found.longest
+        are_alike = isinstance(self._dataset, TensorDataset) and self._length is None
+        if not isinstance(self._dataset, IterableDataset) and not are_alike:
+            self._found = scan_lengths(self._dataset, self._length, seed=seed)
+            self.lengths = self._found.scan
 
-    def worst_batch(self, batch_size: int) -> Any:
+    def worst_batch(self, batch_size: int, longest: int | None = None) -> Any:
         """The largest samples that were found, collated."""
-        if self.lengths is None or not self.lengths.differ:
+        if self._found is None or self.lengths is None or not self.lengths.differ:
             return None
-        indices = [*itertools.islice(itertools.cycle(self._longest), batch_size)]
+        limit = self.lengths.longest if longest is None else longest
+        within = [index for index in self._found.longest if self._found.lengths[index] <= limit]
+        indices = [*itertools.islice(itertools.cycle(within), batch_size)]
         collate = self._options.get("collate_fn") or default_collate
         return collate(fetch_samples(self._dataset, indices))
 
@@ -138,7 +141,7 @@ class FunctionSource:
     num_loader_workers = 0
     lengths: LengthScan | None = None
 
-    def worst_batch(self, batch_size: int) -> None:
+    def worst_batch(self, batch_size: int, longest: int | None = None) -> None:
         """The function decides what is in a batch."""
 
     def __init__(self, batch: Callable[[int], Any]) -> None:
@@ -160,7 +163,7 @@ class RepeatedSource:
     num_loader_workers = 0
     lengths: LengthScan | None = None
 
-    def worst_batch(self, batch_size: int) -> None:
+    def worst_batch(self, batch_size: int, longest: int | None = None) -> None:
         """All samples are alike."""
 
     def __init__(self, make_batch: Callable[[int], Any], description: str) -> None:

@@ -88,18 +88,17 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
     target = parse_target(target_text)
     require_usable(target, settings)
     torch.manual_seed(settings.seed)
-    source: BatchSource
     if target.catalogue:
-        workload, source, guesses = load_entry(target, settings)
+        workload, random_source, guesses = load_entry(target, settings)
     else:
         workload, guesses = find_workload(target, load_namespace(target))
     model = build_model(workload, target_text)
     if settings.checkpoint is not None:
         load_checkpoint(model, settings.checkpoint)
     if target.catalogue:
-        pass
-    elif settings.input_shape is not None:
-        source = make_synthetic_source(settings)
+        return assemble(workload, model, random_source, guesses)
+    if settings.input_shape is not None:
+        source: BatchSource = make_synthetic_source(settings)
     elif lacks_data(workload):
         raise missing_data_error(target_text, workload)
     else:

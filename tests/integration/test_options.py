@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -22,16 +23,8 @@ dataset = [(torch.randn(8), index % 4) for index in range(200)]
 optimizer = torch.optim.Adam
 """
 
-GPT2 = [
-    "--set",
-    "n_layer=1",
-    "--set",
-    "n_embd=24",
-    "--set",
-    "vocab_size=96",
-    "--max-batch-size",
-    "2",
-]
+GPT2 = ["--set", "n_layer=1", "--set", "n_embd=24", "--set", "vocab_size=96",
+        "--goal", "memory", "--max-batch-size", "2"]  # fmt: skip
 
 # The option, and what must then be true of the finding.
 EFFECTS: dict[str, tuple[list[str], Any]] = {
@@ -107,6 +100,11 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
         lambda f: f["settings"]["trial_timeout_s"] == 420,
     ),
     "--seed": (["--seed", "77"], lambda f: "seed: 77" in f["stderr"]),
+    "--eval": (
+        ["--eval"],
+        lambda f: f["eval_batch_size"] == 16 and f["eval_is_largest"] and f["eval_trials"],
+    ),
+    "--max-tokens": (["--max-tokens"], lambda f: f["settings"]["max_tokens"]),
     "--env": (
         ["--env", "MY_VARIABLE=5"],
         lambda f: (
@@ -157,7 +155,8 @@ def test_the_option_has_its_effect(option: str, tmp_path: Path) -> None:
     torch.save(weights, tmp_path / "weights.pt")
     target = str(file)
     if option in CATALOGUE_OPTIONS:
-        pytest.importorskip("transformers")
+        if importlib.util.find_spec("transformers") is None:
+            pytest.skip("transformers is not installed")
         target = "hf:gpt2"
     if "--max-batch-size" not in arguments and "--global-batch-size" not in arguments:
         arguments = [*arguments, "--max-batch-size", "16"]

@@ -33,9 +33,10 @@ def make_configuration(
         )
     config_class = CONFIG_MAPPING[model_type]
     try:
-        own = config_class()
-        values = parse_overrides(overrides, _readable_values(own), owner=config_class.__name__)
-        heads = _choose_heads(own, values)
+        plain = config_class()
+        own = _readable_values(plain)
+        values = parse_overrides(overrides, own, owner=config_class.__name__)
+        heads = _choose_heads(plain, own, values)
         guess = ""
         if heads:
             number = heads["num_attention_heads"]
@@ -55,9 +56,9 @@ def make_configuration(
 
 def _readable_values(config: Any) -> dict[str, Any]:
     """The configuration's values, by each of the names that it knows them under."""
-    values = {key: getattr(config, key, None) for key in config.to_dict()}
-    values |= {alias: getattr(config, key, None) for alias, key in config.attribute_map.items()}
-    values["num_labels"] = config.num_labels
+    own = config.to_dict()
+    aliases = {alias: own[key] for alias, key in config.attribute_map.items() if key in own}
+    values = {**own, **aliases, "num_labels": config.num_labels}
     return {
         key: value
         for key, value in values.items()
@@ -65,24 +66,22 @@ def _readable_values(config: Any) -> dict[str, Any]:
     }
 
 
-def _choose_heads(own: Any, values: dict[str, Any]) -> dict[str, int]:
+def _choose_heads(config: Any, own: dict[str, Any], values: dict[str, Any]) -> dict[str, int]:
     """Heads of the usual width for another hidden size, where the usual number does not divide it.
 
     Left alone if the user set either, or the width of a head is given by itself.
     """
-    set_names = {own.attribute_map.get(key, key) for key in values}
-    width_name = own.attribute_map.get("hidden_size", "hidden_size")
+    given = {config.attribute_map.get(key, key): value for key, value in values.items()}
     names = ("num_attention_heads", "num_key_value_heads", "head_dim")
-    if set_names & {own.attribute_map.get(name, name) for name in names}:
+    if any(config.attribute_map.get(name, name) in given for name in names):
         return {}
-    width = next((v for k, v in values.items() if own.attribute_map.get(k, k) == width_name), None)
-    own_width, own_heads = getattr(own, "hidden_size", 0), getattr(own, "num_attention_heads", 0)
+    width = given.get(config.attribute_map.get("hidden_size", "hidden_size"))
+    own_width, own_heads = own.get("hidden_size"), own.get("num_attention_heads")
     if not isinstance(own_heads, int) or not isinstance(own_width, int) or not own_heads:
         return {}
-    if not width or width % own_heads == 0 or getattr(own, "head_dim", None):
+    if not width or width % own_heads == 0 or own.get("head_dim"):
         return {}
     usual = max(1, width // max(1, own_width // own_heads))
     number = next(n for n in range(usual, 0, -1) if width % n == 0)
-    grouped = getattr(own, "num_key_value_heads", None)
     heads = {"num_attention_heads": number}
-    return heads | ({"num_key_value_heads": number} if grouped else {})
+    return heads | ({"num_key_value_heads": number} if own.get("num_key_value_heads") else {})

@@ -76,6 +76,10 @@ TRIAL_KEYS = [
     "loss_is_finite",
     "message",
     "unknown",
+    "compile_time_s",
+    "eval_fits",
+    "eval_peak_bytes",
+    "eval_message",
 ]
 
 sizes = st.integers(min_value=1, max_value=2**40)
@@ -169,6 +173,7 @@ def test_a_finding_without_curves_or_data_set_survives_the_round_trip(make_findi
 
 def test_the_top_level_keys_are_frozen(make_finding):
     parts = {"workload", "settings", "search_time_s", "confirmation", "host_budget"}
+    parts |= {"eval_trials", "buckets"}
     parts |= {"gradient_noise", "efficiency", "recipe"}
     recommendation = {item.name for item in fields(Recommendation)}
     budget = {item.name for item in fields(MemoryBudget)}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autobatch.errors import NothingFitsError, WorkloadError
 from autobatch.finder import find
+from autobatch.probe.protocol import TimingPlan
 from autobatch.records import (
     Finding,
     Goal,
+    Outcome,
     Phase,
     Settings,
     SilentObserver,
@@ -96,3 +100,38 @@ def test_an_error_in_the_middle_carries_the_trials_before_it() -> None:
     with pytest.raises(WorkloadError) as caught:
         find(prober, Settings(), target="simulated", clock=prober.clock)
     assert [trial.batch_size for trial in caught.value.trials] == [1, 2, 4]
+
+
+class Wavering(SimulatedProber):
+    """The peak of a size differs from run to run: the second confirmation is over the budget."""
+
+    num_confirmations = 0
+
+    def measure(
+        self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
+    ) -> Trial:
+        trial = super().measure(batch_size, plan, timeout_s=timeout_s)
+        if not plan.is_confirmation:
+            return trial
+        self.num_confirmations += 1
+        if batch_size < 8192 or self.num_confirmations < 2:
+            return trial
+        return replace(trial, outcome=Outcome.OVER_BUDGET)
+
+
+def test_a_peak_close_to_the_budget_is_confirmed_more_than_once() -> None:
+    asked = Settings(goal=Goal.MEMORY, headroom_fraction=0.0)
+    prober = Wavering(WORKLOAD, SimulatedDevice(9 * GIB + 2**28), asked)
+    finding = find(prober, asked, target="simulated", clock=prober.clock)
+    assert finding.batch_size == 4096
+    assert {trial.batch_size: trial.outcome for trial in finding.trials}[8192] is (
+        Outcome.OVER_BUDGET
+    )
+
+
+def test_a_peak_far_from_the_budget_is_confirmed_once() -> None:
+    asked = Settings(goal=Goal.MEMORY, headroom_fraction=0.0)
+    prober = Wavering(WORKLOAD, SimulatedDevice(10 * GIB), asked)
+    finding = find(prober, asked, target="simulated", clock=prober.clock)
+    assert finding.batch_size == 8192
+    assert prober.num_confirmations == 1

@@ -68,7 +68,7 @@ def make_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
         set_seed(0)
         config = GPT2Config(vocab_size=32, n_positions=LENGTH, n_embd=16, n_layer=1, n_head=2)
         others = {
-            name: options.pop(name) for name in ("optimizers", "callbacks") if name in options
+            name: options.pop(name) for name in ("eval_dataset", "callbacks") if name in options
         }
         arguments = TrainingArguments(
             output_dir=str(tmp_path),
@@ -85,8 +85,8 @@ def make_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
                 **options,
             },
         )
-        model = GPT2LMHeadModel(config)
-        return Trainer(model, arguments, train_dataset=Tokens(num_samples), **others)
+        model, data = GPT2LMHeadModel(config), Tokens(num_samples)
+        return Trainer(model, arguments, train_dataset=data, **others)
 
     return make
 
@@ -106,6 +106,19 @@ def test_the_sizes_are_set_and_the_global_batch_is_left_as_asked(
     assert args.learning_rate == 1e-2
     trainer.train()
     assert trainer.state.train_batch_size == 16
+
+
+def test_where_there_is_something_to_evaluate_on_the_size_for_it_is_set_too(
+    make_trainer: Any, quick: Any
+) -> None:
+    trainer = make_trainer(per_device_eval_batch_size=3)
+    tune(trainer, **quick)
+    assert trainer.args.per_device_eval_batch_size == 3
+    trainer = make_trainer(eval_dataset=Tokens(24), per_device_eval_batch_size=3)
+    finding = tune(trainer, **quick)
+    assert trainer.args.per_device_eval_batch_size == finding.eval_batch_size == 16
+    assert 16 in [trial.batch_size for trial in finding.eval_trials if trial.fits]
+    assert trainer.evaluate()["eval_loss"] > 0
 
 
 def test_a_size_that_divides_the_global_batch_is_taken_and_has_run(

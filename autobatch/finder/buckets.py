@@ -1,0 +1,114 @@
+"""For each range of lengths the batch size that one memory budget holds.
+
+From the longest range to the shortest: the memory that was fitted over batch size and length says
+which size to run next, and only what ran and fitted is an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from autobatch.curves.lengths import fit_length_memory
+from autobatch.finder.evidence import Evidence
+from autobatch.probe.protocol import TimingPlan
+from autobatch.recommend.inputs import find_dataset_size
+from autobatch.records import LengthBucket, LengthScan, Trial
+
+_MAX_BUCKETS = 6
+_MAX_TRIALS = 5
+_MAX_JUMP = 4
+_GOOD_ENOUGH = 1.1
+# The fit may be wrong by this much before a trial is wasted.
+_AIM_FRACTION = 0.95
+_WHOLE_MULTIPLE = 8
+
+
+def bucket_edges(lengths: LengthScan) -> tuple[int, ...]:
+    """Greatest length of each bucket, longest first: each half of the one before."""
+    edges = [lengths.longest]
+    while len(edges) < _MAX_BUCKETS and edges[-1] // 2 >= lengths.shortest:
+        edges.append(edges[-1] // 2)
+    return tuple(edges)
+
+
+def find_buckets(
+    evidence: Evidence,
+    measure: Callable[[int, TimingPlan], Trial],
+    is_time_up: Callable[[], bool],
+) -> tuple[LengthBucket, ...]:
+    """Find the size of each bucket.
+
+    Args:
+        evidence: With a choice, and a workload whose lengths were scanned.
+        measure: Runs one size.
+        is_time_up: Whether to stop with the buckets there are.
+
+    Returns:
+        Those for which a size ran and fitted, longest first.
+    """
+    lengths, choice = evidence.loaded.workload.lengths, evidence.choice
+    assert lengths is not None and choice is not None
+    search = _BucketSearch(evidence, measure, is_time_up)
+    found: list[LengthBucket] = []
+    for longest in bucket_edges(lengths):
+        start = found[-1].batch_size if found else choice.batch_size
+        bucket = search.run(longest, start)
+        if bucket is not None:
+            found.append(bucket)
+    return tuple(found)
+
+
+class _BucketSearch:
+    def __init__(
+        self,
+        evidence: Evidence,
+        measure: Callable[[int, TimingPlan], Trial],
+        is_time_up: Callable[[], bool],
+    ) -> None:
+        self._budget_bytes = evidence.loaded.budget.budget_bytes
+        caps = (evidence.settings.max_batch_size, _dataset_size(evidence))
+        self._cap = min((cap for cap in caps if cap is not None), default=2**20)
+        self._measure = measure
+        self._is_time_up = is_time_up
+        self._points: list[tuple[int, int, int]] = []
+
+    def run(self, longest: int, start: int) -> LengthBucket | None:
+        plan = TimingPlan(num_warmup_steps=2, min_steps=1, max_time_s=0.0, longest=longest)
+        best: LengthBucket | None = None
+        refuted = self._cap + 1
+        size: int | None = start
+        for _ in range(_MAX_TRIALS):
+            if size is None or self._is_time_up():
+                break
+            trial = self._measure(size, plan)
+            if trial.peak_bytes is not None and trial.fits:
+                self._points.append((size, longest, trial.peak_bytes))
+            if trial.fits:
+                best = LengthBucket(longest=longest, batch_size=size, peak_bytes=trial.peak_bytes)
+            else:
+                refuted = size
+            size = self._propose(longest, best.batch_size if best else 0, refuted)
+        return best
+
+    def _propose(self, longest: int, fitted: int, refuted: int) -> int | None:
+        """A size above what fitted and below what did not, ``None`` if that is close enough."""
+        if refuted - 1 <= fitted * _GOOD_ENOUGH:
+            return None
+        curve = fit_length_memory(self._points)
+        if curve is None or fitted == 0:
+            wanted = 2 * fitted or refuted // 2
+        else:
+            limit = curve.largest_batch_size(longest, _AIM_FRACTION * self._budget_bytes)
+            wanted = int(min(limit, fitted * _MAX_JUMP))
+        wanted = _rounded(min(wanted, refuted - 1))
+        if fitted and wanted <= fitted * _GOOD_ENOUGH:
+            return None
+        return wanted if 0 < wanted < refuted else None
+
+
+def _rounded(size: int) -> int:
+    return size - size % _WHOLE_MULTIPLE if size > _WHOLE_MULTIPLE else size
+
+
+def _dataset_size(evidence: Evidence) -> int | None:
+    return find_dataset_size(evidence.settings, evidence.loaded.workload)
