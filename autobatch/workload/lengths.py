@@ -55,15 +55,22 @@ def scan_lengths(
     Raises:
         WorkloadError: If the user's measure raises or returns no number.
     """
+    unknown = ScannedLengths(scan=None, longest=(), lengths={})
     try:
         num_samples = len(dataset)
     except TypeError:  # it does not tell how far its indices go
-        return ScannedLengths(scan=None, longest=(), lengths={})
+        return unknown
     order = list(range(num_samples))
     random.Random(seed).shuffle(order)
     begin, lengths = clock(), {}
     for index in order:
-        lengths[index] = _measure(dataset[index], length)
+        try:
+            sample = dataset[index]
+        except Exception:
+            # It may be readable only where training reads it, such as in a loader's worker. If
+            # it is not readable there either, the first trial says so.
+            return unknown
+        lengths[index] = _measure(sample, length)
         if clock() - begin > max_time_s:
             break
     values = list(lengths.values())
