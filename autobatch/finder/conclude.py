@@ -26,7 +26,7 @@ from autobatch.search.bracket import measured_peaks
 from autobatch.search.step import predict_largest
 from autobatch.units import format_bytes
 
-_LOADER_RULES_FRACTION = 0.5
+_LOADER_RULES_FRACTION = 0.25
 _LOADER_ERROR = "in DataLoader worker process"
 
 

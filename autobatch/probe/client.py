@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from autobatch import errors
 from autobatch.devices.meter import ProcessMeter, meter_process
-from autobatch.probe.endings import noise_not_measured, noise_timed_out
 from autobatch.probe.host import HostBudgetError, HostWatch
+from autobatch.probe.noise_errors import noise_not_measured, noise_timed_out
 from autobatch.probe.process import ENTRY, WorkerProcess, start_process
 from autobatch.probe.protocol import (
     Failure,

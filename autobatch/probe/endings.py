@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from autobatch.errors import (
     AutobatchError,
     DeviceLostError,
-    WorkerError,
     WorkloadError,
     first_line_of,
     message_of,
 )
+from autobatch.probe.noise_errors import noise_not_measured
 from autobatch.probe.oom import is_out_of_memory
 from autobatch.probe.protocol import (
     Failure,
@@ -56,19 +56,6 @@ def noise_failure_of_the_dead(request: NoiseRequest, death: ChildDied) -> Failur
     """What became of a noise scale whose process ended without a result."""
     _, message = describe_death(death, request.timeout_s)
     return to_failure(noise_not_measured(message))
-
-
-def noise_not_measured(message: str) -> WorkerError:
-    """The error about a noise scale whose process was ended, or ended by itself."""
-    return WorkerError(
-        f"measuring the gradient noise scale: {message}",
-        hint="raise --memory-limit or --trial-timeout, or use --goal throughput",
-    )
-
-
-def noise_timed_out(timeout_s: float | None) -> WorkerError:
-    """The error about a noise scale that was not measured in time."""
-    return noise_not_measured(f"no end after {format_seconds(timeout_s or 0.0)}")
 
 
 def training_of_the_dead(request: TrainRequest, death: ChildDied) -> TrainReply:

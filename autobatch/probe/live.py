@@ -28,7 +28,7 @@ from autobatch.devices.select import prefer
 from autobatch.errors import AutobatchError, WorkloadError
 from autobatch.probe.client import TargetProber
 from autobatch.probe.deadline import DeadlineSource, TrialTimedOut
-from autobatch.probe.endings import noise_timed_out
+from autobatch.probe.noise_errors import noise_timed_out
 from autobatch.probe.oom import is_out_of_memory
 from autobatch.probe.openmp import end_openmp_threads
 from autobatch.probe.process import WorkerProcess
@@ -225,6 +225,10 @@ class SharingWorker(LiveWorker):
                 # On a GPU another process may need it; here it is at hand for what comes next.
                 if self._device is not None and self._device.name != "cpu":
                     self._device.release()
+
+    @property
+    def _scans_apart(self) -> bool:
+        return False  # who knows which threads the caller has; what changes is put back
 
     def _select_device(self, name: str) -> Device:
         device = super()._select_device(name)

@@ -34,6 +34,7 @@ from autobatch.probe.protocol import (
 )
 from autobatch.probe.trial import run_trial
 from autobatch.records import Environment, MemoryBudget, Settings, Trial, Unknown
+from autobatch.workload.batches import BatchSource, LoaderSource
 from autobatch.workload.task import TrainingTask, load_task
 
 _ON_LINUX = sys.platform == "linux"
@@ -43,6 +44,8 @@ if _ON_LINUX:
 
 NEEDS_TWO = "Expected more than 1 value per channel"
 _REHEARSAL = TimingPlan(num_warmup_steps=1, min_steps=1, max_time_s=0.0)
+# A scan ends by itself after seconds, unless one sample takes forever.
+_SCAN_TIMEOUT_S = 60.0
 
 
 class TrialWorker:
@@ -94,6 +97,9 @@ class TrialWorker:
         else:
             self._load_task(request)
         assert self._task is not None
+        failure = self._scan_lengths(self._task.source)
+        if failure is not None:
+            return failure
         if settings.wants_noise:
             require_real_data(self._task)
         self._pinned = open_pinned(device.name)
@@ -120,6 +126,28 @@ class TrialWorker:
             host_budget=host_budget,
         )
 
+    def _scan_lengths(self, source: BatchSource) -> Failure | None:
+        """Look for the longest samples; in a child, since what reading them takes may stay."""
+        if not isinstance(source, LoaderSource):
+            return None
+        if not self._scans_apart:
+            source.keep_lengths(source.scan(self._settings.seed))
+            return None
+
+        def attempt() -> Any:
+            torch.set_num_threads(1)  # as in a loader's worker: a fork has no other threads
+            try:
+                return source.scan(self._settings.seed)
+            except BaseException as error:
+                return self._fail(error)
+
+        found = run_in_child(attempt, timeout_s=_SCAN_TIMEOUT_S)
+        if isinstance(found, Failure):
+            return found
+        if not isinstance(found, ChildDied):
+            source.keep_lengths(found)
+        return None
+
     def _find_host_budget(self, headroom_fraction: float) -> MemoryBudget | None:
         assert self._device is not None
         if self._device.name == "cpu":
@@ -130,6 +158,10 @@ class TrialWorker:
 
     def _load_task(self, request: LoadRequest) -> None:
         self._task = load_task(request.target, request.settings)
+
+    @property
+    def _scans_apart(self) -> bool:
+        return _ON_LINUX
 
     def _select_device(self, name: str) -> Device:
         return self._select(name)

@@ -116,7 +116,7 @@ def main(worker: Worker | None = None) -> None:
         linux.die_with_parent()
         if os.getppid() != parent_pid:  # it died first, while PyTorch was being imported
             return
-    serve(Worker(), *_take_pipes())
+    serve(worker or Worker(), *_take_pipes())
 
 
 def serve(worker: Worker, requests: BinaryIO, replies: BinaryIO) -> None:

@@ -77,16 +77,24 @@ class LoaderSource:
         if self.dataset_size == 0:
             raise WorkloadError("the data set has 0 samples", hint="give one that has samples")
 
-    def scan(self, seed: int) -> None:
+    def scan(self, seed: int) -> ScannedLengths | None:
         """Look for the largest samples, for a limited time.
 
         Args:
             seed: Of the order in which samples are looked at.
+
+        Returns:
+            What ``keep_lengths`` takes; ``None`` where there is nothing to look for.
         """
         are_alike = isinstance(self._dataset, TensorDataset) and self._length is None
-        if not isinstance(self._dataset, IterableDataset) and not are_alike:
-            self._found = scan_lengths(self._dataset, self._length, seed=seed)
-            self.lengths = self._found.scan
+        if isinstance(self._dataset, IterableDataset) or are_alike:
+            return None
+        return scan_lengths(self._dataset, self._length, seed=seed)
+
+    def keep_lengths(self, found: ScannedLengths | None) -> None:
+        """Make use of what a scan has found, in this process or in another."""
+        self._found = found
+        self.lengths = None if found is None else found.scan
 
     def worst_batch(self, batch_size: int, longest: int | None = None) -> Any:
         """The largest samples that were found, collated."""

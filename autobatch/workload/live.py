@@ -16,7 +16,7 @@ from autobatch.records import Settings
 from autobatch.workload.batches import BatchSource, make_source
 from autobatch.workload.contract import Workload
 from autobatch.workload.synthetic import make_synthetic_source
-from autobatch.workload.task import TrainingTask, assemble, scan_source
+from autobatch.workload.task import TrainingTask, assemble
 
 _FORMS = "give a DataLoader, a data set, a function of the batch size, or one sample"
 
@@ -130,7 +130,6 @@ def build_task(
         source = make_synthetic_source(settings)
     elif source is None:
         source = make_source(workload)
-        scan_source(source, settings)
     return assemble(workload, workload.model, source)
 
 

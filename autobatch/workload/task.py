@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from autobatch.records import Settings, WorkloadSummary
-from autobatch.workload.batches import BatchSource, LoaderSource, make_source
+from autobatch.workload.batches import BatchSource, make_source
 from autobatch.workload.catalogues.entry import load_entry
 from autobatch.workload.catalogues.require import require_usable
 from autobatch.workload.checkpoint import load_checkpoint
@@ -103,14 +103,7 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
         raise missing_data_error(target_text, workload)
     else:
         source = make_source(workload)
-    scan_source(source, settings)
     return assemble(workload, model, source, guesses)
-
-
-def scan_source(source: BatchSource, settings: Settings) -> None:
-    """Have a source that is a data set look for its largest samples."""
-    if isinstance(source, LoaderSource):
-        source.scan(settings.seed)
 
 
 def assemble(

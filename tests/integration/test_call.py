@@ -39,7 +39,7 @@ def find(model: nn.Module, data: Any, **options: Any) -> Any:
     return find_batch_size(model, data, **options)
 
 
-def fill(model: nn.Module, batch: Any, mib_per_sample: float = 4) -> torch.Tensor:
+def fill(model: nn.Module, batch: Any, mib_per_sample: float = 32) -> torch.Tensor:
     """A step whose memory is a known multiple of the batch size."""
     inputs = batch[0]
     ballast = torch.ones(int(len(inputs) * mib_per_sample * MIB / 4))
@@ -61,11 +61,11 @@ def test_the_size_that_is_returned_ran_and_its_successor_did_not_fit(isolation: 
         training_step=fill,
         isolation=isolation,
         max_batch_size=None,
-        **limit_with(90),
+        **limit_with(760),
     )
     outcomes = {trial.batch_size: trial.outcome.value for trial in finding.trials}
     assert outcomes[finding.batch_size] == "fits"
-    assert finding.batch_size == 16, outcomes  # 64 MiB and not 128 MiB
+    assert finding.batch_size == 16, outcomes  # 512 MiB and not 1 GiB
     assert finding.stop_reason is autobatch.StopReason.MEMORY
     assert finding.confirmation is not None
 
@@ -76,10 +76,10 @@ def test_in_the_middle_of_training_what_is_resident_counts(isolation: str) -> No
     optimizer = torch.optim.Adam(model.parameters())
 
     def step(model: nn.Module, batch: Any) -> torch.Tensor:
-        return fill(lambda inputs: model(inputs[:1]), batch)  # type: ignore[arg-type]
+        return fill(lambda inputs: model(inputs[:1]), batch, 16)  # type: ignore[arg-type]
 
     options = {"training_step": step, "isolation": isolation, "max_batch_size": None}
-    limit = limit_with(320)
+    limit = limit_with(860)
     before = find(model, make_data(512), optimizer=optimizer, **options, **limit)
     for _ in range(2):
         optimizer.zero_grad()
@@ -118,9 +118,9 @@ def test_a_memory_error_of_numpy_in_collate_is_a_size_that_does_not_fit() -> Non
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 def test_two_calls_know_nothing_of_each_other(isolation: str) -> None:
     model, data = nn.Linear(8, 3), make_data()
-    tight = find(model, data, training_step=fill, isolation=isolation, **limit_with(14))
+    tight = find(model, data, training_step=fill, isolation=isolation, **limit_with(96))
     wide = find(model, data, isolation=isolation, max_batch_size=8)
-    again = find(model, data, training_step=fill, isolation=isolation, **limit_with(14))
+    again = find(model, data, training_step=fill, isolation=isolation, **limit_with(96))
     assert (tight.batch_size, wide.batch_size, again.batch_size) == (2, 8, 2)
 
 
@@ -220,9 +220,9 @@ def test_length_is_the_users_own_measure() -> None:
 
 def test_evaluation_runs_at_the_training_size_and_its_largest_is_found_when_asked() -> None:
     def step(model: nn.Module, batch: Any) -> torch.Tensor:
-        return fill(model, batch, 8 if torch.is_grad_enabled() else 2)
+        return fill(model, batch, 32 if torch.is_grad_enabled() else 8)
 
-    limit = limit_with(100)
+    limit = limit_with(400)
     options = {"training_step": step, "max_batch_size": None, **limit}
     plain = find(nn.Linear(8, 3), make_data(), **options)
     assert plain.batch_size == plain.eval_batch_size == 8
@@ -238,10 +238,10 @@ def test_evaluation_runs_at_the_training_size_and_its_largest_is_found_when_aske
 
 def test_evaluation_that_takes_more_than_training_is_pointed_out() -> None:
     def step(model: nn.Module, batch: Any) -> torch.Tensor:
-        return fill(model, batch, 2 if torch.is_grad_enabled() else 16)
+        return fill(model, batch, 8 if torch.is_grad_enabled() else 64)
 
     finding = find(
-        nn.Linear(8, 3), make_data(), training_step=step, max_batch_size=8, **limit_with(80)
+        nn.Linear(8, 3), make_data(), training_step=step, max_batch_size=8, **limit_with(350)
     )
     assert finding.batch_size == 8
     assert finding.confirmation.eval_fits is False

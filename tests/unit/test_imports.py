@@ -38,6 +38,13 @@ def test_nothing_heavy_is_loaded(code: str) -> None:
     assert loaded_modules(code).isdisjoint(HEAVY)
 
 
+@pytest.mark.parametrize(
+    "room", ["probe.client", "finder", "compare", "reporting", "checker.start"]
+)
+def test_whoever_only_decides_waits_for_no_torch(room: str) -> None:
+    assert "torch" not in loaded_modules(f"import autobatch.{room}")
+
+
 def test_the_proof_above_can_fail() -> None:
     assert "torch" in loaded_modules("import autobatch, torch")
 
