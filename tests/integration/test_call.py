@@ -163,7 +163,7 @@ def test_a_whole_epoch_of_samples_that_differ_stays_inside_the_budget() -> None:
     from autobatch.devices import linux
 
     model, data = nn.Linear(8, 3), Texts()
-    limit = limit_with(300)
+    limit = limit_with(400)
     finding = find(model, data, collate_fn=pad, training_step=hold, max_batch_size=None, **limit)
     # A padded batch with the long sample takes 16 MiB for each sample, one without 1.5 MiB.
     assert finding.batch_size == 16
@@ -185,7 +185,7 @@ def test_a_whole_epoch_of_samples_that_differ_stays_inside_the_budget() -> None:
 def test_each_range_of_lengths_has_a_size_that_ran_under_the_one_budget() -> None:
     model, data = nn.Linear(8, 3), Texts(400)
     options = {"collate_fn": pad, "training_step": hold, "max_tokens": True, "seed": 3}
-    finding = find(model, data, max_batch_size=128, **options, **limit_with(300))
+    finding = find(model, data, max_batch_size=128, **options, **limit_with(400))
     assert [bucket.longest for bucket in finding.buckets] == [400, 200, 100, 50, 25]
     sizes = [bucket.batch_size for bucket in finding.buckets]
     assert sizes[0] >= 16
@@ -412,14 +412,17 @@ def test_the_size_whose_samples_teach_most_is_found_for_objects_too(isolation: s
     assert asked.gradient_noise is not None
 
 
-def test_forks_and_the_shared_process_measure_the_same_noise() -> None:
+def test_forks_and_the_shared_process_measure_noise_alike() -> None:
     model = nn.Linear(8, 3)
     options = {"goal": "efficiency", "max_batch_size": 16}
     found = [
         find(model, make_data(512), isolation=isolation, **options).gradient_noise
         for isolation in ISOLATIONS
     ]
-    assert found[0].noise_scale == pytest.approx(found[-1].noise_scale, rel=1e-3)
+    # How many gradients there is time for differs, and the estimates with it.
+    for one, other in ((found[0], found[-1]), (found[-1], found[0])):
+        assert one.low <= other.noise_scale
+        assert one.high is None or other.noise_scale <= one.high
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)

