@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import sys
@@ -94,6 +95,9 @@ class TrialWorker:
         if device.can_fork:
             self._num_threads = _without_threads(lambda: self._load_task(request))
             self._file_pages = self._find_file_pages()
+            # Or each trial's fork looks through all that was loaded for garbage, half a second.
+            gc.collect()
+            gc.freeze()
         else:
             self._load_task(request)
         assert self._task is not None
