@@ -13,10 +13,10 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 MEMORY_LIMITS = {
     "digits_cnn": ("450MiB", "600MiB", "1GiB"),
     "char_gpt": ("500MiB", "1GiB", "3GiB"),
-    "regression_mlp": ("350MiB", "500MiB", "1GiB"),
-    "sequence_lstm": ("420MiB", "600MiB", "1GiB"),
-    "image_cnn": ("400MiB", "1GiB", "2GiB"),
-    "slow_loader": ("360MiB", "500MiB", "1GiB"),
+    "regression_mlp": ("420MiB", "500MiB", "1GiB"),
+    "sequence_lstm": ("480MiB", "600MiB", "1GiB"),
+    "image_cnn": ("480MiB", "1GiB", "2GiB"),
+    "slow_loader": ("420MiB", "500MiB", "1GiB"),
 }
 
 

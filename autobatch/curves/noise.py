@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
 
 from autobatch.records import NoiseScale
 
@@ -183,7 +182,10 @@ def _to_noise_scale(
     num_micro_batches: int,
 ) -> NoiseScale:
     variance, squared_norm = float(estimates[0]), float(estimates[1])
-    quantile = float(student_t.ppf((1 + confidence_fraction) / 2, freedom))
+    # What a worker imports is part of every peak that it measures.
+    from scipy.special import stdtrit
+
+    quantile = float(stdtrit(freedom, (1 + confidence_fraction) / 2))
     low, high = fieller_interval(variance, squared_norm, covariance, quantile)
     return NoiseScale(
         noise_scale=max(0.0, variance) / squared_norm if squared_norm > 0 else None,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 
 from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
 from autobatch.finder.buckets import find_buckets
@@ -25,18 +27,23 @@ from autobatch.records import (
     StopReason,
     Trial,
 )
+from autobatch.search.contest import share_out
 from autobatch.search.step import next_step
 
-_MAX_CONTEST_ROUNDS = 10
+_MAX_CONTEST_ROUNDS = 20
 # Timing sizes again may take as long as the search did, and a little more where that was short.
-_CONTEST_TIME_S = 15.0
-_CONTEST_MAX_TIME_S = 0.5
+_CONTEST_TIME_S = 6.0
+# Short, and often: what disturbs a machine lasts longer than this, so that more steps of the same
+# moment tell less than a few of the next.
+_CONTEST_PLAN = TimingPlan(min_steps=2, max_time_s=0.15, precision_fraction=0)
 # Each thing that is looked for after the answer may take as long as all before it, or a little
 # more if that was short.
 _EVALUATION_TIME_S = 15.0
 # Reading data and importing libraries may take longer than any step.
 _LOADING_TIME_S = 600.0
-_SEARCH_PLAN = TimingPlan(max_time_s=0.5)
+_SEARCH_PLAN = TimingPlan(max_time_s=0.25)
+# What is this much slower than the best needs no exact figure.
+_SLOW_RATIO = 0.75
 _MEMORY_PLAN = TimingPlan(max_time_s=0.2)
 #: Tens of steps, in windows whose peaks show whether memory still grows.
 CONFIRMATION_PLAN = TimingPlan(
@@ -104,13 +111,14 @@ class _Session:
         self._settings = settings
         self._observer = observer
         self._clock = clock
-        self._begin = clock()
-        self._contest_time_s = 0.0
+        self._begin = self._first_trial_s = clock()
+        self._contest_times_s: defaultdict[int, float] = defaultdict(float)
         self._round_number = 0
 
     def run(self) -> None:
         require_noise_prober(self._prober, self._settings)
         loaded = self._prober.load(timeout_s=self._timeout_s(_LOADING_TIME_S))
+        self._first_trial_s = self._clock()
         evidence = self.evidence = Evidence(settings=self._settings, loaded=loaded)
         self._observer.loaded(loaded.workload, loaded.budget, loaded.device)
         self._search(evidence)
@@ -150,6 +158,9 @@ class _Session:
 
     def _probe(self, evidence: Evidence, batch_size: int) -> None:
         plan = _MEMORY_PLAN if self._settings.goal is Goal.MEMORY else _SEARCH_PLAN
+        rates = [trial.samples_per_s or 0.0 for trial in evidence.trials.values()]
+        if any(rates):
+            plan = replace(plan, slow_step_s=batch_size / (_SLOW_RATIO * max(rates)))
         self._observer.trial_started(batch_size, Phase.SEARCH)
         trial = self._measure(evidence, batch_size, plan)
         evidence.trials[batch_size] = trial
@@ -171,20 +182,20 @@ class _Session:
         if self._settings.goal is Goal.MEMORY or not evidence.has_answer or is_over:
             return False
         contestants = evidence.find_contestants()
+        if not contestants:
+            return False
+        contestants = share_out(contestants, self._contest_times_s)
         cost_s = sum(_expected_time_s(evidence.trials[size]) for size in contestants)
-        allowed_s = max(_CONTEST_TIME_S, self._clock() - self._begin - self._contest_time_s)
-        if not contestants or self._contest_time_s + cost_s > allowed_s:
+        spent_s = sum(self._contest_times_s.values())
+        allowed_s = max(_CONTEST_TIME_S, self._clock() - self._first_trial_s - spent_s)
+        if spent_s + cost_s > allowed_s:
             return False
         self._round_number += 1
-        begin = self._clock()
-        # The whole time share is used: on a machine that is busy in bursts, steps one after the
-        # other agree with each other more than with those of a moment later.
-        plan = TimingPlan(
-            max_time_s=_CONTEST_MAX_TIME_S, precision_fraction=0, round_number=self._round_number
-        )
+        plan = replace(_CONTEST_PLAN, round_number=self._round_number)
         for size in contestants:
+            begin = self._clock()
             self._time_again(evidence, size, plan)
-        self._contest_time_s += self._clock() - begin
+            self._contest_times_s[size] += self._clock() - begin
         return True
 
     def _time_again(self, evidence: Evidence, size: int, plan: TimingPlan) -> None:
@@ -302,7 +313,6 @@ class _Session:
 
 
 def _expected_time_s(trial: Trial) -> float:
-    step_time_s = trial.step_time_s or 0.0
-    plan = TimingPlan()
-    shortest = (plan.num_warmup_steps + plan.min_steps) * step_time_s
-    return max(shortest, _CONTEST_MAX_TIME_S + plan.num_warmup_steps * step_time_s)
+    plan, step_time_s = _CONTEST_PLAN, trial.step_time_s or 0.0
+    timed_s = max(plan.max_time_s, plan.min_steps * step_time_s)
+    return plan.num_warmup_steps * step_time_s + timed_s

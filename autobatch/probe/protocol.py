@@ -30,6 +30,8 @@ class TimingPlan:
         patience_s: Time after which ``min_steps`` no longer counts: slow steps say enough.
         num_windows: Time the steps in so many parts, each with a peak of its own. More than one
             makes the run a confirmation: it is also held against what memory is left by then.
+        slow_step_s: Steps that all take longer than this say enough once ``max_time_s`` is over,
+            however few they are: the size is not among the fast ones.
         round_number: 0 for a first run; sizes timed in turn share a number above 0.
         evaluate: Run evaluation steps, after one training step of the smallest batch.
         longest: Run batches of samples of at most this length alone, the longest of them.
@@ -41,6 +43,7 @@ class TimingPlan:
     precision_fraction: float = 0.02
     patience_s: float = 20.0
     num_windows: int = 1
+    slow_step_s: float | None = None
     round_number: int = 0
     evaluate: bool = False
     longest: int | None = None

@@ -10,6 +10,9 @@ from autobatch.recommend.epochs import epoch_time_s
 from autobatch.records import Settings, ThroughputCurve, Trial
 
 _DOUBT = 1.5
+# In standard errors: an answer that is too small costs time at every step, one that is too large
+# costs memory that is there.
+_CAUTION = 1.0
 
 
 def epoch_efficiencies(
@@ -50,9 +53,9 @@ def find_knee(rates: Rates, measured: Rates, *, tolerance_fraction: float) -> in
     best, fastest = rates.best(), measured.best()
     threshold = math.log1p(-tolerance_fraction)
     for size in rates.sizes:
-        log_ratio, _ = rates.log_ratio(size, best)
+        log_ratio, error = rates.log_ratio(size, best)
         seen, seen_error = measured.log_ratio(size, fastest)
         is_contradicted = seen + _DOUBT * seen_error < threshold
-        if size == best or (log_ratio >= threshold and not is_contradicted):
+        if size == best or (log_ratio - _CAUTION * error >= threshold and not is_contradicted):
             return size
     return best

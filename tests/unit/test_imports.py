@@ -45,6 +45,11 @@ def test_whoever_only_decides_waits_for_no_torch(room: str) -> None:
     assert "torch" not in loaded_modules(f"import autobatch.{room}")
 
 
+def test_a_worker_loads_nothing_that_training_would_not() -> None:
+    loaded = loaded_modules("import autobatch.probe.worker")
+    assert loaded.isdisjoint({"scipy", "rich", "matplotlib", "click"})
+
+
 def test_the_proof_above_can_fail() -> None:
     assert "torch" in loaded_modules("import autobatch, torch")
 
