@@ -2,10 +2,11 @@
 
 For each example the search runs; then all powers of two up to the data set's size are timed in
 turn (A B C A B C ...), each time in a process of its own, and the throughput of the chosen size is
-divided by that of the fastest. A size that is slower than the best by more than 30 % is timed once,
-and beyond two such sizes in a row, or a step of over 5 s, none is. The fastest of several noisy
-medians is partly the luckiest: it is picked from one half of the rounds and the ratio taken from
-the other half, both ways round. Rounds are added while the interval of the median ratio holds 0.95.
+divided by that of the fastest. A size whose median is slower than the best by more than 30 % is
+not timed again, and beyond two such sizes in a row, or a step of over 5 s, none is. The fastest of
+several noisy medians is partly the luckiest: it is picked from one half of the rounds and the ratio
+taken from the other half, both ways round. Rounds are added while the interval of the median ratio
+holds 0.95.
 
     python scripts/check_throughput.py [--rounds 10] [EXAMPLE ...]
 """
@@ -26,7 +27,7 @@ from autobatch.records import Finding, Settings
 from autobatch.search.grid import make_grid
 
 _PLAN = TimingPlan(max_time_s=0.5, precision_fraction=0, num_warmup_steps=3)
-# Sizes this much slower than the best so far cannot be the best: they are timed once.
+# Sizes this much slower than the best cannot be the best.
 _HOPELESS_RATIO = 0.7
 _LONGEST_STEP_S = 5.0
 _GOAL = 0.95
@@ -59,9 +60,10 @@ def measure(
         rounds = [time_all(prober, finding)]
         sizes = list(rounds[0])
         while True:
-            best = max(statistics.median(each[size] for each in rounds) for size in sizes)
-            sizes = [s for s in sizes if s == chosen or rounds[-1][s] > _HOPELESS_RATIO * best]
             rounds.append({size: rate(prober, size) for size in sizes})
+            medians = {s: statistics.median(each[s] for each in rounds) for s in sizes}
+            least = _HOPELESS_RATIO * max(medians.values())
+            sizes = [s for s in sizes if s == chosen or medians[s] > least]
             if len(rounds) < num_rounds:
                 continue
             fastest, ratios = compare(rounds, sizes, chosen)
