@@ -32,7 +32,8 @@ from bench_table import (
     render_markdown,
     replace_between_markers,
     tabulate_answers,
-    tabulate_finders,
+    tabulate_conduct,
+    tabulate_quality,
     tabulate_times,
 )
 from bench_targets import check_targets
@@ -241,8 +242,9 @@ def report(document: dict[str, Any]) -> None:
 def list_tables(document: dict[str, Any]) -> list[tuple[str, Table]]:
     """Titles and tables."""
     return [
-        ("over all workloads", tabulate_finders(document)),
-        ("answers", tabulate_answers(document)),
+        ("answers over all workloads", tabulate_quality(document)),
+        ("searches over all workloads", tabulate_conduct(document)),
+        ("sizes, with how often they were chosen", tabulate_answers(document)),
         ("median time of a search", tabulate_times(document)),
     ]
 

@@ -128,19 +128,16 @@ def search_ratio(score: Score, peers: Mapping[str, Score]) -> float | None:
     return score.search_s / peer.search_s
 
 
-def tabulate_finders(document: Mapping[str, Any]) -> Table:
-    """A row for every finder, over all workloads and repeats."""
+def tabulate_quality(document: Mapping[str, Any]) -> Table:
+    """What each finder's answers are worth, and what they took, over all workloads and repeats."""
     scores = score_all(document)
     peers = find_fastest_peers(scores)
-    survival = {row["finder"]: row for row in document.get("survival", [])}
     header = (
         "finder", "answered", "ran its answer", "throughput / best", "search / fastest peer",
-        "OOM events", "trials", "peak / limit", "weights, RNG unchanged", "1.5 GiB group",
         "spread of answers",
     )  # fmt: skip
     rows = []
-    for finder in dict.fromkeys(score.finder for score in scores):
-        mine = [score for score in scores if score.finder == finder]
+    for finder, mine in _by_finder(scores).items():
         runs = [run for score in mine for run in score.runs]
         answered = [run for run in runs if run["outcome"] == "answered"]
         ratios = [ratio for score in mine for ratio in score.throughput_ratios]
@@ -153,12 +150,31 @@ def tabulate_finders(document: Mapping[str, Any]) -> Table:
                 f"{sum(run['ran'] for run in answered)} of {len(answered)}",
                 describe_range(ratios, "lowest"),
                 describe_range(searches, "highest"),
+                _format(max(spreads, default=None), ".2g"),
+            ]
+        )
+    return header, rows
+
+
+def tabulate_conduct(document: Mapping[str, Any]) -> Table:
+    """What each finder does on its way to an answer, over all workloads and repeats."""
+    survival = {row["finder"]: row for row in document.get("survival", [])}
+    header = (
+        "finder", "OOM events", "trials", "peak / limit", "weights, RNG unchanged",
+        "1.5 GiB group",
+    )  # fmt: skip
+    rows = []
+    for finder, mine in _by_finder(score_all(document)).items():
+        runs = [run for score in mine for run in score.runs]
+        answered = [run for run in runs if run["outcome"] == "answered"]
+        rows.append(
+            [
+                finder,
                 _format(_mean(len(run["steps"]["failed"]) for run in runs), ".1f"),
                 _format(_mean(len(run["steps"]["trials"]) for run in runs), ".1f"),
                 _format(max(run["peak_bytes"] / run["limit_bytes"] for run in runs), ".2f"),
                 describe_traces(answered),
                 describe_survival(survival.get(finder)),
-                _format(max(spreads, default=None), ".2g"),
             ]
         )
     return header, rows
@@ -264,6 +280,13 @@ def replace_between_markers(text: str, body: str) -> str:
         raise ValueError(f"{END_MARKER} must come after {BEGIN_MARKER}")
     after = rest.split(END_MARKER)[1]
     return f"{before}{BEGIN_MARKER}\n{body.strip()}\n{END_MARKER}{after}"
+
+
+def _by_finder(scores: Iterable[Score]) -> dict[str, list[Score]]:
+    grouped: dict[str, list[Score]] = {}
+    for score in scores:
+        grouped.setdefault(score.finder, []).append(score)
+    return grouped
 
 
 def _median(values: Iterable[float]) -> float | None:

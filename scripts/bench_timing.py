@@ -24,6 +24,8 @@ _NUM_WARMUP_STEPS = 2
 _MIN_STEPS = 3
 _CONFIRMATION_STEPS = 12
 _TIME_S = 0.5
+# Time after which fewer steps will do: slow ones say enough.
+_PATIENCE_S = 3.0
 _LONGEST_RUN_S = 120
 # As in check_throughput.py: so much slower than the best so far, it need not be timed again.
 _HOPELESS_RATIO = 0.7
@@ -142,7 +144,7 @@ def _time_steps(workload: Workload, batch_size: int, min_steps: int) -> list[flo
     for _ in range(_NUM_WARMUP_STEPS):
         workload.step(next(batches))
     times: list[float] = []
-    while len(times) < min_steps or sum(times) < _TIME_S:
+    while sum(times) < (_TIME_S if len(times) >= min_steps else _PATIENCE_S):
         begin = time.perf_counter()
         workload.step(next(batches))
         times.append(time.perf_counter() - begin)

@@ -14,7 +14,8 @@ from bench_table import (
     score_all,
     search_ratio,
     tabulate_answers,
-    tabulate_finders,
+    tabulate_conduct,
+    tabulate_quality,
     tabulate_times,
 )
 from bench_targets import check_targets, largest_within
@@ -56,6 +57,14 @@ def make_document(*runs: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {"runs": list(runs), "timings": {"mlp": TIMING}, "survival": [], **changes}
 
 
+def first_row(document: dict[str, Any]) -> dict[str, str]:
+    """The first finder's figures by column."""
+    row: dict[str, str] = {}
+    for header, rows in (tabulate_quality(document), tabulate_conduct(document)):
+        row |= dict(zip(header, rows[0], strict=True))
+    return row
+
+
 def test_the_fastest_size_has_a_ratio_of_one() -> None:
     assert ratio_to_fastest([{4: 80.0, 8: 100.0}] * 4, 8) == 1.0
     assert ratio_to_fastest([{4: 80.0, 8: 100.0}] * 4, 4) == pytest.approx(0.8)
@@ -94,8 +103,7 @@ def test_a_peer_that_failed_once_is_no_fastest_peer() -> None:
 def test_a_finder_that_died_is_a_row_that_says_so() -> None:
     died = make_run("ludwig", None, outcome="killed", message="ended by SIGKILL")
     document = make_document(died, make_run("autobatch"))
-    header, rows = tabulate_finders(document)
-    row = dict(zip(header, rows[0], strict=True))
+    row = first_row(document)
     assert row["answered"] == "0 of 1"
     assert row["throughput / best"] == "-"
     assert row["weights, RNG unchanged"] == "-"
@@ -106,8 +114,7 @@ def test_a_finder_that_died_is_a_row_that_says_so() -> None:
 def test_the_row_of_a_finder_has_its_figures() -> None:
     runs = [make_run("autobatch", 8), make_run("autobatch", 4, repeat=1, peak_bytes=70)]
     survived = {"finder": "autobatch", "outcome": "answered", "kills": 0, "batch_size": 512}
-    header, rows = tabulate_finders(make_document(*runs, survival=[survived]))
-    row = dict(zip(header, rows[0], strict=True))
+    row = first_row(make_document(*runs, survival=[survived]))
     assert row["ran its answer"] == "2 of 2"
     assert row["throughput / best"] == "0.90 (lowest 0.80)"
     assert row["OOM events"] == "1.0"
@@ -162,6 +169,18 @@ def test_the_largest_within_a_budget_leaves_out_sizes_beyond_the_confirmed_one()
     assert largest_within(TIMING, 99) == 8
     assert largest_within(TIMING, 90) == 4
     assert largest_within(TIMING, 10) == 0
+
+
+def test_a_peer_that_never_met_the_limit_is_no_target() -> None:
+    ours = make_run("autobatch", search_s=1.0)
+    hasty = make_run("ludwig", search_s=0.5, steps={"trials": [1, 2, 4], "failed": []})
+    figures = {name: figure for name, figure, _ in check_targets(make_document(ours, hasty))}
+    (figure,) = (figures[name] for name in figures if name.startswith("--goal throughput: search"))
+    assert figure == "not measured"
+    climber = make_run("lightning-power", search_s=4.0)
+    figures = {n: figure for n, figure, _ in check_targets(make_document(ours, hasty, climber))}
+    (figure,) = (figures[name] for name in figures if name.startswith("--goal throughput: search"))
+    assert figure == "0.25 on 1 workloads"
 
 
 def test_targets_are_met_or_not_or_not_measured() -> None:
