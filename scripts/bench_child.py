@@ -1,0 +1,82 @@
+"""One finder, or the oracle, on one workload, in a process of its own; started by the benchmark.
+
+    python scripts/bench_child.py search FINDER WORKLOAD RESULT.json STEPS.txt SEED
+    python scripts/bench_child.py time SIZE,... WORKLOAD RESULT.json ROUNDS SEED
+
+Exit status 3 if the finder is not installed, 1 if it raised, and the result has the message.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bench_workloads import make_workload
+
+NOT_INSTALLED = 3
+
+
+def main() -> int:
+    """Run and write the result."""
+    task, what, name, result_path, extra, seed = sys.argv[1:]
+    warnings.simplefilter("ignore")
+    random.seed(int(seed))
+    np.random.seed(int(seed))
+    torch.manual_seed(int(seed))
+    if task == "time":
+        return time_sizes(what, name, Path(result_path), int(extra))
+    result: dict[str, Any] = {}
+    try:
+        result = search(what, name, extra)
+    except ModuleNotFoundError as error:
+        result = {"message": str(error)}
+        return NOT_INSTALLED
+    except Exception as error:
+        result = {"message": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+        return 1
+    finally:
+        Path(result_path).write_text(json.dumps(result))
+    return 0
+
+
+def search(finder: str, name: str, steps_path: str) -> dict[str, Any]:
+    """The answer, the time that it took, and what was left changed."""
+    from bench_finders import PREPARE
+    from bench_recorder import Recorder, digest_generators, digest_weights
+
+    workload = make_workload(name)
+    searching = PREPARE[finder](workload)
+    Recorder(steps_path).watch(workload)
+    weights, generators = digest_weights(workload), digest_generators()
+    begin = time.perf_counter()
+    answer = searching()
+    search_s = time.perf_counter() - begin
+    return {
+        "batch_size": answer.batch_size,
+        "details": answer.details,
+        "search_s": search_s,
+        "weights_unchanged": digest_weights(workload) == weights,
+        "generators_unchanged": digest_generators() == generators,
+    }
+
+
+def time_sizes(sizes: str, name: str, result_path: Path, num_rounds: int) -> int:
+    """Time sizes in turn, in forks of this process, which starts no threads itself."""
+    from bench_timing import time_in_turn
+
+    torch.set_num_threads(1)
+    workload = make_workload(name)
+    chosen = [int(size) for size in sizes.split(",") if size]
+    result_path.write_text(json.dumps(time_in_turn(workload, chosen, num_rounds)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
