@@ -86,6 +86,7 @@ class CheckSession:
         self._measurement: Measurement | None = None
         self._watch: DeviceWatch | None = None
         self._reference_batch_size = 0
+        self._peak_is_lower_bound = False
         self._decided: dict[RequirementName, Verdict] = {}
         self._failure = ""
         self._notes: list[str] = []
@@ -166,6 +167,7 @@ class CheckSession:
         if not trial.fits:
             self._failure = describe_failure(trial, num_before=len(self._rounds))
             return
+        self._peak_is_lower_bound |= trial.peak_is_lower_bound
         reference_times_s: tuple[float, ...] = ()
         if self._reference is not None and self._is_compared:
             reference_times_s = self._time_reference(self._reference)
@@ -285,7 +287,7 @@ class CheckSession:
                 self._measurement.peaks_bytes,
                 self._loaded.budget,
                 baseline,
-                is_lower_bound=_peak_is_lower_bound(self._loaded),
+                is_lower_bound=self._peak_is_lower_bound,
             ),
             *self._time_verdicts(is_complete),
         )
@@ -297,9 +299,3 @@ class CheckSession:
             self._decided.get(verdict.requirement, verdict)
             for verdict in timing.not_judged(limits, baseline, reason)
         )
-
-
-def _peak_is_lower_bound(loaded: Loaded) -> bool:
-    # Metal keeps no high-water mark, nor do processors outside Linux, where trials are shared.
-    is_shared = loaded.environment.isolation != "process"
-    return loaded.device == "mps" or (loaded.device == "cpu" and is_shared)

@@ -146,6 +146,36 @@ def test_a_size_that_does_not_fit_is_not_met_and_the_rest_is_open() -> None:
     assert report.measurement is None
 
 
+class Sampling(SimulatedProber):
+    """A device on which trials look at memory now and then, once in a while without a gap."""
+
+    def __init__(self, *, bounds) -> None:
+        self.bounds = iter(bounds)
+        simulated = make_prober()
+        super().__init__(simulated._workload, simulated._device, Settings())
+
+    def measure(self, batch_size, plan, *, timeout_s=None):
+        trial = super().measure(batch_size, plan, timeout_s=timeout_s)
+        return replace(trial, peak_is_lower_bound=next(self.bounds))
+
+
+@pytest.mark.parametrize("bounds", [(True, True, True), (False, True, False)], ids=str)
+def test_a_peak_that_a_trial_calls_a_lower_bound_proves_no_limit_kept(bounds) -> None:
+    limits = TargetLimits(max_memory_bytes=2 * GIB, min_headroom_fraction=0.1)
+    report = check(Sampling(bounds=bounds), limits=limits)
+    found = statuses(report)
+    assert found.pop(RequirementName.FITS) is Status.MET
+    assert set(found.values()) == {Status.INCONCLUSIVE}
+    assert "lower bound" in report.verdicts[-1].reason
+    report = check(Sampling(bounds=bounds), limits=TargetLimits(max_memory_bytes=GIB))
+    assert statuses(report)[RequirementName.MAX_MEMORY] is Status.NOT_MET
+
+
+def test_a_peak_that_no_trial_calls_a_lower_bound_is_what_was_used() -> None:
+    report = check(Sampling(bounds=[False] * 3), limits=TargetLimits(max_memory_bytes=2 * GIB))
+    assert statuses(report)[RequirementName.MAX_MEMORY] is Status.MET
+
+
 def test_a_trial_that_was_killed_gets_a_second_chance() -> None:
     prober = make_prober(outcomes={64: Outcome.KILLED})
     report = check(prober)
