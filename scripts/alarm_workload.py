@@ -1,7 +1,7 @@
-"""Two small trainings whose work can be raised by a share: see check_alarms.py.
+"""Small trainings whose work can be raised by a share: see check_alarms.py.
 
-Environment variables: ``KIND`` is ``conv`` or ``mlp``, ``PASSES`` how many forward and backward
-passes make a step, ``KEEP_MIB`` how much memory a step takes beyond that.
+Environment variables: ``KIND`` is ``conv``, ``mlp`` or ``tiny``, ``PASSES`` how many forward and
+backward passes make a step, ``KEEP_MIB`` how much memory a step takes beyond that.
 """
 
 from __future__ import annotations
@@ -43,10 +43,14 @@ def make_mlp() -> nn.Module:
     )
 
 
+def make_tiny() -> nn.Module:
+    """A regression on ten numbers."""
+    return nn.Sequential(nn.Linear(10, 50), nn.ReLU(), nn.Linear(50, 16))
+
+
 def batch(batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Noise and random classes."""
-    shape = (1, 16, 16) if KIND == "conv" else (256,)
-    return torch.randn(batch_size, *shape), torch.randint(10, (batch_size,))
+    return torch.randn(batch_size, *SHAPES[KIND]), torch.randint(10, (batch_size,))
 
 
 def optimizer(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -64,5 +68,6 @@ def training_step(model: nn.Module, batch: Any) -> torch.Tensor:
     return total
 
 
-model = make_conv() if KIND == "conv" else make_mlp()
+SHAPES = {"conv": (1, 16, 16), "mlp": (256,), "tiny": (10,)}
+model = {"conv": make_conv, "mlp": make_mlp, "tiny": make_tiny}[KIND]()
 batch_size = 16 if KIND == "conv" else 32

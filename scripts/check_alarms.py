@@ -1,24 +1,26 @@
 """Does `autobatch check` cry wolf, and does it sleep? Two tables: real runs and simulated ones.
 
 Recording. A target, its twin, the same with work added to every step (34 passes for 28, which
-makes a step about a fifth longer) and the built-in reference are timed in turn, each cell in a
-process of its own, exactly as a check does:
+makes a step about a fifth longer), the built-in reference that a check takes for the target, and
+one and the same for all targets are timed in turn, each cell in a process of its own, exactly as a
+check does:
 
-    python scripts/check_alarms.py --record conv.json --kind conv --seconds 215
+    python scripts/check_alarms.py --record conv.json --kind conv --seconds 600
 
 and, for memory, the target with and without 5 % more of its peak:
 
     python scripts/check_alarms.py --record-memory memory.json
 
-Judging. Each recording is cut into runs, whole and disjoint stretches of consecutive rounds.
-Every run serves as a baseline for every other, and each such pair is judged as a check judges
-it: look by look, stopping when it is decided. So a run takes part in many comparisons, and they
-are not independent; the number of runs is printed beside theirs. Target against itself is
-A/A: a `not met` there is a false alarm. The slower target against the plain one (of another run)
-is the power. Each is judged twice: against the built-in reference, and against the twin, as with
---reference and the code of the branch that a change is made to.
+Judging. Each recording is cut into runs of consecutive rounds: short ones, as long as a baseline is
+at least, and long ones, as long as a check is at most. Each short run is a baseline for every long
+one that it shares no round with, and each pair is judged as a check judges it: look by look, until
+it is decided. So a run takes part in many comparisons, and they are not independent; how many long
+runs there are without a common round is printed beside. Target against itself is A/A: a `not met`
+there is a false alarm. The slower target against the plain one is the power. Each is judged with
+every reference: that of a check, the one for all, and the twin, as with --reference and the code
+of the branch that a change is made to.
 
-    python scripts/check_alarms.py conv.json mlp.json --memory memory.json [--rounds 24]
+    python scripts/check_alarms.py conv.json mlp.json tiny.json --memory memory.json --stride 4
 
 The simulation draws rounds whose noise is heavy-tailed, correlated and different from session
 to session, and judges them the same way.
@@ -35,11 +37,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from workbench import print_table
 
+from autobatch.checker.reference import choose_batch_size, choose_builtin
 from autobatch.checker.session import PLAN
 from autobatch.judge.looks import LOOKS, MAX_ROUNDS, Looks
 from autobatch.judge.memory import judge_memory
@@ -56,11 +60,11 @@ from autobatch.records import (
 )
 
 WORKLOAD = str(Path(__file__).with_name("alarm_workload.py"))
-REFERENCE = "autobatch.workload.reference"
-BATCH_SIZES = {"conv": 16, "mlp": 32}
-REFERENCE_BATCH_SIZE = 64
+REFERENCES = "autobatch.workload.reference"
+BATCH_SIZES = {"conv": 16, "mlp": 32, "tiny": 32}
+ONE_FOR_ALL, ITS_BATCH_SIZE = "builtin:convolutions", 64
 PASSES = ("28", "34")
-REFERENCES = {"reference": "builtin", "twin": "twin"}
+CELLS = {"reference": "built-in", "one for all": "one for all", "twin": "twin"}
 MEMORY_ROUNDS = 3
 Row = tuple[object, ...]
 
@@ -71,11 +75,12 @@ def main() -> int:
     parser.add_argument("recordings", nargs="*")
     parser.add_argument("--record")
     parser.add_argument("--kind", choices=list(BATCH_SIZES), default="conv")
-    parser.add_argument("--seconds", type=float, default=215)
+    parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--record-memory")
     parser.add_argument("--memory")
-    parser.add_argument("--rounds", type=int, default=24)
-    parser.add_argument("--stride", type=int)
+    parser.add_argument("--baseline-rounds", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=MAX_ROUNDS)
+    parser.add_argument("--stride", type=int, default=8)
     parser.add_argument("--simulations", type=int, default=2000)
     arguments = parser.parse_args()
     if arguments.record:
@@ -84,10 +89,8 @@ def main() -> int:
     if arguments.record_memory:
         record_memory(arguments.record_memory)
         return 0
-    stride = arguments.stride or arguments.rounds
-    real = [
-        row for path in arguments.recordings for row in judge_real(path, arguments.rounds, stride)
-    ]
+    cut = Cut(arguments.baseline_rounds, arguments.rounds, arguments.stride)
+    real = [row for path in arguments.recordings for row in judge_real(path, cut)]
     if arguments.memory:
         real += judge_memory_runs(arguments.memory)
     header = ("what", "runs", "comparisons", "not met", "met", "inconclusive", "rounds")
@@ -98,27 +101,38 @@ def main() -> int:
 
 def record(path: str, kind: str, seconds: float) -> None:
     """Time target, slower target and reference in turn, and write every step."""
-    variables = {name: {"KIND": kind, "PASSES": passes} for name, passes in (
-        ("same", PASSES[0]), ("slower", PASSES[1]), ("twin", PASSES[0]),
-    )}  # fmt: skip
+    passes = {"same": PASSES[0], "slower": PASSES[1], "twin": PASSES[0]}
     with ExitStack() as stack:
         cells: dict[str, tuple[TargetProber, int]] = {}
-        for name, values in variables.items():
-            settings = Settings(device="cpu", variables=values)
+        for name, number in passes.items():
+            settings = Settings(device="cpu", variables={"KIND": kind, "PASSES": number})
             cells[name] = stack.enter_context(TargetProber(WORKLOAD, settings)), BATCH_SIZES[kind]
-        reference = TargetProber(REFERENCE, Settings(device="cpu"))
-        cells["reference"] = stack.enter_context(reference), REFERENCE_BATCH_SIZE
+        chosen = choose_reference(*cells["same"])
+        references = {"reference": chosen, "one for all": (ONE_FOR_ALL, ITS_BATCH_SIZE)}
+        for name, (builtin, batch_size) in references.items():
+            target = f"{REFERENCES}:{builtin.partition(':')[2]}"
+            prober = TargetProber(target, Settings(device="cpu"))
+            cells[name] = stack.enter_context(prober), batch_size
         rounds = list(measure_in_turn(cells, seconds))
-    Path(path).write_text(json.dumps({"kind": kind, "rounds": rounds}))
-    print(f"{path}: {len(rounds)} rounds; slower / same = {slowdown_of(rounds):.3f}")
+    Path(path).write_text(json.dumps({"kind": kind, "reference": chosen, "rounds": rounds}))
+    print(f"{path}: {len(rounds)} rounds; slower / same = {slowdown_of(rounds):.3f}; {chosen}")
+
+
+def choose_reference(prober: TargetProber, batch_size: int) -> tuple[str, int]:
+    """The built-in reference that a check takes for a target, and its batch size."""
+    prober.load()
+    makeup = prober.inspect_step(batch_size)
+    name = choose_builtin(makeup, is_on_cpu=True)
+    return name, choose_batch_size(name, makeup, is_on_cpu=True)
 
 
 def measure_in_turn(
     cells: dict[str, tuple[TargetProber, int]], seconds: float
 ) -> Iterator[dict[str, Any]]:
     """Rounds, for some time."""
-    for prober, _ in cells.values():
-        prober.load()
+    for name, (prober, _) in cells.items():
+        if name != "same":  # loaded when its reference was chosen
+            prober.load()
     begin = time.monotonic()
     while time.monotonic() - begin < seconds:
         trials = {name: prober.measure(size, PLAN) for name, (prober, size) in cells.items()}
@@ -145,29 +159,39 @@ def record_memory(path: str, num_rounds: int = 48) -> None:
     print(f"{path}: {num_rounds} rounds each; growth {growth:.1%}")
 
 
-def judge_real(path: str, num_rounds: int, stride: int) -> Iterator[Row]:
-    """Every run of a recording against every other."""
+@dataclass(frozen=True)
+class Cut:
+    """How a recording is cut into runs, in rounds."""
+
+    baseline: int
+    now: int
+    stride: int
+
+    def pairs(self, total: int) -> Iterator[tuple[int, int]]:
+        """Where a baseline begins, and where what is compared with it; they share no round."""
+        for before in range(0, total - self.baseline + 1, self.stride):
+            for now in range(0, total - self.now + 1, self.stride):
+                if now >= before + self.baseline or before >= now + self.now:
+                    yield before, now
+
+
+def judge_real(path: str, cut: Cut) -> Iterator[Row]:
+    """Every short run of a recording against every long one."""
     rounds = json.loads(Path(path).read_text())["rounds"]
-    name = Path(path).stem
-    for key, reference in REFERENCES.items():
-        if key not in rounds[0]:
-            continue
-        same = cut(rounds, "same", key, num_rounds, stride)
-        slower = cut(rounds, "slower", key, num_rounds, stride)
+    for key, reference in CELLS.items():
+        same, slower = (timed(rounds, name, key) for name in ("same", "slower"))
         added = f"{slowdown_of(rounds) - 1:+.0%} time"
-        for what, runs, others in (
+        for what, baseline, now in (
             ("A/A", same, same),
             ("A/A, slower one", slower, slower),
             (added, same, slower),
         ):
-            pairs = [
-                (a, b)
-                for i, a in enumerate(runs)
-                for j, b in enumerate(others)
-                if abs(i - j) * stride >= num_rounds
+            judged = [
+                judge_pair(baseline[i : i + cut.baseline], now[j : j + cut.now])
+                for i, j in cut.pairs(len(rounds))
             ]
-            judged = [judge_pair(before, now) for before, now in pairs]
-            yield (f"{what}, {name}, {reference}", len(runs), *count(judged))
+            name = f"{what}, {Path(path).stem}, {reference}"
+            yield (name, len(rounds) // cut.now, *count(judged))
 
 
 def slowdown_of(rounds: Sequence[Any]) -> float:
@@ -179,19 +203,15 @@ def slowdown_of(rounds: Sequence[Any]) -> float:
     )
 
 
-def cut(
-    rounds: Sequence[Any], name: str, reference: str, num_rounds: int, stride: int
-) -> list[tuple[CheckRound, ...]]:
-    """Whole runs, one after the other."""
-    timed = [
+def timed(rounds: Sequence[Any], name: str, reference: str) -> tuple[CheckRound, ...]:
+    """The rounds of one target and one reference."""
+    return tuple(
         CheckRound(
             step_times_s=tuple(each[name]["step_times_s"]),
             reference_times_s=tuple(each[reference]["step_times_s"]),
         )
         for each in rounds
-    ]
-    starts = range(0, len(timed) - num_rounds + 1, stride)
-    return [tuple(timed[start : start + num_rounds]) for start in starts]
+    )
 
 
 def judge_pair(before: tuple[CheckRound, ...], now: tuple[CheckRound, ...]) -> tuple[Status, int]:
@@ -294,7 +314,8 @@ def as_measurement(rounds: tuple[CheckRound, ...]) -> Measurement:
         batch_size=1,
         precision="fp32",
         device="cpu",
-        reference="builtin",
+        reference=ONE_FOR_ALL,
+        reference_batch_size=ITS_BATCH_SIZE,
         num_threads=1,
         environment=Environment(
             device_name="",

@@ -11,17 +11,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from autobatch.checker.hardware import Hardware
+from autobatch.checker.reference import Reference, start_reference, with_reference
 from autobatch.checker.terms import (
     describe_failure,
     refuse_or_note,
     resolve_batch_size,
-    resolve_reference_batch_size,
 )
 from autobatch.devices.watch import BlindWatch, DeviceWatch
 from autobatch.errors import CheckInterrupted, WorkloadError
 from autobatch.judge import memory, timing
 from autobatch.judge.looks import MAX_ROUNDS, Looks
-from autobatch.probe.protocol import Loaded, Prober, TimingPlan
+from autobatch.probe.protocol import InspectingProber, Loaded, Prober, TimingPlan
 from autobatch.records import (
     FEWEST_ROUNDS,
     NO_REFERENCE,
@@ -51,7 +51,7 @@ class CheckSession:
 
     Args:
         prober: Runs the target.
-        reference: Runs the reference; ``None`` without one.
+        start: Starts what runs a reference, by the reference's name.
         settings: What is asked.
         target: The target, as the user wrote it.
         baseline: What to compare with.
@@ -63,18 +63,18 @@ class CheckSession:
 
     def __init__(
         self,
-        prober: Prober,
+        prober: InspectingProber,
         settings: CheckSettings,
         *,
         target: str,
-        reference: Prober | None = None,
+        start: Callable[[str], Prober],
         baseline: Measurement | None = None,
         hardware: Hardware | None = None,
         observer: CheckObserver | None = None,
         watch: Callable[[str], DeviceWatch] = lambda name: BlindWatch(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._prober, self._reference = prober, reference
+        self._prober, self._start = prober, start
         self._settings, self._target = settings, target
         self._baseline = self._timed_baseline = baseline
         self._hardware = hardware
@@ -85,7 +85,8 @@ class CheckSession:
         self._loaded: Loaded | None = None
         self._measurement: Measurement | None = None
         self._watch: DeviceWatch | None = None
-        self._reference_batch_size = 0
+        self._reference: Reference | None = None
+        self._peak_is_lower_bound = False
         self._decided: dict[RequirementName, Verdict] = {}
         self._failure = ""
         self._notes: list[str] = []
@@ -114,7 +115,8 @@ class CheckSession:
             batch_size=resolve_batch_size(self._settings.batch_size, loaded),
             precision=self._settings.training.precision.value,
             device=loaded.device,
-            reference=self._settings.reference or NO_REFERENCE,
+            reference=NO_REFERENCE,
+            reference_batch_size=None,
             num_threads=loaded.workload.num_threads,
             environment=loaded.environment,
             rounds=(),
@@ -128,12 +130,11 @@ class CheckSession:
                 self._timed_baseline = None
         self._loaded = loaded
         self._observer.loaded(loaded.workload, loaded.budget, loaded.device)
-        if not self._is_compared:
-            self._measurement = replace(self._measurement, reference=NO_REFERENCE)
-        elif self._reference is not None:
-            self._reference_batch_size = resolve_reference_batch_size(
-                self._measurement, self._reference.load(timeout_s=timeout_s)
+        if self._is_compared and self._settings.reference != NO_REFERENCE:
+            self._reference = start_reference(
+                self._measurement, self._baseline, self._settings, self._prober, self._start
             )
+            self._measurement = with_reference(self._measurement, self._reference)
 
     @property
     def _is_compared(self) -> bool:
@@ -166,8 +167,9 @@ class CheckSession:
         if not trial.fits:
             self._failure = describe_failure(trial, num_before=len(self._rounds))
             return
+        self._peak_is_lower_bound |= trial.peak_is_lower_bound
         reference_times_s: tuple[float, ...] = ()
-        if self._reference is not None and self._is_compared:
+        if self._reference is not None:
             reference_times_s = self._time_reference(self._reference)
         timed = CheckRound(
             step_times_s=trial.step_times_s,
@@ -176,13 +178,12 @@ class CheckSession:
         )
         self._measurement = replace(self._measurement, rounds=(*self._rounds, timed))
 
-    def _time_reference(self, prober: Prober) -> tuple[float, ...]:
-        batch_size = self._reference_batch_size
-        trial = self._run(prober, batch_size)
+    def _time_reference(self, reference: Reference) -> tuple[float, ...]:
+        trial = self._run(reference.prober, reference.batch_size)
         if not trial.fits:
             raise WorkloadError(
-                f"the reference {self._settings.reference!r} did not run at batch size "
-                f"{batch_size}: {describe_failure(trial)}",
+                f"the reference {reference.name!r} did not run at batch size "
+                f"{reference.batch_size}: {describe_failure(trial)}",
                 hint="choose another --reference, or none",
             )
         return trial.step_times_s
@@ -285,7 +286,7 @@ class CheckSession:
                 self._measurement.peaks_bytes,
                 self._loaded.budget,
                 baseline,
-                is_lower_bound=_peak_is_lower_bound(self._loaded),
+                is_lower_bound=self._peak_is_lower_bound,
             ),
             *self._time_verdicts(is_complete),
         )
@@ -297,9 +298,3 @@ class CheckSession:
             self._decided.get(verdict.requirement, verdict)
             for verdict in timing.not_judged(limits, baseline, reason)
         )
-
-
-def _peak_is_lower_bound(loaded: Loaded) -> bool:
-    # Metal keeps no high-water mark, nor do processors outside Linux, where trials are shared.
-    is_shared = loaded.environment.isolation != "process"
-    return loaded.device == "mps" or (loaded.device == "cpu" and is_shared)

@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from autobatch.checker.hardware import Hardware, read_hardware
+from autobatch.checker.reference import BUILTINS
 from autobatch.checker.session import CheckSession
 from autobatch.devices.watch import watch_device
-from autobatch.errors import BaselineError
+from autobatch.errors import BaselineError, SettingsError
 from autobatch.judge import memory, timing
 from autobatch.probe.client import TargetProber
 from autobatch.records import (
@@ -24,7 +25,7 @@ from autobatch.records import (
     Verdict,
 )
 
-_BUILTIN_TARGET = "autobatch.workload.reference"
+_BUILTIN_MODULE = "autobatch.workload.reference"
 
 
 def check_target(
@@ -61,7 +62,7 @@ def check_target(
             prober,
             settings,
             target=target,
-            reference=_start_reference(stack, settings, baseline),
+            start=lambda name: stack.enter_context(_make_reference(name, settings, baseline)),
             baseline=baseline,
             hardware=hardware,
             observer=observer,
@@ -74,11 +75,22 @@ def choose_reference(settings: CheckSettings, baseline: Measurement | None) -> s
     """What to time in turn with the target.
 
     Raises:
+        SettingsError: If there is no such built-in one.
         BaselineError: If another one is asked for than the baseline was made with.
     """
     asked = settings.reference
+    if asked is not None and _is_unknown_builtin(asked):
+        raise SettingsError(
+            f"there is no reference {asked!r}", hint=f"choose one of {', '.join(BUILTINS)}"
+        )
     if baseline is not None:
-        if asked is not None and asked != baseline.reference:
+        if _is_unknown_builtin(baseline.reference):
+            raise BaselineError(
+                f"the baseline was made with {baseline.reference!r}, which is no reference here",
+                hint="make a new one with --save-baseline",
+            )
+        is_any_builtin = asked == BUILTIN_REFERENCE and baseline.reference in BUILTINS
+        if asked not in (None, baseline.reference) and not is_any_builtin:
             raise BaselineError(
                 f"the baseline was made with --reference {baseline.reference}, not {asked}",
                 hint="leave --reference out, or make a new one with --save-baseline",
@@ -89,13 +101,14 @@ def choose_reference(settings: CheckSettings, baseline: Measurement | None) -> s
     return asked or BUILTIN_REFERENCE
 
 
-def _start_reference(
-    stack: ExitStack, settings: CheckSettings, baseline: Measurement | None
-) -> TargetProber | None:
-    """A prober of the reference, started; ``None`` without one."""
-    assert settings.reference is not None
-    if settings.reference == NO_REFERENCE:
-        return None
+def _is_unknown_builtin(name: str) -> bool:
+    return name.startswith(f"{BUILTIN_REFERENCE}:") and name not in BUILTINS
+
+
+def _make_reference(
+    name: str, settings: CheckSettings, baseline: Measurement | None
+) -> TargetProber:
+    """A prober of a reference, to be started."""
     training = settings.training
     # Were it to follow a change of --env, the effect of the change would cancel.
     variables = training.variables if baseline is None else baseline.environment.variables
@@ -108,9 +121,8 @@ def _start_reference(
         headroom_fraction=training.headroom_fraction,
         trial_timeout_s=training.trial_timeout_s,
     )
-    is_builtin = settings.reference == BUILTIN_REFERENCE
-    target = _BUILTIN_TARGET if is_builtin else settings.reference
-    return stack.enter_context(TargetProber(target, plain))
+    target = f"{_BUILTIN_MODULE}:{name.partition(':')[2]}" if name in BUILTINS else name
+    return TargetProber(target, plain)
 
 
 def _not_run(

@@ -10,12 +10,8 @@ from autobatch.judge.likeness import (
     find_task_differences,
 )
 from autobatch.probe.protocol import Loaded
-from autobatch.records import BUILTIN_REFERENCE, Measurement, Outcome, Trial
+from autobatch.records import Measurement, Outcome, Trial
 
-# Baselines hold ratios to the built-in reference at these sizes. On a GPU fewer samples would
-# measure the overhead of calls alone.
-_BUILTIN_ON_CPU = 64
-_BUILTIN_ON_ACCELERATOR = 2048
 _OUTCOMES = {
     Outcome.OUT_OF_MEMORY: "out of memory",
     Outcome.OVER_BUDGET: "more memory than there is to have",
@@ -43,13 +39,6 @@ def resolve_batch_size(asked: int | None, loaded: Loaded) -> int:
             hint="lower --batch-size",
         )
     return batch_size
-
-
-def resolve_reference_batch_size(now: Measurement, loaded: Loaded) -> int:
-    """The batch size to run the reference at: its own, or that of the target."""
-    if now.reference == BUILTIN_REFERENCE:
-        return _BUILTIN_ON_CPU if loaded.device == "cpu" else _BUILTIN_ON_ACCELERATOR
-    return resolve_batch_size(loaded.workload.base_batch_size or now.batch_size, loaded)
 
 
 def refuse_or_note(

@@ -16,6 +16,8 @@ from autobatch.probe.protocol import (
     Failure,
     Loaded,
     LoadRequest,
+    MakeupReply,
+    MakeupRequest,
     NoisePlan,
     NoiseReply,
     NoiseRequest,
@@ -26,7 +28,7 @@ from autobatch.probe.protocol import (
     TrialReply,
     TrialRequest,
 )
-from autobatch.records import NoiseScale, Outcome, Settings, Trial
+from autobatch.records import NoiseScale, Outcome, Settings, StepMakeup, Trial
 from autobatch.units import format_seconds
 
 if TYPE_CHECKING:
@@ -167,6 +169,23 @@ class TargetProber:
         if isinstance(reply, NoiseReply):
             return reply.noise
         raise self._to_error(reply, "while the gradient noise scale was measured")
+
+    def inspect_step(self, batch_size: int, *, timeout_s: float | None = None) -> StepMakeup | None:
+        """Run one step and count what it does; ``None`` if it did not run to its end."""
+        if self._worker is None:
+            self.load(timeout_s=timeout_s)
+        request = MakeupRequest(
+            batch_size=batch_size,
+            budget_bytes=self._require_loaded().budget.budget_bytes,
+            timeout_s=timeout_s,
+        )
+        try:
+            reply = self._exchange(request)
+        except TimeoutError:
+            reply = None
+        if reply is None:
+            self._end_worker()
+        return reply.makeup if isinstance(reply, MakeupReply) else None
 
     def _exchange(self, request: Request, watch: HostWatch | None = None) -> Reply | None:
         assert self._worker is not None

@@ -16,6 +16,7 @@ from autobatch.probe.noise_errors import noise_not_measured
 from autobatch.probe.oom import is_out_of_memory
 from autobatch.probe.protocol import (
     Failure,
+    MakeupRequest,
     NoiseRequest,
     TrainReply,
     TrainRequest,
@@ -56,6 +57,12 @@ def noise_failure_of_the_dead(request: NoiseRequest, death: ChildDied) -> Failur
     """What became of a noise scale whose process ended without a result."""
     _, message = describe_death(death, request.timeout_s)
     return to_failure(noise_not_measured(message))
+
+
+def makeup_of_the_dead(request: MakeupRequest, death: ChildDied) -> Failure:
+    """What became of a look at a step whose process ended without a result."""
+    _, message = describe_death(death, request.timeout_s)
+    return Failure(error="WorkerError", message=message)
 
 
 def training_of_the_dead(request: TrainRequest, death: ChildDied) -> TrainReply:

@@ -12,6 +12,7 @@ from autobatch.records import (
     NoiseScale,
     RunOutcome,
     Settings,
+    StepMakeup,
     Trial,
     WorkloadSummary,
 )
@@ -118,6 +119,21 @@ class NoiseRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MakeupRequest:
+    """Say what a step is made of.
+
+    Attributes:
+        batch_size: The size.
+        budget_bytes: Memory that it may use.
+        timeout_s: Give up after this time, ``None`` for never.
+    """
+
+    batch_size: int
+    budget_bytes: int
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRequest:
     """Train one batch size for some epochs more, for real.
 
@@ -201,6 +217,13 @@ class NoiseReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MakeupReply:
+    """What a step is made of was counted."""
+
+    makeup: StepMakeup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SplitReply:
     """Samples of an epoch, ``None`` if the data does not tell."""
 
@@ -263,8 +286,12 @@ class TrialReply:
     lost_device: Failure | None = None
 
 
-Request: TypeAlias = "LoadRequest | TrialRequest | NoiseRequest | SplitRequest | TrainRequest"
-Reply: TypeAlias = "Loaded | TrialReply | NoiseReply | SplitReply | TrainReply | Failure"
+Request: TypeAlias = (
+    "LoadRequest | TrialRequest | NoiseRequest | MakeupRequest | SplitRequest | TrainRequest"
+)
+Reply: TypeAlias = (
+    "Loaded | TrialReply | NoiseReply | MakeupReply | SplitReply | TrainReply | Failure"
+)
 
 
 class Prober(Protocol):
@@ -303,4 +330,19 @@ class NoiseProber(Protocol):
         Raises:
             WorkloadError: If the data or the gradients do not allow it.
             WorkerError: If it did not end in time, or ended without a result.
+        """
+
+
+class InspectingProber(Prober, Protocol):
+    """Whoever can also say what a step of the workload that it has loaded is made of."""
+
+    def inspect_step(self, batch_size: int, *, timeout_s: float | None = None) -> StepMakeup | None:
+        """Run one step and count what it does.
+
+        Args:
+            batch_size: The size to run.
+            timeout_s: Give up after this time.
+
+        Returns:
+            What it is made of, or ``None`` if the step did not run to its end.
         """

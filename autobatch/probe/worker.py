@@ -14,9 +14,16 @@ import sys
 from collections.abc import Callable
 from typing import BinaryIO, TypeVar
 
-from autobatch.probe.endings import noise_failure_of_the_dead, training_of_the_dead
+from autobatch.probe.endings import (
+    makeup_of_the_dead,
+    noise_failure_of_the_dead,
+    training_of_the_dead,
+)
+from autobatch.probe.makeup import inspect_step
 from autobatch.probe.noise import measure_noise
 from autobatch.probe.protocol import (
+    MakeupReply,
+    MakeupRequest,
     NoiseReply,
     NoiseRequest,
     Reply,
@@ -34,7 +41,7 @@ if _ON_LINUX:
     from autobatch.devices import linux
     from autobatch.probe.isolate import ChildDied, run_in_child
 
-_R = TypeVar("_R", NoiseRequest, TrainRequest)
+_R = TypeVar("_R", NoiseRequest, TrainRequest, MakeupRequest)
 
 
 class Worker(TrialWorker):
@@ -47,6 +54,9 @@ class Worker(TrialWorker):
         if isinstance(request, TrainRequest):
             doing = "while it was trained"
             return self._run_apart(request, self._train, doing, training_of_the_dead)
+        if isinstance(request, MakeupRequest):
+            doing = f"in a look at a step at batch size {request.batch_size}"
+            return self._run_apart(request, self._inspect_step, doing, makeup_of_the_dead)
         if isinstance(request, SplitRequest):
             return self._count_samples(request)
         return super()._answer(request)
@@ -56,6 +66,12 @@ class Worker(TrialWorker):
         precision, seed = self._settings.precision, self._settings.seed
         noise = measure_noise(self._task, self._device, request, precision=precision, seed=seed)
         return NoiseReply(noise=noise)
+
+    def _inspect_step(self, request: MakeupRequest) -> Reply:
+        assert self._task is not None and self._device is not None
+        precision, seed = self._settings.precision, self._settings.seed
+        makeup = inspect_step(self._task, self._device, request, precision=precision, seed=seed)
+        return MakeupReply(makeup=makeup)
 
     def _train(self, request: TrainRequest) -> Reply:
         assert self._task is not None and self._device is not None

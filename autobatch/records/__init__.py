@@ -51,7 +51,7 @@ from autobatch.records.enums import (
 )
 from autobatch.records.events import CheckObserver, Observer, SilentObserver
 from autobatch.records.finding import Confirmation, Finding, FindingWarning, LengthBucket
-from autobatch.records.measurement import FEWEST_ROUNDS, CheckRound, Measurement
+from autobatch.records.measurement import FEWEST_ROUNDS, CheckRound, Measurement, StepMakeup
 from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.noise import NoiseScale
 from autobatch.records.recipe import RecipeItem
@@ -115,6 +115,7 @@ __all__ = [
     "SilentObserver",
     "SizeSummary",
     "Status",
+    "StepMakeup",
     "StopReason",
     "TargetLimits",
     "ThroughputCurve",

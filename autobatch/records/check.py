@@ -83,7 +83,8 @@ class CheckSettings:
         batch_size: The size to check; ``None`` for the one that the target names.
         limits: What the target must keep to.
         hardware: What the devices must be.
-        reference: What is timed in turn with the target: ``builtin``, ``none`` or a target;
+        reference: What is timed in turn with the target: ``builtin`` for the built-in one that
+            goes with it, ``builtin:linear`` and the like for that one, ``none`` or a target;
             ``None`` for what the baseline was made with.
         any_hardware: Whether a baseline of other hardware is compared by memory alone.
         keeps_baseline: Whether the measurement is to become a baseline, and must be precise.

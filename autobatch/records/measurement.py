@@ -26,6 +26,24 @@ class CheckRound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepMakeup:
+    """What a training step is made of.
+
+    Attributes:
+        num_calls: Operations, those of the backward pass and of the optimizer included.
+        convolution_flops: Floating point operations in convolutions.
+        matrix_flops: Floating point operations in matrix products.
+        tensor_bytes: Usual size of the tensors that it works on: half of the bytes that the
+            forward pass keeps are in tensors no larger. 0 if it keeps none.
+    """
+
+    num_calls: int
+    convolution_flops: int
+    matrix_flops: int
+    tensor_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """A target at one batch size, timed in rounds on one machine.
 
@@ -34,7 +52,9 @@ class Measurement:
         batch_size: Samples per forward/backward pass.
         precision: Arithmetic of a step.
         device: Name of the device: ``cpu``, ``cuda:0``.
-        reference: What was timed in turn with the target: ``builtin``, a target, or ``none``.
+        reference: What was timed in turn with the target: ``builtin:linear`` and the like, a
+            target, or ``none``.
+        reference_batch_size: The batch size that it ran at; ``None`` if there is none.
         num_threads: Intra-op threads that a step ran on.
         environment: Where it was measured.
         rounds: What was measured, in the order it was.
@@ -45,6 +65,7 @@ class Measurement:
     precision: str
     device: str
     reference: str
+    reference_batch_size: int | None
     num_threads: int
     environment: Environment
     rounds: tuple[CheckRound, ...]

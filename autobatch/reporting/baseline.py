@@ -100,6 +100,8 @@ def _find_contradiction(measurement: Measurement) -> tuple[str, str] | None:
     if len(measurement.rounds) < FEWEST_ROUNDS:
         return "rounds", f"expected at least {FEWEST_ROUNDS}, got {len(measurement.rounds)}"
     has_reference = measurement.reference != NO_REFERENCE
+    if has_reference != (measurement.reference_batch_size is not None):
+        return "reference_batch_size", "expected a size" if has_reference else "expected none"
     for index, each in enumerate(measurement.rounds):
         if not each.step_times_s:
             return f"rounds[{index}].step_times_s", "expected at least one"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from autobatch import units
-from autobatch.records import CheckReport, RequirementName, Status, Verdict
+from autobatch.records import NO_REFERENCE, CheckReport, RequirementName, Status, Verdict
 
 STATUSES = {
     Status.MET: "met",
@@ -64,7 +64,11 @@ def effort(report: CheckReport) -> str:
         return ""
     count = len(report.measurement.rounds)
     rounds = f"{count} {'round' if count == 1 else 'rounds'}"
-    return f"Measured {rounds} in {units.format_seconds(report.elapsed_s)}, loading included."
+    reference = report.measurement.reference
+    beside = "" if reference == NO_REFERENCE else f", in turn with {reference},"
+    return (
+        f"Measured {rounds}{beside} in {units.format_seconds(report.elapsed_s)}, loading included."
+    )
 
 
 def advice(report: CheckReport) -> str:

@@ -117,7 +117,8 @@ def test_every_requirement_met_is_status_0(folder: Path) -> None:
     assert "not_met" not in found.values()
     assert "baseline-step-time" in found
     measured = json.loads(done.stdout)["measurement"]
-    assert measured["reference"] == "builtin"
+    assert measured["reference"] == "builtin:calls", "the target computes next to nothing"
+    assert measured["reference_batch_size"] == 8
     assert all(each["reference_times_s"] for each in measured["rounds"])
     cases = ElementTree.parse(folder / "junit.xml").getroot().iter("testcase")
     assert [case.get("name") for case in cases] == list(found)
@@ -189,6 +190,30 @@ def test_more_memory_than_in_the_baseline_is_status_1(folder: Path) -> None:
     assert "--env none then, HELD_MIB=40 now" in json.loads(done.stdout)["notes"][0]
 
 
+def test_a_longer_step_than_in_the_baseline_is_status_1_and_it_alone_fails(folder: Path) -> None:
+    slower = (folder / "model.py").read_text().replace("sleep(0.002)", "sleep(0.02)")
+    (folder / "model.py").write_text(slower)
+    done = autobatch(
+        "model.py", "--device", "cpu", "--baseline", "base.json", "--memory-tolerance", "10%",
+        "--time-limit", "30s", "--json", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert not_met(done) == ["baseline-step-time"]
+    assert json.loads(done.stdout)["measurement"]["reference"] == "builtin:calls"
+
+
+def test_a_size_that_does_not_fit_is_status_1_and_the_rest_stays_open(
+    folder: Path, here: Callable[..., Done]
+) -> None:
+    hungry = "    batch[0].new_empty(2**50 if len(batch[0]) > 4 else 1)\n    time.sleep"
+    (folder / "model.py").write_text(TARGET.replace("    time.sleep", hungry))
+    done = here("model.py", "--device", "cpu", *EASY[:8], "--json", "-q")
+    assert done.returncode == 1, done.stderr
+    found = statuses(done)
+    assert found.pop("fits") == "not_met"
+    assert set(found.values()) == {"inconclusive"}
+
+
 REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "missing baseline": (None, ("model.py", "--baseline", "no.json"), "no such file"),
     "truncated baseline": (
@@ -214,7 +239,12 @@ REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "other reference": (
         None,
         ("model.py", "--baseline", "base.json", "--reference", "none"),
-        "--reference builtin, not none",
+        "--reference builtin:calls, not none",
+    ),
+    "reference that there is not": (
+        None,
+        ("model.py", "--save-baseline", "new.json", "--reference", "builtin:lineal"),
+        "no reference 'builtin:lineal'",
     ),
     "unknown key in TOML": (
         lambda folder: (folder / "r.toml").write_text('max-memry = "1GiB"\n'),

@@ -15,6 +15,7 @@ from autobatch.records import (
     RequirementName,
     Settings,
     Status,
+    StepMakeup,
     TargetLimits,
 )
 from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
@@ -34,13 +35,20 @@ def make_prober(step_time_s=0.01, seed=0, *, noise=0.05, drift=0.05, **fields):
 
 
 def check(prober, *, reference=None, baseline=None, observer=None, batch_size=64, **asked):
-    asked.setdefault("reference", "none" if reference is None else "builtin")
+    name = asked.pop("reference_name", "builtin")
+    asked.setdefault("reference", "none" if reference is None else name)
+    started = asked.pop("started", [])
+
+    def start(name):
+        started.append(name)
+        return reference
+
     settings = CheckSettings(batch_size=batch_size, **asked)
     return CheckSession(
         prober,
         settings,
         target="model.py",
-        reference=reference,
+        start=start,
         baseline=baseline,
         observer=observer,
         clock=prober.clock,
@@ -120,6 +128,47 @@ def test_a_machine_slower_as_a_whole_is_no_regression() -> None:
     assert statuses(report)[RequirementName.BASELINE_STEP_TIME] is Status.MET
 
 
+LINEAR = StepMakeup(num_calls=100, convolution_flops=0, matrix_flops=10**10, tensor_bytes=2**16)
+CONVOLUTIONS = replace(LINEAR, convolution_flops=10**11, tensor_bytes=2**22)
+
+
+def test_a_baseline_keeps_the_reference_that_went_with_the_target() -> None:
+    started: list[str] = []
+    references = [make_prober(seed=21), make_prober(seed=23)]
+    baseline = check(
+        make_prober(makeup=LINEAR), reference=references[0], keeps_baseline=True, started=started
+    ).measurement
+    assert (baseline.reference, baseline.reference_batch_size) == ("builtin:linear", 32)
+    # The change makes something else of the target. The reference stays.
+    report = check(
+        make_prober(seed=20, makeup=CONVOLUTIONS),
+        reference=references[1],
+        baseline=baseline,
+        started=started,
+    )
+    assert started == ["builtin:linear"] * 2
+    assert {size for each in references for size, _ in each.runs} == {32}
+    assert report.measurement.reference_batch_size == 32
+
+
+def test_a_reference_of_one_s_own_keeps_the_size_that_it_ran_at() -> None:
+    baseline = check(
+        make_prober(),
+        reference=make_prober(seed=21),
+        keeps_baseline=True,
+        reference_name="base/model.py",
+    ).measurement
+    assert (baseline.reference, baseline.reference_batch_size) == ("base/model.py", 64)
+
+
+def test_without_a_comparison_no_reference_is_started() -> None:
+    started: list[str] = []
+    reference = make_prober()
+    check(make_prober(), reference=reference, started=started)
+    assert started == []
+    assert reference.runs == []
+
+
 def test_other_hardware_is_compared_by_memory_alone_when_asked_to() -> None:
     baseline = make_baseline()
     other = replace(baseline, environment=replace(baseline.environment, device_name="another"))
@@ -146,6 +195,36 @@ def test_a_size_that_does_not_fit_is_not_met_and_the_rest_is_open() -> None:
     assert report.measurement is None
 
 
+class Sampling(SimulatedProber):
+    """A device on which trials look at memory now and then, once in a while without a gap."""
+
+    def __init__(self, *, bounds) -> None:
+        self.bounds = iter(bounds)
+        simulated = make_prober()
+        super().__init__(simulated._workload, simulated._device, Settings())
+
+    def measure(self, batch_size, plan, *, timeout_s=None):
+        trial = super().measure(batch_size, plan, timeout_s=timeout_s)
+        return replace(trial, peak_is_lower_bound=next(self.bounds))
+
+
+@pytest.mark.parametrize("bounds", [(True, True, True), (False, True, False)], ids=str)
+def test_a_peak_that_a_trial_calls_a_lower_bound_proves_no_limit_kept(bounds) -> None:
+    limits = TargetLimits(max_memory_bytes=2 * GIB, min_headroom_fraction=0.1)
+    report = check(Sampling(bounds=bounds), limits=limits)
+    found = statuses(report)
+    assert found.pop(RequirementName.FITS) is Status.MET
+    assert set(found.values()) == {Status.INCONCLUSIVE}
+    assert "lower bound" in report.verdicts[-1].reason
+    report = check(Sampling(bounds=bounds), limits=TargetLimits(max_memory_bytes=GIB))
+    assert statuses(report)[RequirementName.MAX_MEMORY] is Status.NOT_MET
+
+
+def test_a_peak_that_no_trial_calls_a_lower_bound_is_what_was_used() -> None:
+    report = check(Sampling(bounds=[False] * 3), limits=TargetLimits(max_memory_bytes=2 * GIB))
+    assert statuses(report)[RequirementName.MAX_MEMORY] is Status.MET
+
+
 def test_a_trial_that_was_killed_gets_a_second_chance() -> None:
     prober = make_prober(outcomes={64: Outcome.KILLED})
     report = check(prober)
@@ -165,7 +244,7 @@ def test_a_batch_larger_than_the_data_set_is_refused() -> None:
 
 def test_a_reference_that_does_not_run_is_an_error() -> None:
     broken = make_prober(outcomes={2048: Outcome.OUT_OF_MEMORY})
-    with pytest.raises(WorkloadError, match="reference 'builtin' did not run"):
+    with pytest.raises(WorkloadError, match="reference 'builtin:convolutions' did not run"):
         check(make_prober(), reference=broken, keeps_baseline=True)
 
 
