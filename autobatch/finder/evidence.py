@@ -121,11 +121,19 @@ class Evidence:
                 measured, self.noise.at_least, self.settings, self.loaded.workload
             )
             return find_challengers(goodputs, tolerance_fraction=tolerance_fraction)
-        return find_contestants(
-            measured,
-            knee=find_knee(rates, measured, tolerance_fraction=tolerance_fraction),
-            tolerance_fraction=tolerance_fraction,
-        )
+        knee = find_knee(rates, measured, tolerance_fraction=tolerance_fraction)
+        contestants = find_contestants(measured, knee=knee, tolerance_fraction=tolerance_fraction)
+        return tuple(sorted({*contestants, *self._find_unheard(measured, knee)}))
+
+    def _find_unheard(self, rates: Rates, knee: int) -> tuple[int, ...]:
+        """The size below the knee, with the knee, if it was never timed in turn.
+
+        A machine that was busy while the smaller sizes ran makes all of them look hopeless.
+        """
+        below = max((size for size in rates.sizes if size < knee), default=None)
+        if below is None or any(each.number > 0 for each in self.trials[below].rounds):
+            return ()
+        return below, knee
 
     def find_efficiency(self) -> Efficiency | None:
         """Goodputs, where the noise scale is known."""

@@ -11,7 +11,7 @@ _MAX_CONTESTANTS = 4
 _DOUBT = 1.5
 # A ratio that is known this well, as a share of the tolerance, is not worth more timing: whichever
 # side of the threshold it lies on, it lies close to it.
-_CLOSE_ENOUGH = 1 / 3
+_CLOSE_ENOUGH = 1 / 4
 # A size that costs more per round takes part in fewer of them.
 _FAIR_SHARE = 3
 
@@ -21,7 +21,7 @@ def find_contestants(rates: Rates, *, knee: int, tolerance_fraction: float) -> t
 
     A smaller size is in doubt if it might be within the tolerance of the best after all; a
     larger one, if it might be faster than the knee by more than the tolerance. "Might" means
-    by one and a half standard errors; a ratio that is known to a third of the tolerance is in
+    by one and a half standard errors; a ratio that is known to a quarter of the tolerance is in
     doubt no more. Knee and best are timed along with them, since they are what the others are
     held against.
 

@@ -21,7 +21,7 @@ def test_a_size_near_the_threshold_is_in_doubt() -> None:
 
 
 def test_a_ratio_that_is_known_well_is_in_doubt_no_more() -> None:
-    rates = rates_of({8: 0.5, 16: 0.949, 32: 0.98, 64: 1.0}, error=0.016)
+    rates = rates_of({8: 0.5, 16: 0.949, 32: 0.98, 64: 1.0}, error=0.012)
     assert find_contestants(rates, knee=32, tolerance_fraction=0.05) == ()
 
 
