@@ -19,6 +19,8 @@ from typing import Any
 from bench_recorder import read_steps_of
 from memory_group import MemoryGroup
 
+from autobatch.devices.linux import die_with_parent
+
 _CHILD = Path(__file__).with_name("bench_child.py")
 _ROOT = Path(__file__).resolve().parents[1]
 _NOT_INSTALLED = 3
@@ -91,7 +93,7 @@ def _run(
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             start_new_session=True,
-            preexec_fn=None if group else partial(_limit_data, limit_bytes),
+            preexec_fn=partial(_prepare, None if group else limit_bytes),
         )
         exit_code, peak_bytes = _wait(process, timeout_s)
         stderr.seek(0)
@@ -147,5 +149,8 @@ def _describe_exit(exit_code: int) -> str:
     return f"exit status {exit_code}, without a result"
 
 
-def _limit_data(limit_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+def _prepare(limit_bytes: int | None) -> None:
+    """In the child: no search outlives the benchmark, or goes beyond the limit."""
+    die_with_parent()
+    if limit_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))

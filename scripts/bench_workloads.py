@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 _POOL_SIZE = 64
+_NUM_ROWS = 2**16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,14 +275,16 @@ _MAKERS: dict[str, Callable[[], Workload]] = {
 
 
 def make_workload(name: str) -> Workload:
-    """The workload of a name: ``mlp``, or with a size of its own ``dense:1000000``, ``rows:4096``.
+    """The workload of a name: ``mlp``, or with sizes of its own ``dense:1000000``, ``rows:4096``.
+
+    ``rows`` takes the floats of a row and, after a second colon, the samples of its data set.
 
     Raises:
         KeyError: If there is none.
     """
-    kind, _, size = name.partition(":")
-    if kind == "dense" and size:
-        return make_dense(int(size))
-    if kind == "rows" and size:
-        return make_rows(int(size), 2**16)
+    kind, *sizes = name.split(":")
+    if kind == "dense" and sizes:
+        return make_dense(int(sizes[0]))
+    if kind == "rows" and sizes:
+        return make_rows(int(sizes[0]), int(sizes[1]) if len(sizes) > 1 else _NUM_ROWS)
     return _MAKERS[name]()
