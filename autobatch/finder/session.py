@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
+from autobatch.finder.beyond import IsOver, Measure, failed
 from autobatch.finder.buckets import find_buckets
 from autobatch.finder.conclude import conclude, nothing_fits
 from autobatch.finder.evaluation import search_evaluation
@@ -260,24 +261,36 @@ class _Session:
         can_evaluate = confirmation is None or confirmation.eval_fits is not None
         if not (self._settings.evaluation and can_evaluate) and not is_too_large:
             return
-        search_evaluation(evidence, self._measure_beyond, self._make_deadline())
+        self._look_beyond(evidence, Phase.EVALUATION, search_evaluation)
 
     def _find_buckets(self, evidence: Evidence) -> None:
         lengths = evidence.loaded.workload.lengths
         if self._settings.max_tokens and lengths is not None and lengths.differ:
-            deadline = self._make_deadline()
-            evidence.buckets = find_buckets(evidence, self._measure_beyond, deadline)
+            self._look_beyond(evidence, Phase.LENGTHS, find_buckets)
 
-    def _make_deadline(self) -> Callable[[], bool]:
+    def _look_beyond(
+        self,
+        evidence: Evidence,
+        phase: Phase,
+        search: Callable[[Evidence, Measure, IsOver], None],
+    ) -> None:
+        """Look for more than the answer, which stands whatever happens meanwhile."""
         end = self._clock() + max(_EVALUATION_TIME_S, self._clock() - self._begin)
-        return lambda: self._is_time_up() or self._clock() > end
 
-    def _measure_beyond(self, batch_size: int, plan: TimingPlan) -> Trial:
-        phase = Phase.EVALUATION if plan.evaluate else Phase.LENGTHS
-        self._observer.trial_started(batch_size, phase)
-        trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
-        self._observer.trial_finished(trial, phase)
-        return trial
+        def is_over() -> bool:
+            return phase in evidence.failures or self._is_time_up() or self._clock() > end
+
+        def measure(batch_size: int, plan: TimingPlan) -> Trial | None:
+            self._observer.trial_started(batch_size, phase)
+            try:
+                trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
+            except Exception as error:  # the user's code may raise anything
+                evidence.failures[phase] = failed(batch_size, plan, error)
+                return None
+            self._observer.trial_finished(trial, phase)
+            return trial
+
+        search(evidence, measure, is_over)
 
     def _measure(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Trial:
         trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
