@@ -11,23 +11,14 @@ from autobatch.finder.beyond import IsOver, Measure
 from autobatch.finder.evidence import Evidence
 from autobatch.probe.protocol import TimingPlan
 from autobatch.recommend.inputs import find_dataset_size
-from autobatch.records import LengthBucket, LengthScan
+from autobatch.records import LengthBucket
 
-_MAX_BUCKETS = 6
 _MAX_TRIALS = 5
 _MAX_JUMP = 4
 _GOOD_ENOUGH = 1.1
 # The fit may be wrong by this much before a trial is wasted.
 _AIM_FRACTION = 0.95
 _WHOLE_MULTIPLE = 8
-
-
-def bucket_edges(lengths: LengthScan) -> tuple[int, ...]:
-    """Greatest length of each bucket, longest first: each half of the one before."""
-    edges = [lengths.longest]
-    while len(edges) < _MAX_BUCKETS and edges[-1] // 2 >= lengths.shortest:
-        edges.append(edges[-1] // 2)
-    return tuple(edges)
 
 
 def find_buckets(
@@ -47,7 +38,7 @@ def find_buckets(
     assert lengths is not None and choice is not None
     search = _BucketSearch(evidence, measure, is_over)
     start = choice.batch_size
-    for longest in bucket_edges(lengths):
+    for longest in lengths.steps_down:
         bucket = search.run(longest, start)
         if bucket is not None:
             evidence.buckets += (bucket,)

@@ -60,5 +60,5 @@ def _why_no_buckets(lengths: LengthScan | None) -> str:
     if lengths is None:
         return "the lengths of the samples are not known"
     if not lengths.differ:
-        return f"all samples that were looked at are {lengths.longest} {lengths.measure} long"
+        return f"all samples looked at are of one length, {lengths.longest} {lengths.measure}"
     return "none was found in the time that there was"

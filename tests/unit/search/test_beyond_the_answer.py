@@ -26,7 +26,13 @@ from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkloa
 
 GIB = 2**30
 LENGTHS = LengthScan(
-    num_scanned=100, num_samples=100, shortest=20, median=40.0, longest=160, measure="elements"
+    num_scanned=100,
+    num_samples=100,
+    shortest=20,
+    median=40.0,
+    longest=160,
+    measure="elements",
+    steps_down=(160, 80, 40, 20),
 )
 
 
@@ -162,7 +168,10 @@ def test_what_the_observer_raises_and_ctrl_c_are_not_taken_for_the_workloads() -
     ("lengths", "words"),
     [
         (None, "the lengths of the samples are not known"),
-        (replace(LENGTHS, shortest=160), "all samples that were looked at are 160 elements long"),
+        (
+            replace(LENGTHS, shortest=160),
+            "looked at are of one length, 160 elements",
+        ),
     ],
     ids=["unknown", "alike"],
 )
