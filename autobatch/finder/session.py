@@ -46,6 +46,8 @@ CONFIRMATION_PLAN = TimingPlan(
 # An allocator makes the peaks of one size differ from run to run, on CPU by some percent.
 _CLOSE_FRACTION = 0.05
 _MAX_CONFIRMATIONS = 3
+# A process for the trial, its first batch, an evaluation.
+_START_TIME_S = 1.0
 
 
 def find(
@@ -176,6 +178,10 @@ class _Session:
         allowed_s = max(_CONTEST_TIME_S, self._clock() - self._begin - self._contest_time_s)
         if not contestants or self._contest_time_s + cost_s > allowed_s:
             return False
+        left_s = self._time_left_s()
+        final_s = _confirmation_time_s(evidence.trials[max(contestants)])
+        if left_s is not None and left_s < cost_s + final_s:
+            return False  # better one final run than one more round
         self._round_number += 1
         begin = self._clock()
         # The whole time share is used: on a machine that is busy in bursts, steps one after the
@@ -319,3 +325,10 @@ def _expected_time_s(trial: Trial) -> float:
     plan = TimingPlan()
     shortest = (plan.num_warmup_steps + plan.min_steps) * step_time_s
     return max(shortest, _CONTEST_MAX_TIME_S + plan.num_warmup_steps * step_time_s)
+
+
+def _confirmation_time_s(trial: Trial) -> float:
+    """What the final run of a size will take at most, if it goes as its trial did."""
+    step_time_s, plan = trial.step_time_s or 0.0, CONFIRMATION_PLAN
+    window_s = max(plan.max_time_s, min(plan.min_steps * step_time_s, plan.patience_s))
+    return _START_TIME_S + plan.num_warmup_steps * step_time_s + plan.num_windows * window_s
