@@ -6,15 +6,13 @@ which size to run next, and only what ran and fitted is an answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from autobatch.curves.lengths import fit_length_memory
+from autobatch.finder.beyond import IsOver, Measure
 from autobatch.finder.evidence import Evidence
 from autobatch.probe.protocol import TimingPlan
 from autobatch.recommend.inputs import find_dataset_size
-from autobatch.records import LengthBucket, LengthScan, Trial
+from autobatch.records import LengthBucket
 
-_MAX_BUCKETS = 6
 _MAX_TRIALS = 5
 _MAX_JUMP = 4
 _GOOD_ENOUGH = 1.1
@@ -23,53 +21,42 @@ _AIM_FRACTION = 0.95
 _WHOLE_MULTIPLE = 8
 
 
-def bucket_edges(lengths: LengthScan) -> tuple[int, ...]:
-    """Greatest length of each bucket, longest first: each half of the one before."""
-    edges = [lengths.longest]
-    while len(edges) < _MAX_BUCKETS and edges[-1] // 2 >= lengths.shortest:
-        edges.append(edges[-1] // 2)
-    return tuple(edges)
-
-
 def find_buckets(
     evidence: Evidence,
-    measure: Callable[[int, TimingPlan], Trial],
-    is_time_up: Callable[[], bool],
-) -> tuple[LengthBucket, ...]:
-    """Find the size of each bucket.
+    measure: Measure,
+    is_over: IsOver,
+) -> None:
+    """Find the size of each bucket, longest first.
 
     Args:
-        evidence: With a choice, and a workload whose lengths were scanned.
-        measure: Runs one size.
-        is_time_up: Whether to stop with the buckets there are.
-
-    Returns:
-        Those for which a size ran and fitted, longest first.
+        evidence: With a choice, and a workload whose lengths were scanned; is given the buckets
+            for which a size ran and fitted.
+        measure: Runs one size; ``None`` if it raised.
+        is_over: Whether to stop with the buckets there are.
     """
     lengths, choice = evidence.loaded.workload.lengths, evidence.choice
     assert lengths is not None and choice is not None
-    search = _BucketSearch(evidence, measure, is_time_up)
-    found: list[LengthBucket] = []
-    for longest in bucket_edges(lengths):
-        start = found[-1].batch_size if found else choice.batch_size
+    search = _BucketSearch(evidence, measure, is_over)
+    start = choice.batch_size
+    for longest in lengths.steps_down:
         bucket = search.run(longest, start)
         if bucket is not None:
-            found.append(bucket)
-    return tuple(found)
+            evidence.buckets += (bucket,)
+            start = bucket.batch_size
 
 
 class _BucketSearch:
     def __init__(
         self,
         evidence: Evidence,
-        measure: Callable[[int, TimingPlan], Trial],
-        is_time_up: Callable[[], bool],
+        measure: Measure,
+        is_over: IsOver,
     ) -> None:
         self._budget_bytes = evidence.loaded.budget.budget_bytes
         caps = (evidence.settings.max_batch_size, _dataset_size(evidence))
         self._cap = min((cap for cap in caps if cap is not None), default=2**20)
         self._measure = measure
-        self._is_time_up = is_time_up
+        self._is_over = is_over
         self._points: list[tuple[int, int, int]] = []
 
     def run(self, longest: int, start: int) -> LengthBucket | None:
@@ -78,9 +65,11 @@ class _BucketSearch:
         refuted = self._cap + 1
         size: int | None = start
         for _ in range(_MAX_TRIALS):
-            if size is None or self._is_time_up():
+            if size is None or self._is_over():
                 break
             trial = self._measure(size, plan)
+            if trial is None:
+                break
             if trial.peak_bytes is not None and trial.fits:
                 self._points.append((size, longest, trial.peak_bytes))
             if trial.fits:

@@ -110,7 +110,14 @@ def _find_warnings(
             memory_is_enforced=evidence.loaded.memory_is_enforced,
             num_cores=evidence.loaded.environment.num_cores,
         ),
-        *find_warnings_beyond_trials(loaded.workload, confirmation, loaded.budget),
+        *find_warnings_beyond_trials(
+            evidence.settings,
+            loaded.workload,
+            confirmation,
+            loaded.budget,
+            evidence.buckets,
+            evidence.failures,
+        ),
     )
 
 

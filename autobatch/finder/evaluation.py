@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
+from autobatch.finder.beyond import IsOver, Measure
 from autobatch.finder.evidence import Evidence
 from autobatch.probe.protocol import TimingPlan
-from autobatch.records import Goal, StopReason, Trial
+from autobatch.records import Goal, StopReason
 from autobatch.search.step import next_step
 
 _PLAN = TimingPlan(num_warmup_steps=1, min_steps=1, max_time_s=0.1, evaluate=True)
@@ -15,8 +15,8 @@ _PLAN = TimingPlan(num_warmup_steps=1, min_steps=1, max_time_s=0.1, evaluate=Tru
 
 def search_evaluation(
     evidence: Evidence,
-    measure: Callable[[int, TimingPlan], Trial],
-    is_time_up: Callable[[], bool],
+    measure: Measure,
+    is_over: IsOver,
 ) -> None:
     """Look for the largest size at which evaluation fits beside the optimizer's state.
 
@@ -25,18 +25,19 @@ def search_evaluation(
 
     Args:
         evidence: With a choice; is given the trials.
-        measure: Runs one size.
-        is_time_up: Whether to stop with what there is.
+        measure: Runs one size; ``None`` if it raised.
+        is_over: Whether to stop with what there is.
     """
     assert evidence.choice is not None
     rules = replace(evidence.make_rules(), goal=Goal.MEMORY)
     size: int | None = evidence.choice.batch_size
     trials = evidence.eval_trials
     while size is not None:
-        if is_time_up():
+        trial = None if is_over() else measure(size, _PLAN)
+        if trial is None:
             return
-        trials[size] = measure(size, _PLAN)
-        if len(trials) == 1 and not trials[size].fits:
+        trials[size] = trial
+        if len(trials) == 1 and not trial.fits:
             # Not even that: climb from the bottom, below it.
             size = rules.grid.sizes[0]
             if size in trials:

@@ -14,9 +14,11 @@ from autobatch.recommend.knee import epoch_efficiencies, find_knee
 from autobatch.records import (
     Confirmation,
     Efficiency,
+    FindingWarning,
     Goal,
     LengthBucket,
     NoiseScale,
+    Phase,
     Settings,
     StopReason,
     Trial,
@@ -42,6 +44,7 @@ class Evidence:
         buckets: Batch sizes by length.
         eval_is_largest: Whether the search for its largest size came to an end.
         noise: The gradient noise scale, ``None`` if it was not measured.
+        failures: What was looked for after the answer and ended in an error, with a warning.
     """
 
     settings: Settings
@@ -54,6 +57,7 @@ class Evidence:
     eval_is_largest: bool = False
     buckets: tuple[LengthBucket, ...] = ()
     noise: NoiseScale | None = None
+    failures: dict[Phase, FindingWarning] = field(default_factory=dict)
 
     @property
     def has_answer(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
+from autobatch.finder.beyond import IsOver, Measure, failed
 from autobatch.finder.buckets import find_buckets
 from autobatch.finder.conclude import conclude, nothing_fits
 from autobatch.finder.evaluation import search_evaluation
@@ -52,6 +53,8 @@ CONFIRMATION_PLAN = TimingPlan(
 # An allocator makes the peaks of one size differ from run to run, on CPU by some percent.
 _CLOSE_FRACTION = 0.05
 _MAX_CONFIRMATIONS = 3
+# A process for the trial, its first batch, an evaluation.
+_START_TIME_S = 1.0
 
 
 def find(
@@ -190,6 +193,10 @@ class _Session:
         allowed_s = max(_CONTEST_TIME_S, self._clock() - self._first_trial_s - spent_s)
         if spent_s + cost_s > allowed_s:
             return False
+        left_s = self._time_left_s()
+        final_s = _confirmation_time_s(evidence.trials[max(contestants)])
+        if left_s is not None and left_s < cost_s + final_s:
+            return False  # better one final run than one more round
         self._round_number += 1
         plan = replace(_CONTEST_PLAN, round_number=self._round_number)
         for size in contestants:
@@ -271,24 +278,36 @@ class _Session:
         can_evaluate = confirmation is None or confirmation.eval_fits is not None
         if not (self._settings.evaluation and can_evaluate) and not is_too_large:
             return
-        search_evaluation(evidence, self._measure_beyond, self._make_deadline())
+        self._look_beyond(evidence, Phase.EVALUATION, search_evaluation)
 
     def _find_buckets(self, evidence: Evidence) -> None:
         lengths = evidence.loaded.workload.lengths
         if self._settings.max_tokens and lengths is not None and lengths.differ:
-            deadline = self._make_deadline()
-            evidence.buckets = find_buckets(evidence, self._measure_beyond, deadline)
+            self._look_beyond(evidence, Phase.LENGTHS, find_buckets)
 
-    def _make_deadline(self) -> Callable[[], bool]:
+    def _look_beyond(
+        self,
+        evidence: Evidence,
+        phase: Phase,
+        search: Callable[[Evidence, Measure, IsOver], None],
+    ) -> None:
+        """Look for more than the answer, which stands whatever happens meanwhile."""
         end = self._clock() + max(_EVALUATION_TIME_S, self._clock() - self._begin)
-        return lambda: self._is_time_up() or self._clock() > end
 
-    def _measure_beyond(self, batch_size: int, plan: TimingPlan) -> Trial:
-        phase = Phase.EVALUATION if plan.evaluate else Phase.LENGTHS
-        self._observer.trial_started(batch_size, phase)
-        trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
-        self._observer.trial_finished(trial, phase)
-        return trial
+        def is_over() -> bool:
+            return phase in evidence.failures or self._is_time_up() or self._clock() > end
+
+        def measure(batch_size: int, plan: TimingPlan) -> Trial | None:
+            self._observer.trial_started(batch_size, phase)
+            try:
+                trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
+            except Exception as error:  # the user's code may raise anything
+                evidence.failures[phase] = failed(batch_size, plan, error)
+                return None
+            self._observer.trial_finished(trial, phase)
+            return trial
+
+        search(evidence, measure, is_over)
 
     def _measure(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Trial:
         trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
@@ -316,3 +335,10 @@ def _expected_time_s(trial: Trial) -> float:
     plan, step_time_s = _CONTEST_PLAN, trial.step_time_s or 0.0
     timed_s = max(plan.max_time_s, plan.min_steps * step_time_s)
     return plan.num_warmup_steps * step_time_s + timed_s
+
+
+def _confirmation_time_s(trial: Trial) -> float:
+    """What the final run of a size will take at most, if it goes as its trial did."""
+    step_time_s, plan = trial.step_time_s or 0.0, CONFIRMATION_PLAN
+    window_s = max(plan.max_time_s, min(plan.min_steps * step_time_s, plan.patience_s))
+    return _START_TIME_S + plan.num_warmup_steps * step_time_s + plan.num_windows * window_s

@@ -64,6 +64,7 @@ class TargetProber:
         self._on_output = on_output
         self._loaded: Loaded | None = None
         self._worker: WorkerProcess | None = None
+        self._keeps_weights = False
 
     def __enter__(self) -> Self:
         self._worker = self._start()
@@ -86,7 +87,13 @@ class TargetProber:
             WorkerError: If the worker ended without saying why, or was not done in time.
         """
         worker = self._worker = self._worker or self._start()
-        worker.send(LoadRequest(target=self._target, settings=self._settings))
+        worker.send(
+            LoadRequest(
+                target=self._target,
+                settings=self._settings,
+                keeps_weights=self._keeps_weights,
+            )
+        )
         try:
             reply = worker.receive(timeout_s)
         except TimeoutError:
@@ -128,7 +135,7 @@ class TargetProber:
             self.load(timeout_s=timeout_s)
             reply = self._ask(request)
         if isinstance(reply, TrialReply):
-            if reply.lost_device is not None:
+            if reply.lost_device is not None or self._spoiled_weights(reply.trial):
                 self._end_worker()
             return reply.trial
         if reply is not None:
@@ -186,6 +193,18 @@ class TargetProber:
         if reply is None:
             self._end_worker()
         return reply.makeup if isinstance(reply, MakeupReply) else None
+
+    def _spoiled_weights(self, trial: Trial) -> bool:
+        """Say whether a trial left weights that are not numbers to those after it.
+
+        Learning rates are zero, but zero times a gradient that is not finite is no number. It is
+        rare, and a copy of the weights dear: only the next worker keeps one.
+        """
+        is_shared = self._require_loaded().environment.isolation == "shared"
+        if trial.loss_is_finite or not is_shared or self._keeps_weights:
+            return False
+        self._keeps_weights = True
+        return True
 
     def _exchange(self, request: Request, watch: HostWatch | None = None) -> Reply | None:
         assert self._worker is not None

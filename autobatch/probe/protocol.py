@@ -76,10 +76,18 @@ class NoisePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRequest:
-    """Load a target and say what it is."""
+    """Load a target and say what it is.
+
+    Attributes:
+        target: The target, as the user named it.
+        settings: Settings of the search.
+        keeps_weights: Whether to keep a copy of the model's and the optimizer's state, in the
+            host's memory, and put it back after every trial.
+    """
 
     target: str
     settings: Settings
+    keeps_weights: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,6 +78,7 @@ def run_trial(
                     measured = steps.check_evaluation(measured, request)
         except Exception as error:
             measured = _failed_trial(error, request.batch_size)
+            measured = replace(measured, loss_is_finite=steps.loss_is_finite)
             reading = device.read_peak()
         held = host.read()  # loader workers live until the steps are dropped
     return _with_memory(measured, request, reading, held, is_on_host=device.name == "cpu")
@@ -172,6 +173,11 @@ class _Steps:
             budget_bytes = request.budget_bytes
             return check_evaluation(trial, self._evaluate, batch, self._device, budget_bytes)
 
+    @property
+    def loss_is_finite(self) -> bool:
+        """Whether the last loss is."""
+        return _is_finite(self._loss)
+
     def _prepare_evaluation(self, batch_size: int) -> None:
         """Have the optimizer make its state; gradients stay, as they do between two epochs."""
         self._train(next(self._source.batches(min(2, batch_size))))
@@ -188,7 +194,7 @@ class _Steps:
             self._batches = itertools.repeat(batch)
         first_step_s = self._time_first_step(request.plan)
         num_warmup_steps = warm_up(self._step, request.plan, self._clock)
-        is_finite = _is_finite(self._loss)
+        is_finite = self.loss_is_finite
         self._watch.start()
         before, begin = self._device.cpu_use(), self._clock()
         rounds, peaks = self._run_windows(request.plan)
@@ -200,7 +206,7 @@ class _Steps:
             num_warmup_steps=num_warmup_steps + (first_step_s is not None),
             rounds=rounds,
             window_peaks_bytes=peaks,
-            loss_is_finite=is_finite and _is_finite(self._loss),
+            loss_is_finite=is_finite and self.loss_is_finite,
         )
         trial = _with_device_use(trial, use)
         if first_step_s is not None:

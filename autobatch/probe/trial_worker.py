@@ -33,6 +33,7 @@ from autobatch.probe.protocol import (
     TrialReply,
     TrialRequest,
 )
+from autobatch.probe.saved_state import SavedState
 from autobatch.probe.trial import run_trial
 from autobatch.records import Environment, MemoryBudget, Settings, Trial, Unknown
 from autobatch.workload.batches import BatchSource, LoaderSource
@@ -69,6 +70,7 @@ class TrialWorker:
         self._file_pages: list[int] = []
         self._pinned: PinnedMemory | Unknown | None = None
         self._meter: ProcessMeter | None = None
+        self._kept: SavedState | None = None
 
     def answer(self, request: Request) -> Reply:
         """Carry out a request; every exception becomes a ``Failure``."""
@@ -101,6 +103,9 @@ class TrialWorker:
         else:
             self._load_task(request)
         assert self._task is not None
+        if request.keeps_weights:
+            model = self._task.model.to(device.name)
+            self._kept = SavedState([model, self._task.built.optimizer], [])
         failure = self._scan_lengths(self._task.source)
         if failure is not None:
             return failure
@@ -216,7 +221,7 @@ class TrialWorker:
         if request.plan.is_confirmation:
             request = self._with_what_is_left(request)
         if not self._device.can_fork:
-            return self._measure(request)[0]
+            return self._measure_here(request)
         result = run_in_child(
             lambda: self._measure_in_child(request),
             budget_bytes=request.budget_bytes,
@@ -233,6 +238,13 @@ class TrialWorker:
         reply, self._task.loss.description, self._task.loss.guess = result
         if isinstance(reply, TrialReply):
             reply = replace(reply, trial=self._as_metered(reply.trial, request))
+        return reply
+
+    def _measure_here(self, request: TrialRequest) -> Reply:
+        reply = self._measure(request)[0]
+        is_lost = isinstance(reply, TrialReply) and reply.lost_device is not None
+        if self._kept is not None and not is_lost:
+            self._kept.restore()
         return reply
 
     def _make_meter(self, pid: int) -> ProcessMeter:

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from autobatch.records import (
     Confirmation,
     FindingWarning,
+    LengthBucket,
+    LengthScan,
     MemoryBudget,
+    Phase,
+    Settings,
     WarningCode,
     WorkloadSummary,
 )
 
 
 def find_warnings_beyond_trials(
-    workload: WorkloadSummary, confirmation: Confirmation | None, budget: MemoryBudget
+    settings: Settings,
+    workload: WorkloadSummary,
+    confirmation: Confirmation | None,
+    budget: MemoryBudget,
+    buckets: tuple[LengthBucket, ...],
+    failures: Mapping[Phase, FindingWarning],
 ) -> Iterator[FindingWarning]:
-    """What may take more memory than was measured.
+    """What may take more memory than was measured, and what was asked for in vain.
 
     Args:
+        settings: What was asked.
         workload: What is trained.
         confirmation: The final run, ``None`` if there was none.
         budget: Memory that may be used.
+        buckets: Sizes by length.
+        failures: Searches that ended in an error.
     """
+    yield from failures.values()
     if confirmation is not None and confirmation.eval_fits is False:
         figures: dict[str, float] = {
             "batch_size": confirmation.batch_size,
@@ -38,3 +51,14 @@ def find_warnings_beyond_trials(
             "longest": lengths.longest,
         }
         yield FindingWarning(code=WarningCode.LENGTHS_PARTLY_SCANNED, figures=figures)
+    if settings.max_tokens and not buckets and Phase.LENGTHS not in failures:
+        reason = _why_no_buckets(lengths)
+        yield FindingWarning(code=WarningCode.NO_SIZES_BY_LENGTH, details=(reason,))
+
+
+def _why_no_buckets(lengths: LengthScan | None) -> str:
+    if lengths is None:
+        return "the lengths of the samples are not known"
+    if not lengths.differ:
+        return f"all samples looked at are of one length, {lengths.longest} {lengths.measure}"
+    return "none was found in the time that there was"

@@ -132,4 +132,7 @@ class WarningCode(str, Enum):
     THROTTLED = "throttled"
     BUDGET_NOT_ENFORCED = "budget_not_enforced"
     EVALUATION_TOO_LARGE = "evaluation_too_large"
+    EVALUATION_FAILED = "evaluation_failed"
     LENGTHS_PARTLY_SCANNED = "lengths_partly_scanned"
+    LENGTHS_FAILED = "lengths_failed"
+    NO_SIZES_BY_LENGTH = "no_sizes_by_length"

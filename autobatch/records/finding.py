@@ -152,6 +152,17 @@ class Finding:
         return self.recommendation.gradient_accumulation_steps
 
     @property
+    def compiled_samples_per_s(self) -> float | None:
+        """Throughput of the final run of a compiled model; all others are of eager runs.
+
+        ``None`` if the model is not compiled or there was no final run.
+        """
+        final = self.confirmation
+        if not self.workload.is_compiled or final is None or not final.step_time_s:
+            return None
+        return final.batch_size / final.step_time_s
+
+    @property
     def eval_batch_size(self) -> int | None:
         """A size for evaluation that ran and fitted; ``None`` if evaluation did not run."""
         return self.recommendation.eval_batch_size

@@ -16,6 +16,8 @@ class LengthScan:
         median: Median length seen.
         longest: Greatest length seen.
         measure: What a length counts, in a user's words.
+        steps_down: Greatest length seen, then the greatest at or below half of the one before, and
+            so on: where batches of like length end.
     """
 
     num_scanned: int
@@ -24,6 +26,7 @@ class LengthScan:
     median: float
     longest: int
     measure: str
+    steps_down: tuple[int, ...] = ()
 
     @property
     def differ(self) -> bool:

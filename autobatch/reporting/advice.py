@@ -36,12 +36,13 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
         yield "host memory", Text(_host_memory(finding))
     if finding.confirmation is not None:
         yield "confirmed", Text(_confirmation(finding.confirmation, finding.budget))
-        yield from _confirmation_rows(finding.confirmation, finding.budget)
-    if recommendation.eval_batch_size is not None:
-        yield "evaluation", Text(_evaluation(recommendation))
+    yield from _evaluation_rows(finding)
     for index, bucket in enumerate(finding.buckets):
         yield "by length" if index == 0 else "", Text(_bucket(bucket))
-    yield "throughput", Text(_throughput(recommendation))
+    eagerly = ", run eagerly" if finding.workload.is_compiled else ""
+    yield "throughput", Text(_throughput(recommendation) + eagerly)
+    if finding.workload.is_compiled:
+        yield "compiled", Text(_compiled(finding))
     energy_j = _chosen_trial(finding).energy_per_sample_j
     if energy_j is not None:
         yield "energy", Text(f"{units.format_energy(energy_j)} per sample, of the whole GPU")
@@ -50,7 +51,7 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
         yield "global batch", Text(_global_batch(recommendation))
     yield "iterations", Text(_iterations(finding))
     if recommendation.epoch_time_s is not None:
-        yield "epoch time", Text(f"{units.format_seconds(recommendation.epoch_time_s)}, predicted")
+        yield "epoch time", Text(_epoch_time(finding, recommendation.epoch_time_s))
     yield from _learning_rate_rows(recommendation)
     if recommendation.regime is not None:
         yield "regime", Text(_regime(recommendation))
@@ -107,21 +108,41 @@ def _confirmation(confirmation: Confirmation, budget: MemoryBudget) -> str:
     return f"{text}, peak {peak} of {whole}"
 
 
-def _confirmation_rows(confirmation: Confirmation, budget: MemoryBudget) -> Iterator[Row]:
-    if confirmation.compile_time_s is not None and confirmation.step_time_s is not None:
-        step, compiling = map(
-            units.format_seconds, (confirmation.step_time_s, confirmation.compile_time_s)
-        )
-        text = f"{step} per pass, after {compiling} of compiling; the search ran eagerly"
-        yield "compiled", Text(text)
-    if confirmation.eval_message:
-        yield "evaluation", Text(f"not known: it raised {confirmation.eval_message}")
+def _compiled(finding: Finding) -> str:
+    rate, final = finding.compiled_samples_per_s, finding.confirmation
+    if rate is None or final is None or final.step_time_s is None:
+        return "not run compiled: the search ended before its final run"
+    text = f"{units.format_rate(rate)}, {units.format_seconds(final.step_time_s)} per pass"
+    if final.compile_time_s is None:
+        return text
+    return f"{text}, in the final run; compiling took {units.format_seconds(final.compile_time_s)}"
 
 
-def _evaluation(recommendation: Recommendation) -> str:
-    size = units.format_count(recommendation.eval_batch_size or 0)
-    if recommendation.eval_is_largest:
+def _epoch_time(finding: Finding, epoch_time_s: float) -> str:
+    text = f"{units.format_seconds(epoch_time_s)}, predicted"
+    rate = finding.compiled_samples_per_s
+    if not finding.workload.is_compiled or rate is None:
+        return text
+    compiled_s = epoch_time_s * finding.recommendation.samples_per_s / rate
+    return f"{text} for running eagerly; {units.format_seconds(compiled_s)} compiled"
+
+
+def _evaluation_rows(finding: Finding) -> Iterator[Row]:
+    message = finding.confirmation.eval_message if finding.confirmation is not None else ""
+    if message:
+        yield "evaluation", Text(f"not known: it raised {message}")
+    if finding.eval_batch_size is not None:
+        yield "evaluation", Text(_evaluation(finding))
+    elif finding.settings.evaluation and not message:
+        yield "evaluation", Text("not known: no size ran")
+
+
+def _evaluation(finding: Finding) -> str:
+    size = units.format_count(finding.eval_batch_size or 0)
+    if finding.recommendation.eval_is_largest:
         return f"{size}, the largest that fits (ran)"
+    if finding.settings.evaluation:
+        return f"{size} (ran); the search for the largest ended early"
     return f"{size} fits too, beside the optimizer's state (ran); --eval looks for the largest"
 
 
@@ -168,6 +189,8 @@ def _learning_rate_rows(recommendation: Recommendation) -> Iterator[Row]:
     yield "learning rate", Text(_learning_rate(recommendation))
     if recommendation.learning_rate_reason:
         yield "", Text(recommendation.learning_rate_reason)
+    if recommendation.learning_rate_multiplier == 1:
+        return  # and what goes with the rate stays as it is
     adam = []
     if recommendation.adam_betas is not None:
         betas = ", ".join(map(units.format_learning_rate, recommendation.adam_betas))

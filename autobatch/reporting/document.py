@@ -2,8 +2,9 @@
 
 The document is flat where users read it (``batch_size``, ``peak_bytes``, ``budget_bytes``) and
 nested where they look things up (``trials``, ``settings``, ``environment``). A few keys repeat
-what others say, for the reader's ease: ``dataset_size`` and, in a trial, ``step_time_s``,
-``samples_per_s`` and ``step_times_s``. They are written and never read back.
+what others say, for the reader's ease: ``dataset_size``, ``compiled_samples_per_s`` (beside it
+``samples_per_s`` is of running eagerly) and, in a trial, ``step_time_s``, ``samples_per_s`` and
+``step_times_s``. They are written and never read back.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def to_document(finding: Finding) -> dict[str, Any]:
         "host_budget": msgspec.to_builtins(finding.host_budget),
         "stop_reason": finding.stop_reason.value,
         "search_time_s": finding.search_time_s,
+        "compiled_samples_per_s": finding.compiled_samples_per_s,
         "confirmation": msgspec.to_builtins(finding.confirmation),
         "trials": [trial_to_dict(trial) for trial in finding.trials],
         "eval_trials": [trial_to_dict(trial) for trial in finding.eval_trials],

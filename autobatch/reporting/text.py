@@ -44,7 +44,8 @@ def render(finding: Finding, console: Console, *, with_recipe: bool = False) -> 
         show(console, "", *noise_blocks(finding))
     if with_recipe:
         show(console, "", *recipe_blocks(finding))
-    show(console, "", Text("Rules of thumb, beside the measurement", style="bold"))
+    eagerly = " (run eagerly)" if finding.workload.is_compiled else ""
+    show(console, "", Text(f"Rules of thumb, beside the measurement{eagerly}", style="bold"))
     show(console, labelled(rule_of_thumb_rows(finding)))
     show(console, "", Text(stop_sentence(finding)))
     for warning in finding.warnings:
@@ -97,7 +98,8 @@ def _header_rows(finding: Finding) -> Iterator[Row]:
     size = finding.settings.dataset_size or workload.dataset_size
     samples = "data set size unknown" if size is None else f"{units.format_count(size)} samples"
     count = units.format_count(workload.num_parameters)
-    yield "model", Text(f"{workload.model}, {count} parameters")
+    compiled = ", compiled" if workload.is_compiled else ""
+    yield "model", Text(f"{workload.model}, {count} parameters{compiled}")
     yield "data", Text(f"{workload.data}; {samples}")
     if workload.lengths is not None and workload.lengths.differ:
         yield "lengths", Text(lengths_sentence(workload.lengths))
@@ -139,6 +141,11 @@ def _trials(finding: Finding) -> Iterator[RenderableType]:
     if any(trial.throttle_reasons for trial in finding.trials):
         legend += f"   {THROTTLED_MARK} throttled"
     yield Text(legend, style="dim")
+    if finding.workload.is_compiled:
+        yield Text(
+            "Run eagerly, since each size would be compiled anew; only the final run was compiled.",
+            style="dim",
+        )
 
 
 def _warning(warning: FindingWarning) -> Iterator[RenderableType]:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 from autobatch import units
 from autobatch.records import Finding, ThroughputCurve, Trial
-from autobatch.reporting.axes import BLUE, GREEN, ORANGE, PURPLE, dress, plain_number, spaced_sizes
+from autobatch.reporting.axes import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    dress,
+    plain_number,
+    spaced_sizes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +31,7 @@ def draw_throughput(axes: Axes, finding: Finding) -> None:
     if finding.throughput_curve is not None:
         _draw_curve(axes, finding.throughput_curve, sizes)
     below, above = _quartile_distances(timed)
+    eagerly = " eagerly" if finding.workload.is_compiled else ""
     rates = [trial.samples_per_s or 0.0 for trial in timed]
     axes.errorbar(
         sizes,
@@ -33,11 +43,11 @@ def draw_throughput(axes: Axes, finding: Finding) -> None:
         capsize=2.5,
         elinewidth=1,
         zorder=3,
-        label="measured, median and quartiles",
+        label=f"measured{eagerly}, median and quartiles",
     )
     _mark_sizes(axes, finding)
-    goodputs = _draw_goodput(axes, finding)
-    highest = max([*map(sum, zip(rates, above, strict=True)), *goodputs], default=1.0)
+    others = [*_draw_goodput(axes, finding), *_draw_compiled(axes, finding)]
+    highest = max([*map(sum, zip(rates, above, strict=True)), *others], default=1.0)
     axes.set_ylim(0, 1.12 * highest)
     axes.set_ylabel("throughput (samples/s)")
     axes.yaxis.set_major_formatter(plain_number)
@@ -53,6 +63,15 @@ def _draw_goodput(axes: Axes, finding: Finding) -> list[float]:
     label = f"goodput, in samples worth one at {base}"
     axes.plot(sizes, goodputs, "s--", color=PURPLE, markersize=4, linewidth=1.2, label=label)
     return goodputs
+
+
+def _draw_compiled(axes: Axes, finding: Finding) -> list[float]:
+    rate = finding.compiled_samples_per_s
+    if rate is None:
+        return []
+    label = f"compiled: {units.format_rate(rate)}"
+    axes.plot([finding.batch_size], [rate], "D", color=RED, markersize=6, zorder=4, label=label)
+    return [rate]
 
 
 def _draw_curve(axes: Axes, curve: ThroughputCurve, sizes: Sequence[int]) -> None:

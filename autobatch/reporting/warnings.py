@@ -63,7 +63,10 @@ FIGURES: dict[WarningCode, tuple[str, ...]] = {
     WarningCode.THROTTLED: ("batch_size",),
     WarningCode.BUDGET_NOT_ENFORCED: (),
     WarningCode.EVALUATION_TOO_LARGE: ("batch_size", "eval_peak_bytes", "budget_bytes"),
+    WarningCode.EVALUATION_FAILED: ("batch_size",),
     WarningCode.LENGTHS_PARTLY_SCANNED: ("num_scanned", "num_samples", "longest"),
+    WarningCode.LENGTHS_FAILED: ("batch_size", "longest"),
+    WarningCode.NO_SIZES_BY_LENGTH: (),
 }
 
 _TEXTS: dict[WarningCode, Advice] = {
@@ -225,6 +228,14 @@ _TEXTS: dict[WarningCode, Advice] = {
         ),
         remedy="Evaluate with the smaller size that the report names.",
     ),
+    WarningCode.EVALUATION_FAILED: Advice(
+        title="the search for the evaluation size ended in an error",
+        happened=(
+            "An evaluation at batch size {batch_size} failed ({details}), so larger sizes were not "
+            "tried; what the report names ran."
+        ),
+        remedy="Run one evaluation at that size by itself to see where it fails.",
+    ),
     WarningCode.LENGTHS_PARTLY_SCANNED: Advice(
         title="not every sample's length was looked at",
         happened=(
@@ -232,6 +243,20 @@ _TEXTS: dict[WarningCode, Advice] = {
             "longest of them, {longest}, is what memory was measured with."
         ),
         remedy="Give a quicker length function, or keep more memory free with --headroom.",
+    ),
+    WarningCode.LENGTHS_FAILED: Advice(
+        title="the search for sizes by length ended in an error",
+        happened=(
+            "A step at batch size {batch_size} on samples up to {longest} long failed ({details}), "
+            "so no more sizes by length were tried; those that the report names ran."
+        ),
+        remedy="Run one step on such a batch by itself to see where it fails.",
+    ),
+    WarningCode.NO_SIZES_BY_LENGTH: Advice(
+        title="there are no batch sizes by length",
+        happened="They were asked for (--max-tokens), but {details}.",
+        remedy="Train with the one batch size; sizes by length need a map-style data set whose "
+        "samples differ in the measure that 'length' gives.",
     ),
 }
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from autobatch.training.sampler import BucketBatchSampler
 
 _REPORT_WIDTH = 88
+# Where elements were counted, a label beside a text is one more.
+_SAME_MEASURE_FRACTION = 0.8
 
 
 class TrainingFinding(Finding):
@@ -163,14 +165,34 @@ class TrainingFinding(Finding):
             drop_last: Whether batches that are not full are left out.
 
         Raises:
-            SettingsError: If the search was not made with ``max_tokens=True``, or a sample is
-                longer than any in it.
+            SettingsError: If the finding has no sizes by length, a sample is longer than any in
+                the search, or the lengths are not in its measure.
         """
         from autobatch.training.sampler import BucketBatchSampler
 
+        if not self.buckets:
+            raise SettingsError(
+                "the finding has no batch sizes by length",
+                hint="its warnings say why; take finding.dataloader(dataset)"
+                if self.settings.max_tokens
+                else "search with max_tokens=True",
+            )
+        self._check_measure(lengths)
         return BucketBatchSampler(
             lengths, self.buckets, shuffle=shuffle, seed=seed, drop_last=drop_last
         )
+
+    def _check_measure(self, lengths: Sequence[int]) -> None:
+        scan = self.workload.lengths
+        if scan is None or not scan.num_scanned == scan.num_samples == len(lengths):
+            return  # of other samples, or of more than were looked at
+        longest = max(lengths)
+        if longest < _SAME_MEASURE_FRACTION * scan.longest:
+            raise SettingsError(
+                f"the longest of 'lengths' is {format_count(longest)}, and the longest sample in "
+                f"the search was {format_count(scan.longest)} {scan.measure}",
+                hint="search with length=, and give lengths in the same measure here",
+            )
 
     def _factor_for(self, groups: list[dict[str, Any]]) -> float:
         """The multiplier, or the ratio to a rate given in place of the optimizer's own."""
@@ -230,7 +252,10 @@ class TrainingFinding(Finding):
             yield "learning_rate", format_learning_rate(self.learning_rate)
         if self.eval_batch_size is not None:
             yield "eval_batch_size", format_count(self.eval_batch_size)
-        yield "throughput", format_rate(recommendation.samples_per_s)
+        eagerly = " run eagerly" if self.workload.is_compiled else ""
+        yield "throughput", format_rate(recommendation.samples_per_s) + eagerly
+        if self.compiled_samples_per_s is not None:
+            yield "compiled_throughput", format_rate(self.compiled_samples_per_s)
         if recommendation.peak_bytes is not None:
             budget = format_bytes(self.budget.budget_bytes)
             yield "memory", f"{format_bytes(recommendation.peak_bytes)} of {budget}"

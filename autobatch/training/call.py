@@ -103,7 +103,8 @@ def find_for_workload(
     device = find_model_device(workload.model, settings.device)  # type: ignore[arg-type]
     settings = replace(settings, device=device)
     prober = _make_prober(workload, settings, isolation)
-    target = f"{type(workload.model).__name__} (in memory)"
+    model = getattr(workload.model, "_orig_mod", workload.model)  # inside what torch.compile made
+    target = f"{type(model).__name__} (in memory)"
     try:
         with prober:
             finding = find(prober, settings, target=target, observer=_Caller(on_trial))

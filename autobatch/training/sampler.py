@@ -19,7 +19,7 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     Args:
         lengths: Length of each sample of the data set, in its order.
-        buckets: Greatest length and batch size of each bucket.
+        buckets: Greatest length and batch size of each bucket, at least one.
         shuffle: Whether samples and batches come in random order, another in each epoch.
         seed: Of that order.
         drop_last: Whether batches that are not full are left out.
@@ -37,8 +37,6 @@ class BucketBatchSampler(Sampler[list[int]]):
         seed: int = 0,
         drop_last: bool = False,
     ) -> None:
-        if not buckets:
-            raise SettingsError("there are no buckets", hint="search with max_tokens=True")
         self._buckets = sorted(buckets, key=lambda bucket: bucket.longest)
         self._members: list[list[int]] = [[] for _ in buckets]
         for index, length in enumerate(lengths):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import random
 import statistics
 import time
@@ -18,6 +19,7 @@ from autobatch.workload.files import format_user_traceback
 
 _SCAN_TIME_S = 2.0
 _ELEMENTS = "elements"
+_MAX_STEPS_DOWN = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,8 @@ def scan_lengths(
         shortest=min(values),
         median=float(statistics.median(values)),
         longest=max(values),
-        measure=_ELEMENTS if length is None else f"{getattr(length, '__name__', 'length')}()",
+        measure=_ELEMENTS if length is None else f"by {_name_of(length)}()",
+        steps_down=_step_down(sorted(set(values))),
     )
     longest = tuple(sorted(lengths, key=lambda index: (-lengths[index], index)))
     return ScannedLengths(scan=scan, longest=longest, lengths=lengths)
@@ -109,6 +112,24 @@ def count_elements(sample: Any) -> int:
     if isinstance(size, tuple) and len(size) == 2:
         return int(size[0] * size[1])
     return sum(count_elements(part) for part in getattr(sample, "__dict__", {}).values()) or 1
+
+
+def _step_down(lengths: list[int]) -> tuple[int, ...]:
+    """Lengths that samples really have, each at most half of the one before.
+
+    Args:
+        lengths: Each length once, in order.
+    """
+    steps: list[int] = []
+    while lengths and len(steps) < _MAX_STEPS_DOWN:
+        steps.append(lengths[-1])
+        lengths = lengths[: bisect.bisect_right(lengths, lengths[-1] // 2)]
+    return tuple(steps)
+
+
+def _name_of(length: Callable[[Any], int]) -> str:
+    name = str(getattr(length, "__name__", ""))
+    return name if name.isidentifier() else "length"
 
 
 def _measure(sample: Any, length: Callable[[Any], int] | None) -> int:

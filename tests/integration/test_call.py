@@ -158,10 +158,22 @@ def hold(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
     return model(batch[:, :8]).mean() + 0 * ballast[-1]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="enforces the budget as Linux does")
-def test_a_whole_epoch_of_samples_that_differ_stays_inside_the_budget() -> None:
+def train_within(memory_limit: int, model: nn.Module, loader: DataLoader[Any]) -> None:
+    """An epoch under a limit that the kernel enforces."""
     from autobatch.devices import linux
 
+    optimizer = torch.optim.AdamW(model.parameters())
+    room = memory_limit - psutil.Process().memory_info().rss
+    with linux.data_limit(room):
+        for batch in loader:
+            loss = hold(model, batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="enforces the budget as Linux does")
+def test_a_whole_epoch_of_samples_that_differ_stays_inside_the_budget() -> None:
     model, data = nn.Linear(8, 3), Texts()
     limit = limit_with(400)
     finding = find(model, data, collate_fn=pad, training_step=hold, max_batch_size=None, **limit)
@@ -171,22 +183,15 @@ def test_a_whole_epoch_of_samples_that_differ_stays_inside_the_budget() -> None:
     assert (lengths.num_scanned, lengths.shortest, lengths.longest) == (1000, 20, 400)
     assert "memory is of batches of the longest" in " ".join(finding.report().split())
 
-    optimizer = torch.optim.AdamW(model.parameters())
-    loader = finding.dataloader(data, collate_fn=pad)
-    room = limit["memory_limit"] - psutil.Process().memory_info().rss
-    with linux.data_limit(room):
-        for batch in loader:
-            loss = hold(model, batch)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    train_within(limit["memory_limit"], model, finding.dataloader(data, collate_fn=pad))
 
 
 def test_each_range_of_lengths_has_a_size_that_ran_under_the_one_budget() -> None:
     model, data = nn.Linear(8, 3), Texts(400)
     options = {"collate_fn": pad, "training_step": hold, "max_tokens": True, "seed": 3}
-    finding = find(model, data, max_batch_size=128, **options, **limit_with(400))
-    assert [bucket.longest for bucket in finding.buckets] == [400, 200, 100, 50, 25]
+    limit = limit_with(400)
+    finding = find(model, data, max_batch_size=128, **options, **limit)
+    assert [bucket.longest for bucket in finding.buckets] == [400, 39], "none is between"
     sizes = [bucket.batch_size for bucket in finding.buckets]
     assert sizes[0] >= 16
     assert sizes == sorted(sizes)
@@ -203,8 +208,61 @@ def test_each_range_of_lengths_has_a_size_that_ran_under_the_one_budget() -> Non
     for batch in DataLoader(data, batch_sampler=sampler, collate_fn=pad):
         limits = {b.longest: b.batch_size for b in finding.buckets if batch.shape[1] <= b.longest}
         assert len(batch) <= limits[min(limits)]
+    if sys.platform == "linux":
+        loader = DataLoader(data, batch_sampler=sampler, collate_fn=pad)
+        train_within(limit["memory_limit"], model, loader)
     with pytest.raises(autobatch.SettingsError, match="sample 1 is 401 long"):
         finding.batch_sampler([1, 401])
+    with pytest.raises(autobatch.SettingsError, match="in the search was 400 elements"):
+        finding.batch_sampler([length // 3 for length in data.lengths])
+
+
+def test_without_sizes_by_length_there_is_no_sampler_and_the_hint_fits() -> None:
+    data = make_data()
+    with pytest.raises(autobatch.SettingsError, match="no batch sizes by length") as caught:
+        find(nn.Linear(8, 3), data).batch_sampler([8] * 64)
+    assert caught.value.hint == "search with max_tokens=True"
+    asked = find(nn.Linear(8, 3), data, max_tokens=True)
+    assert "no_sizes_by_length" in repr(asked)
+    with pytest.raises(autobatch.SettingsError) as caught:
+        asked.batch_sampler([8] * 64)
+    assert "its warnings say why" in caught.value.hint
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_step_that_raises_after_the_answer_is_a_warning(isolation: str) -> None:
+    def step(model: nn.Module, batch: Any) -> torch.Tensor:
+        if not torch.is_grad_enabled() and len(batch[0]) > 4:
+            raise LookupError("no evaluation of my own so large")
+        return model(batch[0]).square().mean()
+
+    model, data = nn.Linear(8, 3), make_data()
+    finding = find(
+        model, data, training_step=step, isolation=isolation, eval=True, goal="throughput",
+        min_batch_size=2, max_batch_size=16, tolerance=0.9,
+    )  # fmt: skip
+    assert finding.batch_size <= 4
+    assert finding.confirmation is not None
+    assert finding.batch_size <= finding.eval_batch_size <= 4
+    report = " ".join(finding.report().split())
+    assert "LookupError" in report and "no evaluation of my own so large" in report
+    assert "(ran); the search for the largest ended early" in report
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_loss_that_is_no_number_is_that_of_its_own_size_alone(isolation: str) -> None:
+    def step(model: nn.Module, batch: Any) -> torch.Tensor:
+        loss = model(batch[0]).square().mean()
+        return loss * float("nan") if len(batch[0]) == 4 else loss
+
+    optimizer = torch.optim.Adam
+    finding = find(
+        nn.Linear(8, 3), make_data(), training_step=step, isolation=isolation,
+        optimizer=optimizer, goal="throughput", max_batch_size=16,
+    )  # fmt: skip
+    finite = {trial.batch_size: trial.loss_is_finite for trial in finding.trials}
+    assert finite == {size: size != 4 for size in finite}
+    assert 16 in finite
 
 
 def test_length_is_the_users_own_measure() -> None:
@@ -275,7 +333,10 @@ def test_a_compiled_model_is_searched_eagerly_and_confirmed_compiled() -> None:
     assert finding.workload.model == "Sequential"
     assert finding.confirmation.compile_time_s > 0
     assert finding.confirmation.step_time_s < finding.confirmation.compile_time_s
-    assert "of compiling; the search ran eagerly" in " ".join(finding.report().split())
+    assert finding.target == "Sequential (in memory)"
+    report = " ".join(finding.report().split())
+    assert "in the final run; compiling took" in report
+    assert "run eagerly" in repr(finding) and "compiled_throughput=" in repr(finding)
 
 
 class Stream(IterableDataset[Any]):

@@ -11,6 +11,7 @@ from autobatch.errors import SettingsError
 
 _NONE = ("none", "null")
 _BOOLEANS = {"true": True, "false": False}
+_MAX_NEAR = 3
 _KINDS: tuple[tuple[type, str], ...] = (
     (bool, "true or false"),
     (int, "a whole number"),
@@ -62,11 +63,12 @@ def unknown_key_error(key: str, text: str, known: Iterable[str], *, owner: str) 
 
 
 def name_near(name: str, known: Iterable[str]) -> str:
-    """Names that look like one, most alike first, joined by commas; empty if there is none."""
+    """Three names at most that look like one, most alike first; empty if there is none."""
     public = [each for each in known if not each.startswith("_")]
     within = [each for each in public if name and (name in each or each in name)]
-    close = get_close_matches(name, public, n=5, cutoff=0.6)
-    return ", ".join([*close, *(each for each in sorted(within, key=len) if each not in close)][:5])
+    close = get_close_matches(name, public, n=_MAX_NEAR, cutoff=0.6)
+    near = [*close, *(each for each in sorted(within, key=len) if each not in close)]
+    return " or ".join(near[:_MAX_NEAR])
 
 
 def _parse(key: str, text: str, default: Any) -> Any:

@@ -173,7 +173,7 @@ def test_a_finding_without_curves_or_data_set_survives_the_round_trip(make_findi
 
 def test_the_top_level_keys_are_frozen(make_finding):
     parts = {"workload", "settings", "search_time_s", "confirmation", "host_budget"}
-    parts |= {"eval_trials", "buckets"}
+    parts |= {"eval_trials", "buckets", "compiled_samples_per_s"}
     parts |= {"gradient_noise", "efficiency", "recipe"}
     recommendation = {item.name for item in fields(Recommendation)}
     budget = {item.name for item in fields(MemoryBudget)}
@@ -200,6 +200,19 @@ def test_derived_keys_say_what_the_trial_says_and_are_not_read_back(make_finding
     assert first["step_times_s"] == list(finding.trials[0].step_times_s)
     first.update(step_time_s="soon", samples_per_s=None, step_times_s=7)
     assert from_document(document) == finding
+
+
+def test_the_throughput_of_the_compiled_run_has_a_key_of_its_own(make_finding):
+    made = make_finding()
+    assert to_document(made)["compiled_samples_per_s"] is None
+    compiled = replace(
+        make_finding(workload=replace(made.workload, is_compiled=True)),
+        confirmation=replace(made.confirmation, batch_size=128, step_time_s=0.032),
+    )
+    document = to_document(compiled)
+    assert document["compiled_samples_per_s"] == pytest.approx(4000)
+    assert document["samples_per_s"] == compiled.recommendation.samples_per_s
+    assert from_document(document) == compiled
 
 
 def test_the_data_set_size_is_the_one_that_was_asked_for(make_finding):

@@ -197,6 +197,10 @@ CHANGES = {
         {"adam_betas": (0.6, 0.996), "adam_epsilon_multiplier": 0.5},
         "Adam betas (0.6, 0.996), epsilon x 0.5",
     ),
+    "an unchanged rate leaves Adam's alone": (
+        {"learning_rate_multiplier": 1.0, "adam_betas": (0.9, 0.999)},
+        "Goyal et al. 2017) regime",
+    ),
     "a peak that nobody knows is not made up": ({"peak_bytes": None}, "peak not known"),
     "a full batch is named": (
         {"regime": Regime.FULL_BATCH, "iterations_per_epoch": 1},
@@ -210,6 +214,58 @@ CHANGES = {
 def test_what_is_special_is_said(make_finding, printed, name):
     changes, words = CHANGES[name]
     assert words in one_line(printed(render, make_finding(recommendation=changes)))
+
+
+COMPILED = (
+    "SmallCNN, 1,234,567 parameters, compiled",
+    "Run eagerly, since each size would be compiled anew; only the final run was compiled.",
+    "2,802 samples/s on one device, 45.7 ms per pass, run eagerly",
+    "Rules of thumb, beside the measurement (run eagerly)",
+)
+
+
+def test_of_a_compiled_model_it_is_said_what_ran_eagerly_and_what_compiled(make_finding, printed):
+    made = make_finding()
+    compiled = replace(
+        make_finding(workload=replace(made.workload, is_compiled=True)),
+        confirmation=replace(
+            made.confirmation, batch_size=128, step_time_s=0.032, compile_time_s=12.0
+        ),
+    )
+    text = one_line(printed(render, compiled))
+    for words in (
+        *COMPILED,
+        "compiled 4,000 samples/s, 32 ms per pass, in the final run; compiling took 12 s",
+        "21.4 s, predicted for running eagerly; 15 s compiled",
+    ):
+        assert words in text
+    plain = one_line(printed(render, made))
+    assert "eagerly" not in plain and "compiled" not in plain
+
+
+def test_a_compiled_model_that_never_ran_compiled_is_no_secret(make_finding, printed):
+    workload = replace(make_finding().workload, is_compiled=True)
+    text = one_line(printed(render, make_finding(workload=workload, confirmation=None)))
+    for words in (*COMPILED, "compiled not run compiled: the search ended before its final run"):
+        assert words in text
+
+
+def test_evaluation_says_how_far_its_search_came(make_finding, printed):
+    asked = Settings(evaluation=True)
+    found = {"eval_batch_size": 256, "eval_is_largest": True}
+    made = {
+        "256, the largest that fits (ran)": make_finding(settings=asked, recommendation=found),
+        "256 (ran); the search for the largest ended early": make_finding(
+            settings=asked, recommendation={**found, "eval_is_largest": False}
+        ),
+        "256 fits too, beside the optimizer's state (ran)": make_finding(
+            recommendation={**found, "eval_is_largest": False}
+        ),
+        "evaluation not known: no size ran": make_finding(settings=asked),
+    }
+    for words, finding in made.items():
+        assert words in one_line(printed(render, finding))
+    assert "evaluation" not in one_line(printed(render, make_finding()))
 
 
 def test_rules_of_thumb_stand_beside_the_measurement(make_finding, make_trial, printed):

@@ -90,6 +90,19 @@ def test_a_time_limit_that_leaves_no_room_for_it_is_said() -> None:
     assert WarningCode.NOT_CONFIRMED in {warning.code for warning in finding.warnings}
 
 
+@pytest.mark.parametrize("time_limit_s", [8.0, 12.0, 20.0, 30.0])
+def test_timing_in_turn_leaves_time_for_the_final_run(time_limit_s: float) -> None:
+    asked = Settings(time_limit_s=time_limit_s, dataset_size=2048)
+    noisy = SimulatedWorkload.linear(
+        latency_s=1e-3, per_sample_s=1e-5, noise_fraction=0.3, drift_fraction=0.1, dataset_size=2048
+    )
+    for seed in range(10):
+        prober = SimulatedProber(noisy, SimulatedDevice(10 * GIB), asked, seed=seed)
+        finding = find(prober, asked, target="simulated", clock=prober.clock)
+        assert finding.confirmation is not None
+        assert finding.search_time_s <= time_limit_s
+
+
 def test_an_error_in_the_middle_carries_the_trials_before_it() -> None:
     broken = SimulatedWorkload(
         peak_bytes=lambda size: 2**20 * size,

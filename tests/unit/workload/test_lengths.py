@@ -32,6 +32,26 @@ def test_a_scan_ends_with_its_time_and_says_how_far_it_came() -> None:
     assert (found.scan.num_scanned, found.scan.num_samples) == (10, 100)
 
 
+def test_batches_of_like_length_end_at_lengths_that_samples_have() -> None:
+    # None between 64 and 400: a size that ran with 64 is no size for 200.
+    lengths = [*range(8, 65), 400]
+    found = scan_lengths([torch.zeros(length) for length in lengths])
+    assert found.scan is not None
+    assert found.scan.steps_down == (400, 64, 32, 16, 8)
+    many = scan_lengths([torch.zeros(2**power) for power in range(12)])
+    assert many.scan is not None
+    assert many.scan.steps_down == (2048, 1024, 512, 256, 128, 64)
+
+
+@pytest.mark.parametrize(
+    ("length", "name"), [(len, "by len()"), (lambda sample: len(sample), "by length()")]
+)
+def test_a_measure_is_named_as_its_user_knows_it(length: Any, name: str) -> None:
+    found = scan_lengths(samples(), length)
+    assert found.scan is not None
+    assert found.scan.measure == name
+
+
 def test_the_users_measure_goes_first() -> None:
     found = scan_lengths(["a b c", "a", "a b"], lambda text: len(text.split()))
     assert found.longest == (0, 2, 1)

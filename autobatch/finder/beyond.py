@@ -1,0 +1,32 @@
+"""What is looked for after the answer, which stands whatever becomes of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from autobatch.errors import AutobatchError, first_line_of
+from autobatch.probe.protocol import TimingPlan
+from autobatch.records import FindingWarning, Trial, WarningCode
+
+#: Runs one size; ``None`` if it raised, after which the search is over.
+Measure: TypeAlias = Callable[[int, TimingPlan], Trial | None]
+#: Whether to stop with what there is.
+IsOver: TypeAlias = Callable[[], bool]
+
+
+def failed(batch_size: int, plan: TimingPlan, error: Exception) -> FindingWarning:
+    """The warning for a search beyond the answer that ended in an error.
+
+    Args:
+        batch_size: The size that ran.
+        plan: What it ran for.
+        error: What was raised.
+    """
+    # Those of this package name the exception of the user's code already.
+    kind = "" if isinstance(error, AutobatchError) else f"{type(error).__name__}: "
+    figures: dict[str, float] = {"batch_size": batch_size}
+    if plan.longest is not None:
+        figures["longest"] = plan.longest
+    code = WarningCode.EVALUATION_FAILED if plan.evaluate else WarningCode.LENGTHS_FAILED
+    return FindingWarning(code=code, figures=figures, details=(kind + first_line_of(error),))

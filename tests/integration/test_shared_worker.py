@@ -1,0 +1,75 @@
+"""Trials that share one process: what one of them spoils is not the next one's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from autobatch.probe.client import TargetProber
+from autobatch.probe.protocol import TimingPlan
+from autobatch.records import Outcome, Settings, Trial
+
+SHARED = (
+    "from autobatch.probe.worker import Worker, main; "
+    "from autobatch.devices.cpu import CpuDevice; "
+    "device = CpuDevice(); device.can_fork = False; "
+    "main(Worker(lambda name: device))"
+)
+# Size 4 has a loss that is no number; size 8 has one too, and then runs out of memory.
+SPOILING = """
+print("loaded")
+model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
+dataset = [(torch.randn(8), torch.randn(8))] * 64
+optimizer = lambda parameters: torch.optim.Adam(parameters, lr=0.1)
+num_large = 0
+def training_step(model, batch):
+    global num_large
+    size = len(batch[0])
+    loss = nn.functional.mse_loss(model(batch[0]), batch[1])
+    if size == 8:
+        num_large += 1
+        if num_large % 2 == 0:
+            raise MemoryError("enough")
+    return loss * float("nan") if size in (4, 8) else loss
+"""
+PLAN = TimingPlan(num_warmup_steps=2, min_steps=1, max_time_s=0.0)
+
+
+@pytest.fixture
+def printed() -> list[str]:
+    """What the target prints."""
+    return []
+
+
+@pytest.fixture
+def measure(write: Callable[..., str], printed: list[str]) -> Iterator[Callable[[int], Trial]]:
+    """Run a size in a worker that forks for no trial."""
+    settings = Settings(device="cpu", min_batch_size=2)
+    prober = TargetProber(write(SPOILING), settings, on_output=printed.append, entry=SHARED)
+    with prober:
+        assert prober.load().environment.isolation == "shared"
+        yield lambda size: prober.measure(size, PLAN, timeout_s=100)
+
+
+def test_a_loss_that_is_no_number_leaves_later_trials_their_weights(
+    measure: Callable[[int], Trial], printed: list[str]
+) -> None:
+    sizes = (2, 4, 2, 4, 4, 2, 16)
+    finite = [(size, measure(size).loss_is_finite) for size in sizes]
+    assert finite == [(size, size != 4) for size in sizes]
+    assert printed.count("loaded") == 2, "one worker is replaced, and the next keeps a copy"
+
+
+def test_nor_does_one_that_runs_out_of_memory_after_it(measure: Callable[[int], Trial]) -> None:
+    spoiled = measure(8)
+    assert spoiled.outcome is Outcome.OUT_OF_MEMORY
+    assert not spoiled.loss_is_finite
+    assert measure(2).loss_is_finite
+
+
+def test_where_every_loss_is_finite_no_worker_is_replaced(
+    measure: Callable[[int], Trial], printed: list[str]
+) -> None:
+    assert all(measure(size).loss_is_finite for size in (2, 16, 2))
+    assert printed.count("loaded") == 1
