@@ -125,6 +125,7 @@ class TrainRequest:
         initial_path: File with what all runs begin with; written if there is none.
         num_epochs_done: Epochs behind the state.
         num_epochs: Epochs to come to.
+        stop_at_loss: Loss with which training ends earlier, ``None`` for none.
         slice_s: Time after which no further epoch is begun.
         rate_multiplier: Factor of the optimizer's learning rates.
         learning_rate: In the place of the optimizer's own rates before that factor.
@@ -150,6 +151,7 @@ class TrainRequest:
     budget_bytes: int
     timeout_s: float | None = None
     host_budget_bytes: int | None = None
+    stop_at_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

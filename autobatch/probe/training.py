@@ -27,7 +27,7 @@ from autobatch.probe.oom import is_out_of_memory
 from autobatch.probe.protocol import TrainReply, TrainRequest
 from autobatch.probe.step import TrainingStep
 from autobatch.probe.trial import seed_everything, start_threads
-from autobatch.records import EpochResult, Precision, RunOutcome
+from autobatch.records import EpochResult, Precision, RunOutcome, epochs_to_loss
 from autobatch.workload.split import Split, split_data
 from autobatch.workload.task import TrainingTask
 
@@ -131,6 +131,8 @@ class _Slice:
                 break
             if not self._train_epoch(number):
                 return self.reply(RunOutcome.DIVERGED, f"the loss is {self._last_loss:g}")
+            if epochs_to_loss(self._epochs, self._request.stop_at_loss) is not None:
+                break
         self._keep()
         return self.reply(RunOutcome.UNFINISHED)
 
