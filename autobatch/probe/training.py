@@ -124,7 +124,7 @@ class _Slice:
 
     def train(self) -> TrainReply:
         self._restore()
-        self._set_rates()
+        self._task.built.set_rates(self._request.rate_multiplier, self._request.learning_rate)
         begin = self._clock()
         for number in range(self._request.num_epochs_done, self._request.num_epochs):
             if self._epochs and self._clock() - begin > self._request.slice_s:
@@ -228,15 +228,6 @@ class _Slice:
             "optimizer": self._task.built.optimizer.state_dict(),
             "losses": (self._first_loss, self._last_loss),
         }
-
-    def _set_rates(self) -> None:
-        groups = self._task.built.optimizer.param_groups
-        for group, own in zip(groups, self._task.built.learning_rates, strict=True):
-            if own is not None:
-                base = own if self._request.learning_rate is None else self._request.learning_rate
-                rate = base * self._request.rate_multiplier
-                is_tensor = torch.is_tensor(group["lr"])
-                group["lr"] = torch.full_like(group["lr"], rate) if is_tensor else rate
 
 
 def _resolve(batch_size: int | None, split: Split) -> int:

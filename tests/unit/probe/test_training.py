@@ -87,7 +87,7 @@ def test_training_trains(train: Any) -> None:
 def test_a_slice_ends_with_the_epoch_that_reaches_the_loss_asked_for(train: Any) -> None:
     losses = [epoch.validation_loss for epoch in train(num_epochs=10, learning_rate=0.03).epochs]
     lowest = losses.index(min(losses))
-    assert 0 < lowest
+    assert lowest > 0
     stop = {"stop_at_loss": losses[lowest], "name": "stopped"}
     stopped = train(num_epochs=10, learning_rate=0.03, **stop)
     assert [epoch.validation_loss for epoch in stopped.epochs] == losses[: lowest + 1]
