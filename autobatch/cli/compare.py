@@ -80,6 +80,7 @@ SHARED_NAMES = (
     metavar="LOSS",
     help="Say when each size reaches this loss, and choose the one that does first.",
 )
+@click.option("--stop-at-target", is_flag=True, help="End each run once it reaches that loss.")
 @click.option(
     "--validation",
     "validation_fraction",
@@ -123,6 +124,7 @@ def compare(
     batch_sizes: tuple[int | None, ...],
     num_epochs: int,
     target_loss: float | None,
+    stop_at_target: bool,
     validation_fraction: float,
     num_folds: int,
     discard: bool,
@@ -147,6 +149,7 @@ def compare(
         validation_fraction=validation_fraction,
         num_folds=num_folds,
         discard=discard,
+        stop_at_target=stop_at_target,
     )
     check_device_name(settings.device)
     previous = None if resume is None else load_comparison(resume)

@@ -18,6 +18,7 @@ from autobatch.records import (
     RunOutcome,
     Settings,
     SilentCompareObserver,
+    epochs_to_loss,
 )
 from autobatch.search.halving import find_survivors, plan_rounds
 
@@ -94,7 +95,9 @@ class _Session:
         self.runs = plan_runs(self._asked, self._settings, loaded.workload, self._num_train_samples)
         if previous is not None:
             self._take_over(previous)
-        self._observer.comparing(loaded.workload, loaded.device, len(self.runs))
+        self._observer.comparing(
+            loaded.workload, loaded.device, len(self.runs), self._asked.num_folds
+        )
 
     def train_all(self) -> None:
         with tempfile.TemporaryDirectory(prefix="autobatch-") as folder:
@@ -157,9 +160,17 @@ class _Session:
     def _train(self, run: PlannedRun, end: int, initial_path: str) -> None:
         while not run.done.is_over and len(run.done.epochs) < end:
             run.add(self._trainer.train(self._request(run, end, initial_path)))
-            if not run.done.is_over and len(run.done.epochs) >= self._asked.num_epochs:
+            if not run.done.is_over and self._is_at_its_end(run):
                 run.end(RunOutcome.FINISHED)
             self._observer.run_advanced(run.done, self._asked.num_epochs)
+
+    def _is_at_its_end(self, run: PlannedRun) -> bool:
+        is_complete = len(run.done.epochs) >= self._asked.num_epochs
+        return is_complete or epochs_to_loss(run.done.epochs, self._stop_at_loss) is not None
+
+    @property
+    def _stop_at_loss(self) -> float | None:
+        return self._asked.target_loss if self._asked.stop_at_target else None
 
     def _request(self, run: PlannedRun, end: int, initial_path: str) -> TrainRequest:
         assert self._loaded is not None
@@ -170,6 +181,7 @@ class _Session:
             initial_path=initial_path,
             num_epochs_done=len(run.done.epochs),
             num_epochs=end,
+            stop_at_loss=self._stop_at_loss,
             slice_s=_SLICE_S,
             rate_multiplier=run.rate_multiplier,
             learning_rate=self._settings.learning_rate,

@@ -148,7 +148,7 @@ class TargetProber:
         )
 
     def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
-        """Measure the gradient noise scale at the current weights, which stay as they are.
+        """Measure the gradient noise scale; the weights stay as they are.
 
         Raises:
             WorkloadError: If the data or the gradients do not allow it.

@@ -105,6 +105,8 @@ class LiveWorker(Worker):
 
     def _measure_noise(self, request: NoiseRequest) -> Reply:
         assert self._device is not None
+        if getattr(self._workload.optimizer, "state", None):  # in the middle of training
+            request = replace(request, plan=replace(request.plan, training=None))
         with plain_modes(torch.device(self._device.name).type):
             return super()._measure_noise(request)
 
@@ -185,7 +187,7 @@ class SharingProber:
         return reply.trial
 
     def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
-        """Measure the gradient noise scale at the current weights, which stay as they are.
+        """Measure the gradient noise scale; the weights stay as they are.
 
         Raises:
             WorkloadError: If the data or the gradients do not allow it, or memory ran out.

@@ -56,8 +56,27 @@ class TimingPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShortTraining:
+    """Real training before the noise scale is measured, undone afterwards.
+
+    Attributes:
+        batch_size: Samples of a step.
+        num_steps: Steps at most.
+        max_time_s: Time after which no further one is begun.
+        rate_multiplier: Factor of the optimizer's learning rates.
+        learning_rate: In the place of the optimizer's own rates before that factor.
+    """
+
+    batch_size: int
+    num_steps: int
+    max_time_s: float
+    rate_multiplier: float = 1.0
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoisePlan:
-    """How many gradients to measure the noise scale from.
+    """How many gradients to measure the noise scale from, and after which training.
 
     Attributes:
         micro_batch_size: Samples of each.
@@ -65,6 +84,7 @@ class NoisePlan:
         min_micro_batches: Fewest of them, whatever the time.
         max_time_s: Time after which no further one is begun.
         max_blocks: Most sums of gradients to hold at once.
+        training: What to train before, ``None`` to measure at the weights that there are.
     """
 
     micro_batch_size: int
@@ -72,6 +92,7 @@ class NoisePlan:
     min_micro_batches: int = 16
     max_time_s: float = 10.0
     max_blocks: int = 32
+    training: ShortTraining | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +173,7 @@ class TrainRequest:
         initial_path: File with what all runs begin with; written if there is none.
         num_epochs_done: Epochs behind the state.
         num_epochs: Epochs to come to.
+        stop_at_loss: Loss with which training ends earlier, ``None`` for none.
         slice_s: Time after which no further epoch is begun.
         rate_multiplier: Factor of the optimizer's learning rates.
         learning_rate: In the place of the optimizer's own rates before that factor.
@@ -177,6 +199,7 @@ class TrainRequest:
     budget_bytes: int
     timeout_s: float | None = None
     host_budget_bytes: int | None = None
+    stop_at_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,10 +352,10 @@ class NoiseProber(Protocol):
     """Whoever can measure the gradient noise scale of the workload that it has loaded."""
 
     def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
-        """Measure the noise scale at the current weights, which stay as they are.
+        """Measure the noise scale; the weights stay as they are.
 
         Args:
-            plan: From which gradients.
+            plan: From which gradients, after which training.
             timeout_s: Give up after this time.
 
         Raises:

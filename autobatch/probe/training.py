@@ -27,7 +27,7 @@ from autobatch.probe.oom import is_out_of_memory
 from autobatch.probe.protocol import TrainReply, TrainRequest
 from autobatch.probe.step import TrainingStep
 from autobatch.probe.trial import seed_everything, start_threads
-from autobatch.records import EpochResult, Precision, RunOutcome
+from autobatch.records import EpochResult, Precision, RunOutcome, epochs_to_loss
 from autobatch.workload.split import Split, split_data
 from autobatch.workload.task import TrainingTask
 
@@ -124,13 +124,15 @@ class _Slice:
 
     def train(self) -> TrainReply:
         self._restore()
-        self._set_rates()
+        self._task.built.set_rates(self._request.rate_multiplier, self._request.learning_rate)
         begin = self._clock()
         for number in range(self._request.num_epochs_done, self._request.num_epochs):
             if self._epochs and self._clock() - begin > self._request.slice_s:
                 break
             if not self._train_epoch(number):
                 return self.reply(RunOutcome.DIVERGED, f"the loss is {self._last_loss:g}")
+            if epochs_to_loss(self._epochs, self._request.stop_at_loss) is not None:
+                break
         self._keep()
         return self.reply(RunOutcome.UNFINISHED)
 
@@ -226,15 +228,6 @@ class _Slice:
             "optimizer": self._task.built.optimizer.state_dict(),
             "losses": (self._first_loss, self._last_loss),
         }
-
-    def _set_rates(self) -> None:
-        groups = self._task.built.optimizer.param_groups
-        for group, own in zip(groups, self._task.built.learning_rates, strict=True):
-            if own is not None:
-                base = own if self._request.learning_rate is None else self._request.learning_rate
-                rate = base * self._request.rate_multiplier
-                is_tensor = torch.is_tensor(group["lr"])
-                group["lr"] = torch.full_like(group["lr"], rate) if is_tensor else rate
 
 
 def _resolve(batch_size: int | None, split: Split) -> int:

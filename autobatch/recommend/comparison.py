@@ -7,7 +7,14 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from autobatch.recommend.choice import Choice
-from autobatch.records import CompareSettings, RunOutcome, SizeSummary, TrainingRun, final_loss
+from autobatch.records import (
+    CompareSettings,
+    RunOutcome,
+    SizeSummary,
+    TrainingRun,
+    epochs_to_loss,
+    final_loss,
+)
 from autobatch.units import format_count, format_fraction, format_seconds
 
 _FROM_BEST_TO_WORST = (
@@ -32,7 +39,7 @@ def summarize(runs: Sequence[TrainingRun], target_loss: float | None) -> SizeSum
     known = [loss for loss in losses if loss is not None]
     is_known = len(known) == len(runs)
     several = is_known and len(known) > 1
-    reached = [_epochs_to(run, target_loss) for run in runs]
+    reached = [epochs_to_loss(run.epochs, target_loss) for run in runs]
     return SizeSummary(
         batch_size=runs[0].batch_size,
         outcome=max((run.outcome for run in runs), key=_FROM_BEST_TO_WORST.index),
@@ -103,13 +110,6 @@ def _choose_fastest(
         sizes = ", ".join(format_count(each.batch_size) for each in equal)
         reason = f"{missed}the fastest of those {words} ({sizes})"
     return Choice(batch_size=fastest.batch_size, reason=reason)
-
-
-def _epochs_to(run: TrainingRun, target_loss: float | None) -> int | None:
-    if target_loss is None:
-        return None
-    numbers = (index for index, epoch in enumerate(run.epochs, 1) if epoch.loss <= target_loss)
-    return next(numbers, None)
 
 
 def _mean_over(

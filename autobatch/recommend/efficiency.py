@@ -7,7 +7,9 @@ of a batch repeat each other. With the noise scale ``phi``, the global batch siz
     goodput(b) = throughput(b) * (phi + b0) / (phi + b)
 
 It holds where the learning rate follows the batch size so that an optimizer step gains what
-AdaScale (Johnson et al. 2020) says; the noise scale grows as training goes on.
+AdaScale (Johnson et al. 2020) says; the noise scale grows as training goes on. For the signs of
+gradients, which is what Adam is close to, Li et al. 2024 (theorem 5) find the same form, with a
+noise scale of their own that is not the one measured.
 """
 
 from __future__ import annotations

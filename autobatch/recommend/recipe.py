@@ -114,8 +114,10 @@ def adascale_gain(noise_scale: float, base_batch_size: float, ratio: float) -> f
 def surge_factor(noise_scale: float, base_batch_size: float, batch_size: float) -> float:
     """Factor of the best learning rate of sign-like optimizers between two batch sizes.
 
-    Li et al. 2024, "Surge Phenomenon in Optimal Learning Rate and Batch Size Scaling": the best
-    rate is ``max / ((sqrt(phi / b) + sqrt(b / phi)) / 2)``, highest at ``b = phi``.
+    Li et al. 2024, "Surge Phenomenon in Optimal Learning Rate and Batch Size Scaling", theorem 3:
+    the best rate is ``max / ((sqrt(phi / b) + sqrt(b / phi)) / 2)``, highest at ``b = phi``. It
+    holds for ``b`` far below ``pi sigma^2 / (2 mu^2)`` of the weights' gradients; far above, the
+    best rate no longer depends on ``b`` (theorem 4).
     """
     before, after = (
         math.sqrt(noise_scale / size) + math.sqrt(size / noise_scale)
@@ -135,7 +137,9 @@ def _learning_rates(change: _Change) -> Iterator[RecipeItem]:
     yield change.rate_item(
         "square-root rule", math.sqrt(k), "lr x sqrt(k)",
         "Malladi et al. 2022" if is_adaptive else "Krizhevsky 2014",
-        "Adam and RMSprop where noise outweighs the gradient, with the betas and epsilon below"
+        "Adam and RMSprop where noise outweighs the gradient, with the betas and epsilon below; "
+        "for a language model the best rate rose only threefold from batch size 1 to 1,024 "
+        "(Marek et al. 2025)"
         if is_adaptive
         else "keeps the variance of a step; the cautious choice for SGD beyond the linear range",
     )  # fmt: skip
@@ -159,8 +163,9 @@ def _learning_rates(change: _Change) -> Iterator[RecipeItem]:
             "rise and fall", surge_factor(phi, change.base, change.new),
             "lr x (sqrt(phi / b0) + sqrt(b0 / phi)) / (sqrt(phi / b) + sqrt(b / phi))",
             "Li et al. 2024",
-            "sign-like steps with Gaussian gradients; the rate is highest at b = phi and falls "
-            "beyond; phi in its own sense may differ from tr(Sigma) / |G|^2, used here",
+            "sign-like steps with Gaussian gradients, noise well above the mean in each weight; "
+            "highest at b = phi, lower beyond, level far beyond; its own phi, from the Hessian "
+            "too, may differ from tr(Sigma) / |G|^2, used here",
         )  # fmt: skip
 
 
@@ -169,7 +174,7 @@ def _warmup(change: _Change) -> Iterator[RecipeItem]:
         yield _item(
             "warm-up steps", round(2 / (1 - DEFAULT_ADAM_BETAS[1])), "2 / (1 - beta2)",
             "Ma and Yarats 2021",
-            "Adam, with its default beta2 of 0.999; in steps, whatever the batch size",
+            "Adam, linear, with its default beta2 of 0.999; in steps, whatever the batch size",
         )  # fmt: skip
         return
     steps = None if change.iterations is None else _WARMUP_EPOCHS * change.iterations

@@ -18,6 +18,7 @@ from autobatch.records.comparison import (
     SilentCompareObserver,
     SizeSummary,
     TrainingRun,
+    epochs_to_loss,
     final_loss,
 )
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
@@ -126,5 +127,6 @@ __all__ = [
     "Verdict",
     "WarningCode",
     "WorkloadSummary",
+    "epochs_to_loss",
     "final_loss",
 ]

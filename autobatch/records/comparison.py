@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from statistics import median
@@ -37,6 +38,7 @@ class CompareSettings:
         validation_fraction: Share of the samples that is held out, 0 for none.
         num_folds: Folds of a cross-validation, 1 for a single split.
         discard: Whether sizes that lag behind are given up early (successive halving).
+        stop_at_target: Whether a run ends with the epoch in which it reaches the target loss.
 
     Raises:
         SettingsError: If a value cannot be used; the message repeats it.
@@ -48,6 +50,7 @@ class CompareSettings:
     validation_fraction: float = 0.2
     num_folds: int = 1
     discard: bool = False
+    stop_at_target: bool = False
 
     def __post_init__(self) -> None:
         if not self.batch_sizes:
@@ -64,6 +67,10 @@ class CompareSettings:
             raise SettingsError(
                 f"--validation {self.validation_fraction} is not from 0 up to 1",
                 hint="write it like 20%",
+            )
+        if self.stop_at_target and self.target_loss is None:
+            raise SettingsError(
+                "--stop-at-target without --target-loss", hint="say which loss with --target-loss"
             )
 
 
@@ -213,8 +220,10 @@ class Comparison:
 class CompareObserver(Protocol):
     """Receives events in the order they happen; must not raise."""
 
-    def comparing(self, workload: WorkloadSummary, device: str, num_runs: int) -> None:
-        """The workload is built; so many runs are to be made."""
+    def comparing(
+        self, workload: WorkloadSummary, device: str, num_runs: int, num_folds: int
+    ) -> None:
+        """The workload is built; so many runs are to be made, folds of each size included."""
 
     def run_advanced(self, run: TrainingRun, num_epochs: int) -> None:
         """A run has come further, of so many epochs, or to its end."""
@@ -223,7 +232,9 @@ class CompareObserver(Protocol):
 class SilentCompareObserver:
     """An observer that says nothing."""
 
-    def comparing(self, workload: WorkloadSummary, device: str, num_runs: int) -> None:
+    def comparing(
+        self, workload: WorkloadSummary, device: str, num_runs: int, num_folds: int
+    ) -> None:
         """Say nothing."""
 
     def run_advanced(self, run: TrainingRun, num_epochs: int) -> None:
@@ -235,3 +246,10 @@ def final_loss(run: TrainingRun) -> float | None:
     if not run.epochs or not math.isfinite(run.epochs[-1].loss):
         return None
     return run.epochs[-1].loss
+
+
+def epochs_to_loss(epochs: Sequence[EpochResult], loss: float | None) -> int | None:
+    """Epochs until the loss of one falls to a given one; ``None`` if it never does."""
+    if loss is None:
+        return None
+    return next((count for count, epoch in enumerate(epochs, 1) if epoch.loss <= loss), None)

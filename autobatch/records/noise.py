@@ -23,6 +23,8 @@ class NoiseScale:
         squared_gradient_norm: Estimate of ``|G|^2``; it may fall below zero by chance.
         micro_batch_size: Samples of each gradient.
         num_micro_batches: Gradients that it was estimated from.
+        num_training_steps: Optimizer steps of training before the measurement.
+        initial_noise_scale: The estimate before those steps, ``None`` if there is none.
     """
 
     noise_scale: float | None
@@ -33,6 +35,8 @@ class NoiseScale:
     squared_gradient_norm: float
     micro_batch_size: int
     num_micro_batches: int
+    num_training_steps: int = 0
+    initial_noise_scale: float | None = None
 
     @property
     def at_least(self) -> float:

@@ -16,8 +16,8 @@ from rich.progress import (
 )
 
 from autobatch import units
-from autobatch.records import TrainingRun, WorkloadSummary
-from autobatch.reporting.comparison_text import RUN_OUTCOMES
+from autobatch.records import RunOutcome, TrainingRun, WorkloadSummary
+from autobatch.reporting.comparison_text import RUN_OUTCOMES, name_fold
 from autobatch.reporting.screen import printable, write_line
 
 
@@ -30,20 +30,24 @@ class CompareLines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._num_folds = 1
 
-    def comparing(self, workload: WorkloadSummary, device: str, num_runs: int) -> None:
+    def comparing(
+        self, workload: WorkloadSummary, device: str, num_runs: int, num_folds: int
+    ) -> None:
         """Write what is trained."""
+        self._num_folds = num_folds
         write_line(self._stream, f"{workload.model} on {device}, {num_runs} runs")
 
     def run_advanced(self, run: TrainingRun, num_epochs: int) -> None:
         """Write what came of a run that is over."""
         if not run.is_over:
             return
-        facts = [RUN_OUTCOMES[run.outcome], f"{len(run.epochs)} of {num_epochs} epochs"]
+        facts = [_outcome(run, num_epochs), f"{len(run.epochs)} of {num_epochs} epochs"]
         facts.append(units.format_seconds(run.time_s))
         if run.epochs:
             facts.append(f"loss {run.epochs[-1].loss:.4g}")
-        write_line(self._stream, f"{_name(run)}: {', '.join(facts)}")
+        write_line(self._stream, f"{_name(run, self._num_folds)}: {', '.join(facts)}")
 
 
 class CompareBars:
@@ -55,6 +59,7 @@ class CompareBars:
 
     def __init__(self, console: Console) -> None:
         self._bars: dict[tuple[int, int], TaskID] = {}
+        self._num_folds = 1
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -81,8 +86,11 @@ class CompareBars:
     ) -> None:
         self._progress.stop()
 
-    def comparing(self, workload: WorkloadSummary, device: str, num_runs: int) -> None:
+    def comparing(
+        self, workload: WorkloadSummary, device: str, num_runs: int, num_folds: int
+    ) -> None:
         """Show what is trained."""
+        self._num_folds = num_folds
         line = f"{workload.model} on {device}, {num_runs} runs"
         self._progress.console.print(printable(line, self._progress.console.encoding))
 
@@ -90,16 +98,21 @@ class CompareBars:
         """Move the bar of a run."""
         key = (run.batch_size, run.fold)
         if key not in self._bars:
-            self._bars[key] = self._progress.add_task(_name(run), total=num_epochs, note="")
+            name = _name(run, self._num_folds)
+            self._bars[key] = self._progress.add_task(name, total=num_epochs, note="")
         note = f"loss {run.epochs[-1].loss:.4g}" if run.epochs else ""
         if run.is_over:
-            note = f"{note} {RUN_OUTCOMES[run.outcome]}".strip()
+            note = f"{note} {_outcome(run, num_epochs)}".strip()
         self._progress.update(self._bars[key], completed=len(run.epochs), note=note)
         if run.is_over:
             self._progress.stop_task(self._bars[key])
 
 
-def _name(run: TrainingRun) -> str:
-    fold = f" fold {run.fold + 1}" if run.fold else ""
+def _name(run: TrainingRun, num_folds: int) -> str:
     kind = " (full)" if run.is_full_batch else ""
-    return f"batch {units.format_count(run.batch_size)}{kind}{fold}"
+    return f"batch {units.format_count(run.batch_size)}{kind}{name_fold(run, num_folds)}"
+
+
+def _outcome(run: TrainingRun, num_epochs: int) -> str:
+    has_stopped = run.outcome is RunOutcome.FINISHED and len(run.epochs) < num_epochs
+    return "reached the target" if has_stopped else RUN_OUTCOMES[run.outcome]

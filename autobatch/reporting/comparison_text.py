@@ -54,7 +54,12 @@ def render_comparison(comparison: Comparison, console: Console) -> None:
     show(console, "", Text("Choice", style="bold"), labelled(_choice_rows(comparison)))
     for run in comparison.runs:
         if run.message:
-            show(console, "", *_note(run))
+            show(console, "", *_note(run, comparison.asked.num_folds))
+
+
+def name_fold(run: TrainingRun, num_folds: int) -> str:
+    """Which fold a run holds out; empty where there is only one split."""
+    return f", fold {run.fold + 1} of {num_folds}" if num_folds > 1 else ""
 
 
 def _headline(comparison: Comparison) -> Text:
@@ -166,10 +171,8 @@ def _choice_rows(comparison: Comparison) -> Iterator[Row]:
         yield "", Text("some runs are unfinished: go on with --resume FILE", style="yellow")
 
 
-def _note(run: TrainingRun) -> Iterator[RenderableType]:
+def _note(run: TrainingRun, num_folds: int) -> Iterator[RenderableType]:
     outcome = RUN_OUTCOMES[run.outcome]
-    fold = f", fold {run.fold + 1}" if run.fold else ""
-    yield Text.assemble(
-        (f"Batch size {units.format_count(run.batch_size)}{fold}:", "bold yellow"), f" {outcome}"
-    )
+    name = f"Batch size {units.format_count(run.batch_size)}{name_fold(run, num_folds)}:"
+    yield Text.assemble((name, "bold yellow"), f" {outcome}")
     yield Padding(Text(run.message, overflow="fold"), (0, 0, 0, 2))

@@ -52,10 +52,10 @@ def noise_figure(noise: NoiseScale) -> str:
 def _noise_rows(noise: NoiseScale, finding: Finding) -> Iterator[Row]:
     yield "noise scale", Text(noise_figure(noise))
     count, size = units.format_count(noise.num_micro_batches), noise.micro_batch_size
-    where = (
-        "the checkpoint's weights" if finding.settings.checkpoint else "the weights it begins with"
-    )
-    yield "", Text(f"from {count} micro-batches of {units.format_count(size)}, at {where}")
+    where = _describe_weights(noise, finding)
+    yield "", Text(f"from {count} micro-batches of {units.format_count(size)}, {where}")
+    if noise.initial_noise_scale is not None:
+        yield "", Text(f"{_samples(noise.initial_noise_scale)} at the weights it begins with")
     if finding.efficiency is None:
         yield "", Text("too little is known of it to say what a sample is worth")
         return
@@ -65,6 +65,14 @@ def _noise_rows(noise: NoiseScale, finding: Finding) -> Iterator[Row]:
     for scenario in later:
         factor = f"noise x {scenario.noise_multiplier:g}"
         yield factor, Text(_scenario(scenario))
+
+
+def _describe_weights(noise: NoiseScale, finding: Finding) -> str:
+    if noise.num_training_steps:
+        return f"after {units.format_count(noise.num_training_steps)} training steps"
+    if finding.settings.checkpoint:
+        return "at the checkpoint's weights"
+    return "at the weights it begins with"
 
 
 def _scenario(scenario: EfficiencyScenario) -> str:

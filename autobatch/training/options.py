@@ -26,7 +26,8 @@ class SearchOptions(TypedDict, total=False):
         grid: ``powers`` of two, or ``multiple:8`` to refine at the memory limit.
         goal: ``throughput``: the smallest size that is as fast as any; ``memory``: the largest
             that fits; ``efficiency``: the one whose samples teach most per second, by the gradient
-            noise scale of the data at the model's weights.
+            noise scale of the data at the model's weights; where the optimizer holds no state
+            yet, after some steps from them, which are undone.
         noise: Whether to measure the gradient noise scale for another goal too.
         tolerance: How far below the best throughput the answer may lie: 0.05 or ``5%``.
         precision: ``fp32``, ``tf32``, ``bf16`` or ``fp16`` (autocast).

@@ -30,6 +30,14 @@ class BuiltOptimizer:
     learning_rate: float | None
     learning_rates: tuple[float | None, ...] = ()
 
+    def set_rates(self, multiplier: float, learning_rate: float | None = None) -> None:
+        """Give each parameter group its own rate back, or another one, times a factor."""
+        for group, own in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
+            if own is not None:
+                rate = multiplier * (own if learning_rate is None else learning_rate)
+                is_tensor = torch.is_tensor(group["lr"])
+                group["lr"] = torch.full_like(group["lr"], rate) if is_tensor else rate
+
 
 def build_optimizer(workload: Workload, model: nn.Module) -> BuiltOptimizer:
     """Make the optimizer that a workload asks for.

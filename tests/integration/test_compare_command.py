@@ -80,6 +80,19 @@ def test_sizes_are_trained_saved_drawn_and_chosen_from(target: Path, tmp_path: P
     assert "160 to train on, 40 held out" in shown.stdout
 
 
+def test_each_size_ends_where_it_reaches_the_target(target: Path) -> None:
+    options = ("--batch-sizes", "4,64", "--epochs", "50", "--target-loss", "1.5", "--json")
+    done = compare(target, *options, "--stop-at-target")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    for run in runs_of(document).values():
+        assert run["outcome"] == "finished"
+        losses = [epoch["validation_loss"] for epoch in run["epochs"]]
+        assert losses[-1] <= 1.5 < min(losses[:-1], default=2.0)
+    assert "soonest" in document["reason"]
+    assert done.stderr.count(": reached the target, ") == 2
+
+
 def test_all_sizes_begin_with_the_same_weights(target: Path) -> None:
     options = ("--batch-sizes", "159,full", "--epochs", "1", "--lr", "1e-9", "--json")
     runs = runs_of(json.loads(compare(target, *options).stdout))
@@ -182,6 +195,7 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(target: Path, tmp_path: P
         (["--folds", "500"], ["--folds 500", "200 samples"]),
         (["--epochs", "0"], ["--epochs", "'0'"]),
         (["--target-loss", "low"], ["--target-loss", "'low'"]),
+        (["--stop-at-target"], ["--stop-at-target without --target-loss"]),
         (["--resume", "none.json"], ["none.json", "no such file"]),
         (["--plot", "loss.gif"], ["loss.gif"]),
         (["--checkpoint", "none.pt"], ["none.pt", "no such file"]),

@@ -138,6 +138,20 @@ def test_nothing_has_changed_after_the_gradient_noise_was_measured(
     with torch.inference_mode():
         finding = run(scene, isolation, goal="efficiency", max_batch_size=2, min_batch_size=2)
     assert finding.gradient_noise is not None
+    assert finding.gradient_noise.num_training_steps == 0, "training is under way"
+    assert differences(before, take_snapshot(scene)) == []
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_nothing_has_changed_after_steps_were_trained_for_the_gradient_noise(
+    scene: Objects, isolation: str
+) -> None:
+    scene.optimizer.state.clear()
+    with torch.no_grad():
+        scene.model.norm.weight[0] = 1.0
+    before = take_snapshot(scene)
+    finding = run(scene, isolation, goal="efficiency", max_batch_size=2, min_batch_size=2)
+    assert finding.gradient_noise.num_training_steps == 32
     assert differences(before, take_snapshot(scene)) == []
 
 

@@ -154,6 +154,29 @@ def test_halving_gives_the_worse_half_up_and_costs_a_part() -> None:
     assert comparison.is_complete
 
 
+def test_a_run_ends_where_it_reaches_the_target_if_that_is_asked() -> None:
+    # The loss of 1 / (1 + iterations) is 0.02 after 49: 640, 20, 3 and 1 in an epoch.
+    asked: dict[str, Any] = {"target_loss": 0.02, "num_epochs": 20}
+    stopped = run(FormulaTrainer(), stop_at_target=True, **asked)
+    whole = run(FormulaTrainer(), **asked)
+    epochs = {each.batch_size: len(each.epochs) for each in stopped.runs}
+    assert epochs == {1: 2, 32: 4, 256: 18, 640: 20}, "a slice of the trainer has two epochs"
+    assert {each.outcome for each in stopped.runs} == {RunOutcome.FINISHED}
+    for a, b in zip(stopped.summaries, whole.summaries, strict=True):
+        assert (a.epochs_to_target, a.seconds_to_target) == (
+            b.epochs_to_target,
+            b.seconds_to_target,
+        )
+    assert stopped.batch_size == whole.batch_size
+
+
+def test_the_loss_to_stop_at_is_handed_on_only_if_asked() -> None:
+    for stop_at_target, handed_on in ((True, 0.02), (False, None)):
+        trainer = FormulaTrainer()
+        run(trainer, target_loss=0.02, stop_at_target=stop_at_target)
+        assert {request.stop_at_loss for request in trainer.requests} == {handed_on}
+
+
 def test_an_interruption_keeps_what_was_done_and_resuming_trains_the_rest() -> None:
     trainer = FormulaTrainer()
     trainer.interrupt_after = 5
@@ -215,6 +238,7 @@ def test_full_without_a_length_is_refused() -> None:
         ({"batch_sizes": (8,), "num_epochs": 0}, "--epochs 0"),
         ({"batch_sizes": (8,), "num_folds": 0}, "--folds 0"),
         ({"batch_sizes": (8,), "validation_fraction": 1.0}, "--validation 1.0"),
+        ({"batch_sizes": (8,), "stop_at_target": True}, "--stop-at-target without --target-loss"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(fields: Any, message: str) -> None:

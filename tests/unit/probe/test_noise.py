@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from autobatch.curves.noise import GradientSums, estimate_noise_scale
 from autobatch.devices.cpu import CpuDevice
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.probe.noise import measure_noise
-from autobatch.probe.protocol import NoisePlan, NoiseRequest
+from autobatch.probe.protocol import NoisePlan, NoiseRequest, ShortTraining
 from autobatch.records import NoiseScale, Precision
 
 PLAN = NoisePlan(micro_batch_size=8, max_time_s=60.0)
@@ -98,6 +99,72 @@ def test_nothing_of_the_model_changes(make_task: Any) -> None:
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not task.built.optimizer.state
+
+
+def sgd(rate: float) -> Any:
+    return lambda parameters: torch.optim.SGD(parameters, lr=rate, momentum=0.9)
+
+
+TRAINING = ShortTraining(batch_size=16, num_steps=30, max_time_s=60.0)
+
+
+def test_after_a_short_training_it_is_that_of_the_weights_there(make_task: Any) -> None:
+    fields = {"dataset": regression(), "loss": nn.MSELoss()}
+    task = make_task(linear(), optimizer=sgd(0.005), **fields)
+    found = measure(task, replace(PLAN, training=TRAINING))
+    assert found.num_training_steps == 30
+    assert found.initial_noise_scale == pytest.approx(7.25, rel=0.15)
+    # The test stands in for the child: the weights are still those that it trained to.
+    distance = float((1 - task.model.weight.detach()).square().sum())
+    assert distance < 3
+    expected = (6 * (distance + 0.25) + distance) / distance
+    assert found.noise_scale == pytest.approx(expected, rel=0.1)
+
+
+def test_the_short_training_is_the_loop_that_a_user_would_write(make_task: Any) -> None:
+    def batch(size: int) -> Any:
+        return torch.ones(size, 6), torch.full((size, 1), 3.0)
+
+    task = make_task(linear(), batch=batch, loss=nn.MSELoss(), optimizer=sgd(0.01))
+    training = replace(TRAINING, num_steps=5, rate_multiplier=0.5, learning_rate=0.02)
+    measure(task, replace(PLAN, training=training))
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(torch.ones(16, 6)), torch.full((16, 1), 3.0)).backward()
+        optimizer.step()
+    assert torch.allclose(task.model.weight, model.weight, rtol=1e-5)
+
+
+def test_where_there_are_no_children_the_short_training_is_undone(make_task: Any) -> None:
+    model = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    task = make_task(model, dataset=regression(256), loss=nn.MSELoss(), optimizer=sgd(0.01))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    device = CpuDevice()
+    device.can_fork = False
+    found = measure(task, replace(PLAN, training=TRAINING), device=device)
+    assert found.num_training_steps == 30
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not task.built.optimizer.state
+    assert [group["lr"] for group in task.built.optimizer.param_groups] == [0.0]
+
+
+def test_a_short_training_that_diverges_leaves_the_figure_before_it(make_task: Any) -> None:
+    task = make_task(linear(), dataset=regression(), loss=nn.MSELoss(), optimizer=sgd(1e30))
+    found = measure(task, replace(PLAN, training=TRAINING))
+    assert found.num_training_steps == 0
+    assert found.initial_noise_scale is None
+    assert found.noise_scale == pytest.approx(7.25, rel=0.15)
+
+
+def test_a_short_training_ends_when_its_time_is_up(make_task: Any) -> None:
+    times = iter(range(100_000))
+    task = make_task(linear(), dataset=regression(), loss=nn.MSELoss(), optimizer=sgd(0.01))
+    plan = replace(PLAN, training=replace(TRAINING, max_time_s=7.0))
+    assert measure(task, plan, clock=lambda: float(next(times))).num_training_steps == 7
 
 
 def test_the_same_seed_gives_the_same_figure_and_another_one_another(make_task: Any) -> None:

@@ -84,6 +84,16 @@ def test_training_trains(train: Any) -> None:
     assert reply.peak_bytes is None or reply.peak_bytes > 0
 
 
+def test_a_slice_ends_with_the_epoch_that_reaches_the_loss_asked_for(train: Any) -> None:
+    losses = [epoch.validation_loss for epoch in train(num_epochs=10, learning_rate=0.03).epochs]
+    lowest = losses.index(min(losses))
+    assert lowest > 0
+    stop = {"stop_at_loss": losses[lowest], "name": "stopped"}
+    stopped = train(num_epochs=10, learning_rate=0.03, **stop)
+    assert [epoch.validation_loss for epoch in stopped.epochs] == losses[: lowest + 1]
+    assert stopped.outcome is RunOutcome.UNFINISHED
+
+
 def test_it_is_the_loop_that_a_user_would_write(train: Any, make_task: Any) -> None:
     task = simple(make_task)
     reply = train(task, batch_size=None, num_epochs=4, validation_fraction=0.0)

@@ -185,22 +185,48 @@ def test_a_picture_of_nothing_is_still_one(comparison: Comparison) -> None:
 def test_a_run_that_is_over_has_its_line(comparison: Comparison) -> None:
     stream = io.StringIO()
     lines = CompareLines(stream)
-    lines.comparing(comparison.workload, "cpu", 2)
+    lines.comparing(comparison.workload, "cpu", 2, 1)
     lines.run_advanced(make_run(64, RunOutcome.UNFINISHED), 10)
-    lines.run_advanced(make_run(64), 10)
-    lines.run_advanced(make_run(800, fold=2), 10)
+    lines.run_advanced(make_run(64), 3)
+    lines.run_advanced(make_run(800), 10)
     shown = stream.getvalue().splitlines()
     assert len(shown) == 3
-    assert "batch 64: finished, 3 of 10 epochs" in shown[1]
-    assert "batch 800 (full) fold 3" in shown[2]
+    assert "batch 64: finished, 3 of 3 epochs" in shown[1]
+    assert "batch 800 (full): reached the target, 3 of 10 epochs" in shown[2]
+
+
+def test_every_fold_is_named_the_first_among_them(comparison: Comparison) -> None:
+    stream = io.StringIO()
+    lines = CompareLines(stream)
+    lines.comparing(comparison.workload, "cpu", 2, 5)
+    lines.run_advanced(make_run(64), 3)
+    lines.run_advanced(make_run(800, fold=2), 3)
+    shown = stream.getvalue().splitlines()
+    assert "batch 64, fold 1 of 5: finished" in shown[1]
+    assert "batch 800 (full), fold 3 of 5: finished" in shown[2]
+    failed = [
+        make_run(64, RunOutcome.FAILED, fold=fold, epochs=(), message="broken") for fold in (0, 1)
+    ]
+    folded = replace(
+        comparison,
+        asked=replace(comparison.asked, num_folds=2),
+        runs=(make_run(1), make_run(1, fold=1), *failed),
+        summaries=(summarize([make_run(1), make_run(1, fold=1)], 0.02), summarize(failed, 0.02)),
+    )
+    text = text_of(folded)
+    assert "Batch size 64, fold 1 of 2: failed" in text
+    assert "Batch size 64, fold 2 of 2: failed" in text
+    title = draw_comparison(folded).get_suptitle()
+    assert title == "examples/mlp.py on cpu, fold 1 of 2"
+    assert "fold" not in draw_comparison(comparison).get_suptitle()
 
 
 def test_bars_move_and_are_gone_in_the_end(comparison: Comparison) -> None:
     stream = io.StringIO()
     console = Console(file=stream, width=80, force_terminal=True, color_system=None)
     with CompareBars(console) as bars:
-        bars.comparing(comparison.workload, "cpu", 2)
+        bars.comparing(comparison.workload, "cpu", 2, 5)
         bars.run_advanced(make_run(64, RunOutcome.UNFINISHED), 10)
         bars.run_advanced(make_run(64), 10)
     assert "3/10" in stream.getvalue()
-    assert "batch 64" in stream.getvalue()
+    assert "batch 64, fold 1 of 5" in stream.getvalue()

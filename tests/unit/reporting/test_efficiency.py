@@ -126,6 +126,9 @@ def test_the_weights_measured_at_are_named(finding):
     assert "the weights it begins with" in " ".join(text_of(finding).split())
     loaded = replace(finding, settings=Settings(checkpoint="weights.pt"))
     assert "the checkpoint's weights" in " ".join(text_of(loaded).split())
+    noise = replace(NOISE, num_training_steps=100, initial_noise_scale=1.07)
+    text = " ".join(text_of(replace(finding, gradient_noise=noise)).split())
+    assert "after 100 training steps 1.1 at the weights it begins with" in text
 
 
 def test_the_recipe_comes_when_asked_for_with_source_and_limit(finding):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.finder import find
-from autobatch.probe.protocol import Loaded, TimingPlan
-from autobatch.records import Finding, Goal, Settings, Trial
+from autobatch.probe.protocol import Loaded, NoisePlan, TimingPlan
+from autobatch.records import Finding, Goal, LearningRateRule, NoiseScale, Settings, Trial
 from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
 
 GIB = 2**30
@@ -59,6 +60,48 @@ def test_micro_batches_are_small_against_the_data_set() -> None:
     finding = search(51.2)
     assert finding.gradient_noise is not None
     assert finding.gradient_noise.micro_batch_size == 64
+
+
+def plan_of(**fields: object) -> NoisePlan:
+    """The plan that a search hands to whoever measures the noise."""
+    plans: list[NoisePlan] = []
+
+    class Noted(SimulatedProber):
+        def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
+            plans.append(plan)
+            return super().measure_noise(plan, timeout_s=timeout_s)
+
+    size = fields.pop("dataset_size", 10_000)
+    workload = SimulatedWorkload.linear(dataset_size=size)  # type: ignore[arg-type]
+    settings = Settings(**{"goal": Goal.EFFICIENCY, **fields})  # type: ignore[arg-type]
+    prober = Noted(workload, SimulatedDevice(8 * GIB), settings)
+    find(prober, settings, target="simulated", clock=prober.clock)
+    (plan,) = plans
+    return plan
+
+
+def test_a_hundred_steps_are_trained_before_at_the_base_batch_size() -> None:
+    training = plan_of(base_batch_size=64, learning_rate=0.3).training
+    assert training is not None
+    assert (training.batch_size, training.num_steps) == (64, 100)
+    assert (training.learning_rate, training.rate_multiplier) == (0.3, 1.0)
+
+
+def test_no_sample_is_trained_on_twice() -> None:
+    training = plan_of(dataset_size=1000).training
+    assert training is not None
+    assert (training.batch_size, training.num_steps) == (32, 31)
+
+
+def test_where_the_base_batch_did_not_run_the_rate_follows_the_size_that_did() -> None:
+    options = {"base_batch_size": 64, "max_batch_size": 16}
+    training = plan_of(learning_rate_rule=LearningRateRule.LINEAR, **options).training
+    assert training is not None
+    assert (training.batch_size, training.rate_multiplier) == (16, 0.25)
+
+
+def test_at_the_weights_of_a_checkpoint_nothing_is_trained(tmp_path: Path) -> None:
+    assert plan_of(checkpoint=str(tmp_path / "weights.pt")).training is None
 
 
 def test_the_noise_is_measured_for_other_goals_when_asked() -> None:
