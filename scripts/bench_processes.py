@@ -104,10 +104,10 @@ def _run(
         "peak_bytes": peak_bytes,
     }
     result_path = folder / "result.json"
-    if result_path.exists() and (text := result_path.read_text()):
-        row |= json.loads(text)
-    elif exit_code is None:
+    if exit_code is None:
         row["message"] = f"no answer within {timeout_s:g} s"
+    elif result_path.exists() and (text := result_path.read_text()):
+        row |= json.loads(text)
     elif exit_code != 0:
         row["message"] = _describe_exit(exit_code)
     if exit_code != 0:
