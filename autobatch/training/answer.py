@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 import io
+import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +50,10 @@ class TrainingFinding(Finding):
 
     def to_dict(self) -> dict[str, Any]:
         """The document that ``autobatch probe --json`` prints, as a dict."""
-        from autobatch.reporting import to_document
+        with _keep_random_state():
+            from autobatch.reporting import to_document
 
-        return to_document(self)
+            return to_document(self)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the document to a file, for ``autobatch show``.
@@ -58,9 +61,10 @@ class TrainingFinding(Finding):
         Raises:
             SettingsError: If it cannot be written.
         """
-        from autobatch.reporting import save
+        with _keep_random_state():
+            from autobatch.reporting import save
 
-        save(self, path, overwrite)
+            save(self, path, overwrite)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw throughput and memory against the batch size.
@@ -74,21 +78,23 @@ class TrainingFinding(Finding):
         Raises:
             SettingsError: If matplotlib is not installed or the file cannot be written.
         """
-        from autobatch.reporting.plot import draw, save_plot
+        with _keep_random_state():
+            from autobatch.reporting.plot import draw, save_plot
 
-        if path is not None:
-            save_plot(self, path)
-        return draw(self)
+            if path is not None:
+                save_plot(self, path)
+            return draw(self)
 
     def report(self) -> str:
         """The report that ``autobatch probe`` prints."""
-        from rich.console import Console
+        with _keep_random_state():
+            from rich.console import Console
 
-        from autobatch.reporting import render
+            from autobatch.reporting import render
 
-        text = io.StringIO()
-        render(self, Console(file=text, width=_REPORT_WIDTH, highlight=False))
-        return text.getvalue()
+            text = io.StringIO()
+            render(self, Console(file=text, width=_REPORT_WIDTH, highlight=False))
+            return text.getvalue()
 
     def apply(self, optimizer: torch.optim.Optimizer) -> None:
         """Set an optimizer's learning rates, and Adam's betas and epsilon with them.
@@ -262,6 +268,16 @@ class TrainingFinding(Finding):
         yield "device", self.device
         if self.warnings:
             yield "warnings", ", ".join(warning.code.value for warning in self.warnings)
+
+
+@contextmanager
+def _keep_random_state() -> Iterator[None]:
+    """Give Python's generator back as it was: rich numbers its styles from it, on import too."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _plain(rate: Any) -> float | None:
