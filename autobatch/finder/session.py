@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
 from autobatch.finder.beyond import IsOver, Measure, failed
@@ -232,7 +233,8 @@ class _Session:
         if not trial.fits:
             evidence.trials[size] = trial
             return False
-        evidence.trials[size] = evidence.trials[size].confirmed_by(trial)
+        told = _without_memory(trial) if evidence.loaded.workload.is_compiled else trial
+        evidence.trials[size] = evidence.trials[size].confirmed_by(told)
         evidence.confirmation = Confirmation(
             batch_size=size,
             num_steps=num_steps,
@@ -325,6 +327,13 @@ def _expected_time_s(trial: Trial) -> float:
     plan = TimingPlan()
     shortest = (plan.num_warmup_steps + plan.min_steps) * step_time_s
     return max(shortest, _CONTEST_MAX_TIME_S + plan.num_warmup_steps * step_time_s)
+
+
+def _without_memory(trial: Trial) -> Trial:
+    """A compiled run as it may stand beside eager ones: on no line with their peaks."""
+    return replace(
+        trial, peak_bytes=None, host_peak_bytes=None, loader_bytes=None, pinned_bytes=None
+    )
 
 
 def _confirmation_time_s(trial: Trial) -> float:
