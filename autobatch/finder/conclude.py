@@ -13,6 +13,7 @@ from autobatch.recommend.build import recommend
 from autobatch.recommend.recipe import build_recipe
 from autobatch.recommend.warnings import find_warnings
 from autobatch.records import (
+    Confirmation,
     Finding,
     FindingWarning,
     MemoryBudget,
@@ -61,6 +62,7 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         recommendation,
         eval_batch_size=evidence.find_eval_batch_size(),
         eval_is_largest=evidence.eval_is_largest,
+        peak_bytes=_highest_peak(recommendation.peak_bytes, evidence.confirmation),
     )
     return Finding(
         target=target,
@@ -89,6 +91,13 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
             noise=evidence.noise,
         ),
     )
+
+
+def _highest_peak(peak_bytes: int | None, final: Confirmation | None) -> int | None:
+    # A compiled model's own, compiling included, is no trial's.
+    if final is None or final.peak_bytes is None:
+        return peak_bytes
+    return max(peak_bytes or 0, final.peak_bytes)
 
 
 def _find_warnings(

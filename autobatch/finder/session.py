@@ -243,7 +243,8 @@ class _Session:
         if not trial.fits:
             evidence.trials[size] = trial
             return False
-        evidence.trials[size] = evidence.trials[size].confirmed_by(trial)
+        told = _without_memory(trial) if evidence.loaded.workload.is_compiled else trial
+        evidence.trials[size] = evidence.trials[size].confirmed_by(told)
         evidence.confirmation = Confirmation(
             batch_size=size,
             num_steps=num_steps,
@@ -335,6 +336,13 @@ def _expected_time_s(trial: Trial) -> float:
     plan, step_time_s = _CONTEST_PLAN, trial.step_time_s or 0.0
     timed_s = max(plan.max_time_s, plan.min_steps * step_time_s)
     return plan.num_warmup_steps * step_time_s + timed_s
+
+
+def _without_memory(trial: Trial) -> Trial:
+    """A compiled run as it may stand beside eager ones: on no line with their peaks."""
+    return replace(
+        trial, peak_bytes=None, host_peak_bytes=None, loader_bytes=None, pinned_bytes=None
+    )
 
 
 def _confirmation_time_s(trial: Trial) -> float:

@@ -86,6 +86,8 @@ def _memory(finding: Finding) -> str:
     if finding.budget.budget_bytes:
         share = units.format_fraction(peak / finding.budget.budget_bytes)
         text += f", {share} of the budget"
+    if finding.workload.is_compiled and finding.confirmation is not None:
+        text += ", compiling included"
     if trial.loader_bytes and finding.host_budget is None:
         text += f"; {units.format_bytes(trial.loader_bytes)} of it in loader workers"
     return text

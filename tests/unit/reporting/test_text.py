@@ -237,6 +237,7 @@ def test_of_a_compiled_model_it_is_said_what_ran_eagerly_and_what_compiled(make_
         *COMPILED,
         "compiled 4,000 samples/s, 32 ms per pass, in the final run; compiling took 12 s",
         "21.4 s, predicted for running eagerly; 15 s compiled",
+        "634 MiB peak, 15 % of the budget, compiling included",
     ):
         assert words in text
     plain = one_line(printed(render, made))

@@ -8,7 +8,7 @@ import pytest
 
 from autobatch.errors import NothingFitsError, WorkloadError
 from autobatch.finder import find
-from autobatch.probe.protocol import TimingPlan
+from autobatch.probe.protocol import Loaded, TimingPlan
 from autobatch.records import (
     Finding,
     Goal,
@@ -113,6 +113,32 @@ def test_an_error_in_the_middle_carries_the_trials_before_it() -> None:
     with pytest.raises(WorkloadError) as caught:
         find(prober, Settings(), target="simulated", clock=prober.clock)
     assert [trial.batch_size for trial in caught.value.trials] == [1, 2, 4]
+
+
+class Compiling(SimulatedProber):
+    """The final run compiles, which takes a GiB more."""
+
+    def load(self, *, timeout_s: float | None = None) -> Loaded:
+        loaded = super().load(timeout_s=timeout_s)
+        return replace(loaded, workload=replace(loaded.workload, is_compiled=True))
+
+    def measure(
+        self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
+    ) -> Trial:
+        trial = super().measure(batch_size, plan, timeout_s=timeout_s)
+        more_bytes = GIB if plan.is_confirmation else 0
+        return replace(trial, peak_bytes=(trial.peak_bytes or 0) + more_bytes)
+
+
+def test_what_compiling_takes_is_on_no_line_with_the_eager_peaks() -> None:
+    prober = Compiling(WORKLOAD, SimulatedDevice(10 * GIB))
+    finding = find(prober, Settings(), target="simulated", clock=prober.clock)
+    eager_bytes = WORKLOAD.peak_bytes(finding.batch_size)
+    peaks = {trial.batch_size: trial.peak_bytes for trial in finding.trials if trial.fits}
+    assert peaks[finding.batch_size] == eager_bytes
+    assert finding.recommendation.peak_bytes == eager_bytes + GIB
+    assert finding.memory_curve is not None
+    assert finding.memory_curve.per_sample_bytes == pytest.approx(2**20, rel=0.01)
 
 
 class Wavering(SimulatedProber):
