@@ -61,7 +61,9 @@ def check(
     report = _run(target, settings, known, quiet=quiet, verbose=verbose)
     try:
         with uninterrupted():
-            _write_files(report, junit=junit, save_baseline=save_baseline, force=force)
+            _write_files(report, junit=junit)
+            if save_baseline is not None:
+                _keep(report, save_baseline, force=force, quiet=quiet)
     finally:  # a report that cannot be saved is shown all the same
         _show(report, as_json=as_json)
     return 0 if report.is_met else 1
@@ -92,11 +94,8 @@ def _run(
     )
 
 
-def _write_files(
-    report: CheckReport, *, junit: str | None, save_baseline: str | None, force: bool
-) -> None:
+def _write_files(report: CheckReport, *, junit: str | None) -> None:
     from autobatch.reporting import append_markdown, dumps_junit, write_atomically
-    from autobatch.reporting import save_baseline as save
 
     summary = os.environ.get(_SUMMARY_VARIABLE)
     if summary:
@@ -106,12 +105,17 @@ def _write_files(
             say(f"No summary written: {error}")
     if junit is not None:
         write_atomically(junit, dumps_junit(report))
-    if save_baseline is None or report.measurement is None:
+
+
+def _keep(report: CheckReport, path: str, *, force: bool, quiet: bool) -> None:
+    from autobatch.reporting import save_baseline
+
+    if report.measurement is None or report.count(Status.NOT_MET):
+        say(f"No baseline saved to {path}: a requirement is not met")
         return
-    if report.count(Status.NOT_MET):
-        say(f"No baseline saved to {save_baseline}: a requirement is not met")
-    else:
-        save(report.measurement, save_baseline, force)
+    save_baseline(report.measurement, path, force)
+    if not quiet:
+        say(f"Baseline saved to {path}")
 
 
 def _show(report: CheckReport, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 LOOKS = (6, 8, 11, 15, 20, 27, 36, 48, 64)
 MAX_ROUNDS = LOOKS[-1]
 # Either way: taking what keeps to a limit for beyond it, or what is beyond it for within.
-ALPHA = 0.025
+ALPHA = 0.05
 
 
 class Looks:

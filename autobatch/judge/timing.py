@@ -53,15 +53,11 @@ def judge_times(
         )
     if baseline is not None:
         growth = compare_times(now, baseline)
-        yield _relative(
-            _held_against(
-                RequirementName.BASELINE_STEP_TIME,
-                1 + limits.tolerance_fraction,
-                growth,
-                alpha,
-                at_most=True,
-            )
+        tolerance = limits.tolerance_fraction
+        ratio = _held_against(
+            RequirementName.BASELINE_STEP_TIME, 1 + tolerance, growth, alpha, at_most=True
         )
+        yield _relative(ratio, tolerance)
 
 
 def not_judged(
@@ -116,13 +112,13 @@ def _held_against(
     )
 
 
-def _relative(verdict: Verdict) -> Verdict:
+def _relative(verdict: Verdict, limit: float) -> Verdict:
     """The same verdict in shares more or less rather than in ratios."""
-    assert isinstance(verdict.value, float) and isinstance(verdict.limit, float)
+    assert isinstance(verdict.value, float)
     assert verdict.low is not None and verdict.high is not None
     return Verdict(
         requirement=verdict.requirement,
-        limit=verdict.limit - 1,
+        limit=limit,
         status=verdict.status,
         value=verdict.value - 1,
         low=verdict.low - 1,

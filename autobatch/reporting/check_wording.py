@@ -14,6 +14,11 @@ STATUSES = {
 }
 _BYTES = (RequirementName.MAX_MEMORY, RequirementName.MIN_CAPACITY, RequirementName.MIN_FREE)
 _CHANGES = (RequirementName.BASELINE_STEP_TIME, RequirementName.BASELINE_MEMORY)
+_TIMED = (
+    RequirementName.MIN_THROUGHPUT,
+    RequirementName.MAX_STEP_TIME,
+    RequirementName.BASELINE_STEP_TIME,
+)
 _NOTHING = "-"
 
 
@@ -75,10 +80,11 @@ def advice(report: CheckReport) -> str:
     """What to do about requirements that stayed open, or an empty string."""
     if not report.is_complete or report.settings.strict:
         return ""
-    is_timed = any(
-        each.status is Status.INCONCLUSIVE and each.low is not None for each in report.verdicts
+    is_open_in_time = any(
+        each.status is Status.INCONCLUSIVE and each.requirement in _TIMED
+        for each in report.verdicts
     )
-    if is_timed:
+    if is_open_in_time and report.measurement is not None:
         return (
             "A longer --time-limit or a quieter machine narrows the interval; --strict makes "
             "inconclusive a failure."

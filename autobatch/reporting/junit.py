@@ -55,7 +55,7 @@ def _add_properties(suite: ElementTree.Element, report: CheckReport) -> None:
             "batch_size": str(measurement.batch_size),
             "precision": measurement.precision,
             "torch_version": measurement.environment.torch_version,
-            **{name: f"{value:.6g}" for name, value in figures_of(measurement).items()},
+            **{name: _figure(value) for name, value in figures_of(measurement).items()},
         }
     holder = ElementTree.SubElement(suite, "properties")
     for name, value in properties.items():
@@ -82,6 +82,10 @@ def _is_failing(verdict: Verdict, report: CheckReport) -> bool:
     if verdict.status is Status.INCONCLUSIVE:
         return report.settings.strict
     return verdict.status is Status.NOT_MET
+
+
+def _figure(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def _legal(text: str) -> str:

@@ -207,8 +207,11 @@ def test_a_size_that_does_not_fit_is_status_1_and_the_rest_stays_open(
 ) -> None:
     hungry = "    batch[0].new_empty(2**50 if len(batch[0]) > 4 else 1)\n    time.sleep"
     (folder / "model.py").write_text(TARGET.replace("    time.sleep", hungry))
-    done = here("model.py", "--device", "cpu", *EASY[:8], "--json", "-q")
+    keep = ("--save-baseline", "new.json")
+    done = here("model.py", "--device", "cpu", *EASY[:8], *keep, "--json", "-q")
     assert done.returncode == 1, done.stderr
+    assert "No baseline saved to new.json" in done.stderr
+    assert not (folder / "new.json").exists()
     found = statuses(done)
     assert found.pop("fits") == "not_met"
     assert set(found.values()) == {"inconclusive"}

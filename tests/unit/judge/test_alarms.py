@@ -34,12 +34,12 @@ def draw_rounds(
 
 
 def check(make_measurement, generator: random.Random, slowdown: float) -> Status:
-    def measure(slowdown: float, count: int):
-        times, references = zip(*draw_rounds(generator, slowdown, count), strict=True)
-        return times, references
+    def measure(slowdown: float):
+        return zip(*draw_rounds(generator, slowdown, MAX_ROUNDS), strict=True)
 
-    baseline = make_measurement(*measure(1.0, 48))
-    times, references = measure(slowdown, MAX_ROUNDS)
+    times, references = measure(1.0)
+    baseline = make_measurement(times, references)
+    times, references = measure(slowdown)
     looks = Looks()
     for count in LOOKS:
         alpha = looks.alpha_at(count, is_last=count == MAX_ROUNDS)

@@ -88,6 +88,21 @@ def test_the_text_fits_80_columns_and_says_all(report, printed) -> None:
         assert part in " ".join(text.split()), part
 
 
+def test_too_few_rounds_for_an_interval_ask_for_more_time(report, printed) -> None:
+    short = Verdict.inconclusive(RequirementName.MAX_STEP_TIME, 0.01, "too few rounds")
+    text = printed(render_check, replace(report, verdicts=(short,)))
+    assert "A longer --time-limit" in " ".join(text.split())
+    not_run = printed(render_check, replace(report, verdicts=(short,), measurement=None))
+    assert "--time-limit" not in not_run
+    assert "--strict makes inconclusive a failure" in " ".join(not_run.split())
+
+
+def test_the_text_names_what_was_timed_in_turn(make_measurement, report, printed) -> None:
+    measurement = make_measurement(references_s=(0.02,) * 8)
+    text = printed(render_check, replace(report, measurement=measurement))
+    assert "8 rounds, in turn with builtin:linear, in 12.5 s" in " ".join(text.split())
+
+
 def test_a_report_is_met_unless_something_is_not(report) -> None:
     open_only = replace(report, verdicts=tuple(v for v in VERDICTS if v.value != 6400.0))
     assert not report.is_met
@@ -176,6 +191,9 @@ def test_the_junit_file_is_as_its_schema_has_it(report, change) -> None:
     suite = root.find("testsuite")
     cases = suite.findall("testcase")
     assert [case.get("name") for case in cases] == [each.name for each in VERDICTS]
+    figures = {each.get("name"): each.get("value") for each in suite.iter("property")}
+    assert figures["peak_bytes"] == str(2**30), "every digit of it"
+    assert float(figures["step_time_s"]) == pytest.approx(0.01)
     assert int(suite.get("tests")) == len(cases)
     assert int(suite.get("failures")) == len(suite.findall(".//failure"))
     assert int(suite.get("skipped")) == len(suite.findall(".//skipped"))
