@@ -433,3 +433,31 @@ def test_the_comparison_sees_each_thing_that_is_broken(scene: Objects, aspect: s
 
 def test_each_aspect_is_broken_once() -> None:
     assert set(BREAKS) | ONLY_WITH_A_GPU == set(ASPECTS)
+
+
+SHOWING = """
+import random
+import torch
+from autobatch import find_batch_size
+
+model = torch.nn.Linear(4, 1)
+finding = find_batch_size(
+    model,
+    lambda size: (torch.randn(size, 4), torch.randn(size, 1)),
+    torch.nn.functional.mse_loss,
+    torch.optim.SGD(model.parameters(), lr=0.01),
+    goal="memory", max_batch_size=2, device="cpu",
+)
+for show in (repr, str, type(finding)._repr_html_, type(finding).to_dict, type(finding).plot):
+    state = random.getstate()
+    show(finding)
+    print("same" if random.getstate() == state else f"{show} changed it")
+"""
+
+
+def test_showing_what_was_found_changes_no_random_generator() -> None:
+    # In a process of its own: some libraries draw numbers when they are first imported.
+    done = subprocess.run(
+        [sys.executable, "-c", SHOWING], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:-1] == ["same"] * 5
