@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 _FULL_BATCH_COLOR = "#000000"
 _MANY_FOLD = 8
+_RARE = 50
 _STYLES = {RunOutcome.DISCARDED: ":", RunOutcome.DIVERGED: "--"}
 
 
@@ -110,8 +111,9 @@ def _dress(axes: Axes, label: str) -> None:
 
 
 def _set_scales(epochs: Axes, iterations: Axes, runs: Sequence[TrainingRun]) -> None:
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import MaxNLocator, NullFormatter
 
+    epochs.xaxis.set_major_locator(MaxNLocator(integer=True))
     counts = [run.iterations[-1] for run in runs if run.iterations]
     if counts and max(counts) > _MANY_FOLD * min(counts):
         iterations.set_xscale("log")
@@ -121,6 +123,7 @@ def _set_scales(epochs: Axes, iterations: Axes, runs: Sequence[TrainingRun]) -> 
     losses = [loss for run in sound for loss in run.losses]
     low, high = min(losses, default=0.0), max(losses, default=1.0)
     if low > 0 and high > _MANY_FOLD * low:
+        low = min(map(_floor, sound))
         epochs.set_yscale("log")
         epochs.yaxis.set_major_formatter(plain_number)
         epochs.yaxis.set_minor_formatter(NullFormatter())
@@ -128,3 +131,10 @@ def _set_scales(epochs: Axes, iterations: Axes, runs: Sequence[TrainingRun]) -> 
     elif high > low:
         margin = 0.05 * (high - low)
         epochs.set_ylim(low - margin, high + margin)
+
+
+def _floor(run: TrainingRun) -> float:
+    """Where a logarithmic axis may end: above the single samples whose loss is next to none."""
+    ranked = sorted(run.losses) or [epoch.loss for epoch in run.epochs]
+    of_epochs = (min(epoch.train_loss, epoch.loss) for epoch in run.epochs)
+    return min([ranked[len(ranked) // _RARE], *of_epochs])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from autobatch.cli.compare import SHARED_NAMES
 from autobatch.cli.compare import compare as command_object
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 REGRESSION = """
@@ -78,6 +80,26 @@ def test_sizes_are_trained_saved_drawn_and_chosen_from(target: Path, tmp_path: P
     )
     assert shown.returncode == 0, shown.stderr
     assert "160 to train on, 40 held out" in shown.stdout
+
+
+def test_the_example_shows_mini_batches_ahead_and_full_batch_smooth(tmp_path: Path) -> None:
+    plot = tmp_path / "loss.svg"
+    options = ("--epochs", "64", "--lr-rule", "none", "--validation", "0", "--plot", plot)
+    done = compare(EXAMPLES / "regression_mlp.py", "--batch-sizes", "64,full", *options, "--json")
+    assert done.returncode == 0, done.stderr
+    runs = runs_of(json.loads(done.stdout))
+    assert [runs[size]["epochs"][0]["num_iterations"] for size in (64, 1000)] == [16, 1]
+    assert runs[64]["learning_rate"] == runs[1000]["learning_rate"] == 0.01
+    # Full batch goes down with every update, mini-batches by no means.
+    falls = {
+        size: [after < before for before, after in pairwise(run["losses"])]
+        for size, run in runs.items()
+    }
+    assert all(falls[1000])
+    assert 0.2 < falls[64].count(False) / len(falls[64]) < 0.6
+    final = {size: run["epochs"][-1]["train_loss"] for size, run in runs.items()}
+    assert final[64] < 0.25 * final[1000]
+    assert plot.exists()
 
 
 def test_each_size_ends_where_it_reaches_the_target(target: Path) -> None:

@@ -165,9 +165,17 @@ def test_the_picture_has_three_panels_with_a_line_for_each_run(comparison: Compa
     assert [len(axes.lines) for axes in panels] == [5, 5, 5]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["1", "64", "256, discarded", "full batch (800)"]
+    assert all(tick == int(tick) for tick in panels[0].get_xticks())
     times = panels[2].lines[0].get_xdata()
     assert times[-1] == pytest.approx(comparison.runs[0].time_s)
     assert all(a < b for a, b in itertools.pairwise(times))
+
+
+def test_a_few_samples_that_are_fitted_well_do_not_stretch_the_axis(comparison: Comparison) -> None:
+    usual = draw_comparison(comparison).axes[0].get_ylim()
+    first, *others = comparison.runs
+    lucky = replace(first, losses=(*first.losses[:-3], 1e-8, 1e-9, 1e-10))
+    assert draw_comparison(replace(comparison, runs=(lucky, *others))).axes[0].get_ylim() == usual
 
 
 def test_the_picture_is_written_as_its_suffix_says(comparison: Comparison, tmp_path: Any) -> None:
