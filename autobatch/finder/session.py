@@ -31,12 +31,12 @@ from autobatch.records import (
 from autobatch.search.contest import share_out
 from autobatch.search.step import next_step
 
-_MAX_CONTEST_ROUNDS = 20
+_MAX_CONTEST_ROUNDS = 12
 # Timing sizes again may take as long as the search did, and a little more where that was short.
-_CONTEST_TIME_S = 8.0
+_CONTEST_TIME_S = 15.0
 # Short, and often: what disturbs a machine lasts longer than this, so that more steps of the same
 # moment tell less than a few of the next.
-_CONTEST_PLAN = TimingPlan(max_time_s=0.25, precision_fraction=0)
+_CONTEST_PLAN = TimingPlan(max_time_s=0.4, precision_fraction=0)
 # Each thing that is looked for after the answer may take as long as all before it, or a little
 # more if that was short.
 _EVALUATION_TIME_S = 15.0

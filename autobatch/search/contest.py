@@ -13,7 +13,7 @@ _DOUBT = 1.5
 # side of the threshold it lies on, it lies close to it.
 _CLOSE_ENOUGH = 1 / 4
 # A size that costs more per round takes part in fewer of them.
-_FAIR_SHARE = 3
+_FAIR_SHARE = 4
 
 
 def find_contestants(rates: Rates, *, knee: int, tolerance_fraction: float) -> tuple[int, ...]:

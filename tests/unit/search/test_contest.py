@@ -37,7 +37,7 @@ def test_all_take_part_in_the_first_round() -> None:
 def test_who_costs_much_sits_out_until_the_others_had_their_share() -> None:
     spent_s = {8: 0.5, 16: 0.7, 128: 5.0}
     assert share_out([8, 16, 128], spent_s) == (8, 16)
-    assert share_out([8, 16, 128], {**spent_s, 8: 1.7, 16: 2.1}) == (8, 16, 128)
+    assert share_out([8, 16, 128], {**spent_s, 8: 1.3, 16: 2.1}) == (8, 16, 128)
 
 
 def test_two_take_part_whatever_they_cost() -> None:
@@ -50,4 +50,4 @@ def test_times_stay_within_reach_of_each_other(num_rounds: int) -> None:
     for _ in range(num_rounds):
         for size in share_out(list(cost_s), spent_s):
             spent_s[size] += cost_s[size]
-    assert max(spent_s.values()) <= 3 * min(spent_s.values()) + max(cost_s.values())
+    assert max(spent_s.values()) <= 4 * min(spent_s.values()) + max(cost_s.values())
