@@ -18,7 +18,7 @@ from workbench import MEMORY_LIMITS, example_path, print_table
 
 from autobatch.errors import NothingFitsError
 from autobatch.finder import find
-from autobatch.finder.session import CONFIRMATION_PLAN
+from autobatch.finder.plans import CONFIRMATION_PLAN
 from autobatch.probe.client import TargetProber
 from autobatch.records import Goal, Settings, Trial
 from autobatch.search.grid import make_grid

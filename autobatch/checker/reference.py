@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from autobatch.checker.terms import resolve_batch_size
-from autobatch.probe.protocol import InspectingProber, Loaded, Prober
+from autobatch.probe.probers import InspectingProber, Prober
+from autobatch.probe.protocol import Loaded
 from autobatch.records import (
     BUILTIN_REFERENCE,
     CheckSettings,

@@ -21,7 +21,8 @@ from autobatch.devices.watch import BlindWatch, DeviceWatch
 from autobatch.errors import CheckInterrupted, WorkloadError
 from autobatch.judge import memory, timing
 from autobatch.judge.looks import MAX_ROUNDS, Looks
-from autobatch.probe.protocol import InspectingProber, Loaded, Prober, TimingPlan
+from autobatch.probe.probers import InspectingProber, Prober
+from autobatch.probe.protocol import Loaded, TimingPlan
 from autobatch.records import (
     FEWEST_ROUNDS,
     NO_REFERENCE,

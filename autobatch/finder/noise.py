@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from autobatch.errors import SettingsError
 from autobatch.finder.evidence import Evidence
-from autobatch.probe.protocol import NoisePlan, NoiseProber, Prober, ShortTraining
+from autobatch.probe.probers import NoiseProber, Prober
+from autobatch.probe.protocol import NoisePlan, ShortTraining
 from autobatch.recommend.inputs import find_base_batch_size, find_dataset_size
 from autobatch.recommend.learning_rate import scale_learning_rate
 from autobatch.records import Settings

@@ -14,7 +14,15 @@ from autobatch.finder.conclude import conclude, nothing_fits
 from autobatch.finder.evaluation import search_evaluation
 from autobatch.finder.evidence import Evidence
 from autobatch.finder.noise import plan_noise, require_noise_prober
-from autobatch.probe.protocol import NoiseProber, Prober, TimingPlan
+from autobatch.finder.plans import (
+    CONFIRMATION_PLAN,
+    CONTEST_PLAN,
+    confirmation_time_s,
+    contest_time_s,
+    plan_search,
+)
+from autobatch.probe.probers import NoiseProber, Prober
+from autobatch.probe.protocol import TimingPlan
 from autobatch.recommend.choice import choose_exact, find_exact_size
 from autobatch.records import (
     Confirmation,
@@ -34,27 +42,14 @@ from autobatch.search.step import next_step
 _MAX_CONTEST_ROUNDS = 12
 # Timing sizes again may take as long as the search did, and a little more where that was short.
 _CONTEST_TIME_S = 15.0
-# Short, and often: what disturbs a machine lasts longer than this, so that more steps of the same
-# moment tell less than a few of the next.
-_CONTEST_PLAN = TimingPlan(max_time_s=0.4, precision_fraction=0)
 # Each thing that is looked for after the answer may take as long as all before it, or a little
 # more if that was short.
 _EVALUATION_TIME_S = 15.0
 # Reading data and importing libraries may take longer than any step.
 _LOADING_TIME_S = 600.0
-_SEARCH_PLAN = TimingPlan(max_time_s=0.25)
-# What is this much slower than the best needs no exact figure.
-_SLOW_RATIO = 0.75
-_MEMORY_PLAN = TimingPlan(max_time_s=0.2)
-#: Tens of steps, in windows whose peaks show whether memory still grows.
-CONFIRMATION_PLAN = TimingPlan(
-    min_steps=10, max_time_s=0.3, precision_fraction=0, patience_s=5.0, num_windows=3
-)
 # An allocator makes the peaks of one size differ from run to run, on CPU by some percent.
 _CLOSE_FRACTION = 0.05
 _MAX_CONFIRMATIONS = 3
-# A process for the trial, its first batch, an evaluation.
-_START_TIME_S = 1.0
 
 
 def find(
@@ -160,10 +155,7 @@ class _Session:
         evidence.stop_reason = StopReason.TIME_LIMIT
 
     def _probe(self, evidence: Evidence, batch_size: int) -> None:
-        plan = _MEMORY_PLAN if self._settings.goal is Goal.MEMORY else _SEARCH_PLAN
-        rates = [trial.samples_per_s or 0.0 for trial in evidence.trials.values()]
-        if any(rates):
-            plan = replace(plan, slow_step_s=batch_size / (_SLOW_RATIO * max(rates)))
+        plan = plan_search(self._settings.goal, evidence.trials, batch_size)
         self._observer.trial_started(batch_size, Phase.SEARCH)
         trial = self._measure(evidence, batch_size, plan)
         evidence.trials[batch_size] = trial
@@ -188,17 +180,17 @@ class _Session:
         if not contestants:
             return False
         contestants = share_out(contestants, self._contest_times_s)
-        cost_s = sum(_expected_time_s(evidence.trials[size]) for size in contestants)
+        cost_s = sum(contest_time_s(evidence.trials[size]) for size in contestants)
         spent_s = sum(self._contest_times_s.values())
         allowed_s = max(_CONTEST_TIME_S, self._clock() - self._first_trial_s - spent_s)
         if spent_s + cost_s > allowed_s:
             return False
         left_s = self._time_left_s()
-        final_s = _confirmation_time_s(evidence.trials[max(contestants)])
+        final_s = confirmation_time_s(evidence.trials[max(contestants)])
         if left_s is not None and left_s < cost_s + final_s:
             return False  # better one final run than one more round
         self._round_number += 1
-        plan = replace(_CONTEST_PLAN, round_number=self._round_number)
+        plan = replace(CONTEST_PLAN, round_number=self._round_number)
         for size in contestants:
             begin = self._clock()
             self._time_again(evidence, size, plan)
@@ -332,21 +324,8 @@ class _Session:
         return self._time_left_s() == 0.0
 
 
-def _expected_time_s(trial: Trial) -> float:
-    plan, step_time_s = _CONTEST_PLAN, trial.step_time_s or 0.0
-    timed_s = max(plan.max_time_s, plan.min_steps * step_time_s)
-    return plan.num_warmup_steps * step_time_s + timed_s
-
-
 def _without_memory(trial: Trial) -> Trial:
     """A compiled run as it may stand beside eager ones: on no line with their peaks."""
     return replace(
         trial, peak_bytes=None, host_peak_bytes=None, loader_bytes=None, pinned_bytes=None
     )
-
-
-def _confirmation_time_s(trial: Trial) -> float:
-    """What the final run of a size will take at most, if it goes as its trial did."""
-    step_time_s, plan = trial.step_time_s or 0.0, CONFIRMATION_PLAN
-    window_s = max(plan.max_time_s, min(plan.min_steps * step_time_s, plan.patience_s))
-    return _START_TIME_S + plan.num_warmup_steps * step_time_s + plan.num_windows * window_s
