@@ -9,7 +9,7 @@ from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Goal, Trial
 
 _SEARCH_PLAN = TimingPlan(max_time_s=0.25)
-_MEMORY_PLAN = TimingPlan(max_time_s=0.2)
+_MEMORY_PLAN = TimingPlan(max_time_s=0.1)
 # What is this much slower than the best needs no exact figure.
 _SLOW_RATIO = 0.75
 # Short, and often: what disturbs a machine lasts longer than this, so that more steps of the same
@@ -17,7 +17,7 @@ _SLOW_RATIO = 0.75
 CONTEST_PLAN = TimingPlan(max_time_s=0.4, precision_fraction=0)
 #: Tens of steps, in windows whose peaks show whether memory still grows.
 CONFIRMATION_PLAN = TimingPlan(
-    min_steps=10, max_time_s=0.3, precision_fraction=0, patience_s=5.0, num_windows=3
+    min_steps=10, max_time_s=0.2, precision_fraction=0, patience_s=5.0, num_windows=3
 )
 # A process for the trial, its first batch, an evaluation.
 _START_TIME_S = 1.0

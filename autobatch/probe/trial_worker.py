@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import sys
@@ -22,6 +21,7 @@ from autobatch.errors import DeviceError, DeviceLostError, SettingsError
 from autobatch.probe.compiled import is_compiled
 from autobatch.probe.endings import to_failure, to_lost_device, trial_of_the_dead
 from autobatch.probe.host import describe, held_against, with_meter
+from autobatch.probe.loading import load_before_forks
 from autobatch.probe.noise import require_real_data
 from autobatch.probe.protocol import (
     Failure,
@@ -95,11 +95,8 @@ class TrialWorker:
                 hint="use --precision bf16 or fp32",
             )
         if device.can_fork:
-            self._num_threads = _without_threads(lambda: self._load_task(request))
+            self._num_threads = load_before_forks(lambda: self._load_task(request))
             self._file_pages = self._find_file_pages()
-            # Or each trial's fork looks through all that was loaded for garbage, half a second.
-            gc.collect()
-            gc.freeze()
         else:
             self._load_task(request)
         assert self._task is not None
@@ -313,26 +310,3 @@ class TrialWorker:
             isolation="process" if device.can_fork else "shared",
             variables=self._settings.variables,
         )
-
-
-def _without_threads(load: Callable[[], None]) -> int:
-    """Run ``load`` without OpenMP threads, which a forked child could not use.
-
-    Returns:
-        The number of threads that a trial is to use: the user's own choice if ``load`` made
-        one, else PyTorch's.
-    """
-    chosen = torch.get_num_threads()
-    set_num_threads = torch.set_num_threads
-
-    def remember(num_threads: int) -> None:
-        nonlocal chosen
-        chosen = num_threads
-
-    set_num_threads(1)
-    torch.set_num_threads = remember  # type: ignore[assignment]
-    try:
-        load()
-    finally:
-        torch.set_num_threads = set_num_threads
-    return chosen

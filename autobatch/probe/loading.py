@@ -1,0 +1,52 @@
+"""Loading what a worker will fork for its trials."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+# Objects made between two collections, in the place of some hundreds.
+_RARELY = 50_000
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Collect garbage rarely: of what is loaded, most stays."""
+    usual = gc.get_threshold()
+    gc.set_threshold(_RARELY, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+
+
+def load_before_forks(load: Callable[[], None]) -> int:
+    """Run ``load`` without OpenMP threads, which a forked child could not use.
+
+    What it loads is left out of all later garbage collections: each fork would look through it,
+    which takes half a second where PyTorch is part of it, and copy every page.
+
+    Returns:
+        The number of threads that a trial is to use: the user's own choice if ``load`` made
+        one, else PyTorch's.
+    """
+    chosen = torch.get_num_threads()
+    set_num_threads = torch.set_num_threads
+
+    def remember(num_threads: int) -> None:
+        nonlocal chosen
+        chosen = num_threads
+
+    set_num_threads(1)
+    torch.set_num_threads = remember  # type: ignore[assignment]
+    try:
+        with _rare_collections():
+            load()
+    finally:
+        torch.set_num_threads = set_num_threads
+    gc.collect()
+    gc.freeze()
+    return chosen
