@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import signal
 
 import psutil
 import pytest
+
+# Two processes of tests share the cores, and PyTorch's threads wait for each other actively: what
+# one waits away the other lacks. It has to be set before anything imports PyTorch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
