@@ -35,6 +35,16 @@ _REPORT_WIDTH = 88
 _SAME_MEASURE_FRACTION = 0.8
 
 
+@contextmanager
+def _keep_random_state() -> Iterator[None]:
+    """Give Python's generator back as it was: rich numbers its styles from it, on import too."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
 class TrainingFinding(Finding):
     """A ``Finding`` with what training code does next.
 
@@ -48,24 +58,25 @@ class TrainingFinding(Finding):
         """The same finding, with hands."""
         return cls(**{field.name: getattr(finding, field.name) for field in fields(finding)})
 
+    @_keep_random_state()
     def to_dict(self) -> dict[str, Any]:
         """The document that ``autobatch probe --json`` prints, as a dict."""
-        with _keep_random_state():
-            from autobatch.reporting import to_document
+        from autobatch.reporting import to_document
 
-            return to_document(self)
+        return to_document(self)
 
+    @_keep_random_state()
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the document to a file, for ``autobatch show``.
 
         Raises:
             SettingsError: If it cannot be written.
         """
-        with _keep_random_state():
-            from autobatch.reporting import save
+        from autobatch.reporting import save
 
-            save(self, path, overwrite)
+        save(self, path, overwrite)
 
+    @_keep_random_state()
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw throughput and memory against the batch size.
 
@@ -78,23 +89,22 @@ class TrainingFinding(Finding):
         Raises:
             SettingsError: If matplotlib is not installed or the file cannot be written.
         """
-        with _keep_random_state():
-            from autobatch.reporting.plot import draw, save_plot
+        from autobatch.reporting.plot import draw, save_plot
 
-            if path is not None:
-                save_plot(self, path)
-            return draw(self)
+        if path is not None:
+            save_plot(self, path)
+        return draw(self)
 
+    @_keep_random_state()
     def report(self) -> str:
         """The report that ``autobatch probe`` prints."""
-        with _keep_random_state():
-            from rich.console import Console
+        from rich.console import Console
 
-            from autobatch.reporting import render
+        from autobatch.reporting import render
 
-            text = io.StringIO()
-            render(self, Console(file=text, width=_REPORT_WIDTH, highlight=False))
-            return text.getvalue()
+        text = io.StringIO()
+        render(self, Console(file=text, width=_REPORT_WIDTH, highlight=False))
+        return text.getvalue()
 
     def apply(self, optimizer: torch.optim.Optimizer) -> None:
         """Set an optimizer's learning rates, and Adam's betas and epsilon with them.
@@ -268,16 +278,6 @@ class TrainingFinding(Finding):
         yield "device", self.device
         if self.warnings:
             yield "warnings", ", ".join(warning.code.value for warning in self.warnings)
-
-
-@contextmanager
-def _keep_random_state() -> Iterator[None]:
-    """Give Python's generator back as it was: rich numbers its styles from it, on import too."""
-    state = random.getstate()
-    try:
-        yield
-    finally:
-        random.setstate(state)
 
 
 def _plain(rate: Any) -> float | None:
