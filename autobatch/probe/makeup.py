@@ -18,7 +18,7 @@ from autobatch.devices.sticky import undo_at_end
 from autobatch.probe.compiled import run_eagerly
 from autobatch.probe.protocol import MakeupRequest
 from autobatch.probe.step import TrainingStep
-from autobatch.probe.trial import seed_everything, start_threads
+from autobatch.probe.trial import start_anew
 from autobatch.records import Precision, StepMakeup
 from autobatch.workload.task import TrainingTask
 
@@ -40,9 +40,7 @@ def inspect_step(
         precision: Arithmetic of the step.
         seed: Seed of every random generator.
     """
-    seed_everything(seed)
-    device.release()
-    start_threads()
+    start_anew(device, seed)
     step = TrainingStep(task, device.name, precision)
     saved, calls = _Saved(task.model.parameters()), _Calls()
     flops = FlopCounterMode(display=False)

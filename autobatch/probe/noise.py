@@ -30,8 +30,8 @@ from autobatch.errors import SettingsError, WorkloadError
 from autobatch.probe.compiled import run_eagerly
 from autobatch.probe.protocol import NoisePlan, NoiseRequest, ShortTraining
 from autobatch.probe.saved_state import SavedState
-from autobatch.probe.step import TrainingStep
-from autobatch.probe.trial import seed_everything, start_threads
+from autobatch.probe.step import USUAL_LOSS_SCALE, TrainingStep
+from autobatch.probe.trial import seed_everything, start_anew
 from autobatch.records import NoiseScale, Precision
 from autobatch.units import format_bytes, format_count
 from autobatch.workload.batches import RepeatedSource
@@ -39,7 +39,6 @@ from autobatch.workload.task import TrainingTask
 
 _MEMORY_SHARE = 0.25
 _SHARE_BEFORE_TRAINING = 0.25
-_LOSS_SCALE = 2.0**16
 _BYTES_PER_NUMBER = 4
 _CHUNK = 2**20
 
@@ -73,9 +72,7 @@ def measure_noise(
         WorkloadError: If the data is not real or too little, or a gradient is not finite.
         SettingsError: If the budget does not hold the gradients.
     """
-    seed_everything(seed)
-    device.release()
-    start_threads()
+    start_anew(device, seed)
     probe = _NoiseProbe(task, device, request, precision, clock)
     with (
         run_eagerly(),  # a model would be compiled for a size of its own
@@ -136,7 +133,9 @@ class _NoiseProbe:
     def train(self, training: ShortTraining) -> int:
         """Train for real; say how many steps that was, 0 if it diverged."""
         self._task.built.set_rates(training.rate_multiplier, training.learning_rate)
-        step = TrainingStep(self._task, self._device.name, self._precision, loss_scale=_LOSS_SCALE)
+        step = TrainingStep(
+            self._task, self._device.name, self._precision, loss_scale=USUAL_LOSS_SCALE
+        )
         begin, count, losses = self._clock(), 0, []
         for count, batch in enumerate(self._task.source.batches(training.batch_size), start=1):
             losses.append(step(batch))

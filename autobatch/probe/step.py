@@ -10,6 +10,8 @@ import torch
 from autobatch.records import Precision
 from autobatch.workload.task import TrainingTask, move_to
 
+#: What a ``GradScaler`` begins with where one trains for real.
+USUAL_LOSS_SCALE = 2.0**16
 _AUTOCAST_DTYPES = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 
 

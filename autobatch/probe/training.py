@@ -25,13 +25,12 @@ from autobatch.errors import SettingsError, message_of
 from autobatch.probe.evaluation import EvaluationStep
 from autobatch.probe.oom import is_out_of_memory
 from autobatch.probe.protocol import TrainReply, TrainRequest
-from autobatch.probe.step import TrainingStep
+from autobatch.probe.step import USUAL_LOSS_SCALE, TrainingStep
 from autobatch.probe.trial import seed_everything, start_threads
 from autobatch.records import EpochResult, Precision, RunOutcome, epochs_to_loss
 from autobatch.workload.split import Split, split_data
 from autobatch.workload.task import TrainingTask
 
-_LOSS_SCALE = 2.0**16
 _LOOK_EVERY = 50
 _DIVERGED_FACTOR = 1e4
 _EVALUATION_BATCH_SIZE = 64
@@ -110,7 +109,7 @@ class _Slice:
         self._seed = seed
         self._clock = clock
         self._batch_size = _resolve(request.batch_size, split)
-        self._step = TrainingStep(task, device.name, precision, loss_scale=_LOSS_SCALE)
+        self._step = TrainingStep(task, device.name, precision, loss_scale=USUAL_LOSS_SCALE)
         # Some training steps ask for gradients of their own, such as those of a penalty.
         needs_gradients = task.workload.training_step is not None
         self._evaluate = EvaluationStep(

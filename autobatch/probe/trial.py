@@ -62,9 +62,7 @@ def run_trial(
     Raises:
         DeviceLostError: If this process can use the device no more. It was not touched again.
     """
-    seed_everything(seed)
-    device.release()
-    start_threads()
+    start_anew(device, seed)
     steps = _Steps(task, device, precision, watch or watch_device(device.name))
     host = host or HostMemory(open_pinned(device.name))
     host.reset_peak()
@@ -121,6 +119,13 @@ def _failed_trial(error: Exception, batch_size: int) -> Trial:
             error.add_note(f"in a trial at batch size {batch_size}")
         raise error
     return Trial(batch_size=batch_size, outcome=Outcome.OUT_OF_MEMORY, message=message)
+
+
+def start_anew(device: Device, seed: int) -> None:
+    """Begin a piece of work as every other begins: the same seeds, no garbage, threads started."""
+    seed_everything(seed)
+    device.release()
+    start_threads()
 
 
 def seed_everything(seed: int) -> None:
