@@ -21,16 +21,22 @@ import numpy as np
 
 from autobatch.records import ThroughputCurve, Trial
 
-# What two runs of one size, a minute apart, were seen to differ by, beyond what the spread of
-# their steps explains, on shared machines.
-_DRIFT_BETWEEN_ROUNDS = 0.10
-_DRIFT_OF_FIRST_RUNS = 0.05
-_NOISE_WITHIN_ROUND = 0.025
+# Logs. On a shared virtual machine the speed was seen to wander by 0.15 to 0.17 with a correlation
+# time of about six seconds; ratios of sizes timed in turn, by 0.1 and more from round to round; one
+# process in seven is slower than the others for all its life, and a few are half as fast. Quieter
+# machines show it in their scatter, which scales all of these.
+_DRIFT_BETWEEN_ROUNDS = 0.2
+_DRIFT_OF_FIRST_RUNS = 0.2
+_NOISE_WITHIN_ROUND = 0.15
 _SMALLEST_ERROR = 0.005
 _CORRELATED_SHARE = 0.4
-_SMALLEST_MISFIT = 0.015
-_HUBER_THRESHOLD = 1.5
+# How far the truth lies from a good curve: with less, tiles and caches are smoothed away; with
+# more, noise is taken for them.
+_MISFIT = 0.012
+_HUBER_THRESHOLD = 1.0
 _NUM_REWEIGHTINGS = 5
+# What the figures above count for, in observations, beside the scatter that is seen.
+_PRIOR_FREEDOM = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +78,22 @@ def estimate_rates(trials: Mapping[int, Trial], curve: ThroughputCurve | None = 
 
     Args:
         trials: Trials by batch size.
-        curve: A good fitted curve, to which points are drawn that are less certain than it.
+        curve: A fitted curve. If it is good, how far the points lie from it tells, with their
+            scatter from round to round, how noisy the machine is.
 
     Returns:
         The rates of the sizes that were timed.
     """
     timed = {size: trials[size] for size in sorted(trials) if trials[size].step_time_s}
-    rates = _solve(timed)
-    if curve is None or not curve.is_good or not timed:
-        return rates
-    return _draw_to_curve(rates, curve)
+    rates, scatter, freedom = _solve(timed)
+    if curve is not None and curve.is_good:
+        fitted = np.log([curve.samples_per_s(size) for size in rates.sizes])
+        terms = (rates.logs - fitted) ** 2 / np.diag(rates.covariance)
+        ran_once = [len(trial.rounds) == 1 for trial in timed.values()]
+        scatter += float(np.sum(terms[ran_once]))
+        freedom += max(0, sum(ran_once) - curve.num_terms)
+    scale = (_PRIOR_FREEDOM + scatter) / (_PRIOR_FREEDOM + freedom)
+    return Rates(rates.sizes, rates.logs, scale * rates.covariance)
 
 
 def cell_log_error(step_times_s: Sequence[float]) -> float:
@@ -107,7 +119,7 @@ def cell_log_error(step_times_s: Sequence[float]) -> float:
     )
 
 
-def _solve(timed: Mapping[int, Trial]) -> Rates:
+def _solve(timed: Mapping[int, Trial]) -> tuple[Rates, float, int]:
     sizes = tuple(timed)
     cells = [
         (size, each.number, math.log(size / statistics.median(each.step_times_s)), each)
@@ -131,14 +143,15 @@ def _solve(timed: Mapping[int, Trial]) -> Rates:
         errors[row] = math.hypot(cell_log_error(each.step_times_s), extra)
     for row, number in enumerate(numbers, start=len(cells)):
         design[row, columns["round", number]] = 1
-    solution, covariance = _huber(design, values, errors)
+    solution, covariance, scatter = _huber(design, values, errors)
     count = len(sizes)
-    return Rates(sizes, solution[:count], covariance[:count, :count])
+    rates = Rates(sizes, solution[:count], covariance[:count, :count])
+    return rates, scatter, len(cells) - count
 
 
 def _huber(
     design: np.ndarray, values: np.ndarray, errors: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, float]:
     weights = np.ones(len(values))
     for _ in range(_NUM_REWEIGHTINGS):
         scale = np.sqrt(weights) / errors
@@ -146,21 +159,19 @@ def _huber(
         solution = covariance @ (design * (scale**2)[:, None]).T @ values
         residuals = np.abs((values - design @ solution) / errors)
         weights = np.minimum(1.0, _HUBER_THRESHOLD / np.maximum(residuals, 1e-12))
-    freedom = len(values) - design.shape[1]
-    if freedom > 0:
-        # More scatter than was assumed widens the errors; less does not narrow them.
-        covariance = covariance * max(1.0, float(np.sum(weights * residuals**2)) / freedom)
-    return solution, covariance
+    return solution, covariance, float(np.sum(weights * residuals**2))
 
 
-def _draw_to_curve(rates: Rates, curve: ThroughputCurve) -> Rates:
+def draw_to_curve(rates: Rates, curve: ThroughputCurve | None) -> Rates:
+    """Draw rates to a good fitted curve, the more so the less certain they are.
+
+    As a prior: the truth lies about the curve with a standard deviation of ``_MISFIT``.
+    """
+    if curve is None or not curve.is_good:
+        return rates
     fitted = np.log([curve.samples_per_s(size) for size in rates.sizes])
     deviations = rates.logs - fitted
-    # What the points' own errors do not explain of their distance from the curve is how far the
-    # truth may lie from it (empirical Bayes, by the method of moments).
-    excess = float(np.mean(deviations**2) - np.mean(np.diag(rates.covariance)))
-    spread = max(_SMALLEST_MISFIT, math.sqrt(max(0.0, excess)))
-    total = rates.covariance + spread**2 * np.eye(len(rates.sizes))
+    total = rates.covariance + _MISFIT**2 * np.eye(len(rates.sizes))
     gain = rates.covariance @ np.linalg.inv(total)
     return Rates(
         rates.sizes,

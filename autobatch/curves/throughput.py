@@ -16,13 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from autobatch.curves.rates import cell_log_error
+from autobatch.curves.rates import estimate_rates
 from autobatch.records import ThroughputCurve, Trial
 
 _MIN_POINTS = 3
 _MIN_R_SQUARED = 0.95
 _MAX_MISFIT = 0.1
+_MEDIAN_OF_NORMAL = 0.6745
 _NUM_BOOTSTRAPS = 200
+_NUM_REWEIGHTINGS = 3
+_HUBER_THRESHOLD = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +71,18 @@ def fit_throughput(
     if len(timed) < _MIN_POINTS:
         return None
     sizes = np.array(list(timed), dtype=float)
-    times = np.array([trial.step_time_s for trial in timed.values()])
-    errors = np.array([cell_log_error(trial.step_times_s) for trial in timed.values()])
+    rates = estimate_rates(timed)
+    times = sizes / np.exp(rates.logs)
+    errors = np.sqrt(np.diag(rates.covariance))
     model = min(_models(sizes), key=lambda each: _criterion(each, sizes, times, errors))
     coefficients = _solve(model, sizes, times, errors)
     residuals = np.log(times) - np.log(model.columns(sizes) @ coefficients)
     variance = np.var(np.log(times)) * len(times)
     r_squared = 1 - float(np.sum(residuals**2) / variance) if variance > 0 else 0.0
     rms = math.sqrt(float(np.mean(residuals**2)))
-    # What the points are known to does not speak against the curve.
-    misfit = math.sqrt(max(0.0, float(np.mean(residuals**2 - errors**2))))
+    # What the points are known to does not speak against the curve, nor does a slow run or two.
+    typical = float(np.median(np.abs(residuals))) / _MEDIAN_OF_NORMAL
+    misfit = math.sqrt(max(0.0, typical**2 - float(np.median(errors**2))))
     latency, per_sample, late, quadratic = (float(value) for value in coefficients)
     return ThroughputCurve(
         latency_s=latency,
@@ -106,7 +111,12 @@ def _solve(model: _Model, sizes: np.ndarray, times: np.ndarray, errors: np.ndarr
     norms = np.linalg.norm(columns, axis=0)
     norms[norms == 0] = 1.0
     weights = 1.0 / (times * errors)
-    solution, _ = nnls(columns / norms * weights[:, None], times * weights)
+    doubts = np.ones(len(times))
+    for _ in range(_NUM_REWEIGHTINGS):
+        scaled = weights * np.sqrt(doubts)
+        solution, _ = nnls(columns / norms * scaled[:, None], times * scaled)
+        residuals = np.abs(columns / norms @ solution / times - 1) / errors
+        doubts = np.minimum(1.0, _HUBER_THRESHOLD / np.maximum(residuals, 1e-12))
     return np.asarray(solution / norms)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from autobatch.curves.rates import Rates, estimate_rates
+from autobatch.curves.rates import Rates, draw_to_curve, estimate_rates
 from autobatch.curves.throughput import fit_throughput
 from autobatch.probe.protocol import Loaded
 from autobatch.recommend.choice import Choice, choose
@@ -27,6 +27,8 @@ from autobatch.search.bracket import find_bracket
 from autobatch.search.contest import find_challengers, find_contestants
 from autobatch.search.grid import make_grid
 from autobatch.search.step import Rules
+
+_FEWEST_ROUNDS = 3
 
 
 @dataclass
@@ -103,8 +105,8 @@ class Evidence:
             dataset_size=find_dataset_size(self.settings, self.loaded.workload),
             settings=self.settings,
         )
-        drawn, measured = estimate_rates(fitting, curve), estimate_rates(fitting)
-        return drawn.scaled(efficiencies), measured.scaled(efficiencies)
+        measured = estimate_rates(fitting, curve)
+        return draw_to_curve(measured, curve).scaled(efficiencies), measured.scaled(efficiencies)
 
     def find_knee(self) -> int:
         """The smallest size that is as fast as any."""
@@ -115,7 +117,8 @@ class Evidence:
         """Sizes to time again in turn.
 
         Held against the measurements alone: that a curve runs through them smoothly is no
-        reason to leave out the timing in turn.
+        reason to leave out the timing in turn. But a size that the curve would have among the
+        first is not out for one slow run.
         """
         rates, measured = self.rates()
         tolerance_fraction = self.settings.tolerance_fraction
@@ -127,7 +130,11 @@ class Evidence:
             return find_challengers(goodputs, tolerance_fraction=tolerance_fraction)
         knee = find_knee(rates, measured, tolerance_fraction=tolerance_fraction)
         contestants = find_contestants(measured, knee=knee, tolerance_fraction=tolerance_fraction)
-        return tuple(sorted({*contestants, *self._find_unheard(measured, knee)}))
+        expected = find_contestants(rates, knee=knee, tolerance_fraction=tolerance_fraction)
+        unheard = {size for size in expected if self._num_rounds(size) < _FEWEST_ROUNDS}
+        if unheard:
+            unheard.add(knee)
+        return tuple(sorted({*contestants, *unheard, *self._find_unheard(measured, knee)}))
 
     def _find_unheard(self, rates: Rates, knee: int) -> tuple[int, ...]:
         """The size below the knee, with the knee, if it was never timed in turn.
@@ -135,9 +142,11 @@ class Evidence:
         A machine that was busy while the smaller sizes ran makes all of them look hopeless.
         """
         below = max((size for size in rates.sizes if size < knee), default=None)
-        if below is None or any(each.number > 0 for each in self.trials[below].rounds):
-            return ()
-        return below, knee
+        return () if below is None or self._num_rounds(below) else (below, knee)
+
+    def _num_rounds(self, size: int) -> int:
+        """How often a size was timed in turn with others."""
+        return sum(each.number > 0 for each in self.trials[size].rounds)
 
     def find_efficiency(self) -> Efficiency | None:
         """Goodputs, where the noise scale is known."""

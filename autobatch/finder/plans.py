@@ -12,9 +12,9 @@ _SEARCH_PLAN = TimingPlan(max_time_s=0.25)
 _MEMORY_PLAN = TimingPlan(max_time_s=0.1)
 # What is this much slower than the best needs no exact figure.
 _SLOW_RATIO = 0.75
-# Short, and often: what disturbs a machine lasts longer than this, so that more steps of the same
-# moment tell less than a few of the next.
-CONTEST_PLAN = TimingPlan(max_time_s=0.4, precision_fraction=0)
+# Short, and often: what disturbs a machine, or one process on it, lasts longer than this, so that
+# more steps of the same moment tell less than a few of the next.
+CONTEST_PLAN = TimingPlan(min_steps=1, max_time_s=0.1, precision_fraction=0)
 #: Tens of steps, in windows whose peaks show whether memory still grows.
 CONFIRMATION_PLAN = TimingPlan(
     min_steps=10, max_time_s=0.2, precision_fraction=0, patience_s=5.0, num_windows=3

@@ -39,7 +39,7 @@ from autobatch.records import (
 from autobatch.search.contest import share_out
 from autobatch.search.step import next_step
 
-_MAX_CONTEST_ROUNDS = 12
+_MAX_CONTEST_ROUNDS = 60
 # Timing sizes again may take as long as the search did, and a little more where that was short.
 _CONTEST_TIME_S = 15.0
 # Each thing that is looked for after the answer may take as long as all before it, or a little

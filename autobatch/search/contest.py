@@ -7,19 +7,22 @@ from collections.abc import Mapping, Sequence
 
 from autobatch.curves.rates import Rates
 
-_MAX_CONTESTANTS = 4
+_MAX_CONTESTANTS = 6
 _DOUBT = 1.5
 # A ratio that is known this well, as a share of the tolerance, is not worth more timing: whichever
 # side of the threshold it lies on, it lies close to it.
 _CLOSE_ENOUGH = 1 / 4
 # A size that costs more per round takes part in fewer of them.
 _FAIR_SHARE = 4
+# A smaller size that is closer to the threshold than this share of the tolerance may be the answer
+# or not: it costs memory, no time, to leave it out.
+_INDIFFERENT = 0.5
 
 
 def find_contestants(rates: Rates, *, knee: int, tolerance_fraction: float) -> tuple[int, ...]:
     """Sizes whose timings leave open whether the knee is the right one.
 
-    A smaller size is in doubt if it might be within the tolerance of the best after all; a
+    A smaller size is in doubt if it might be well within the tolerance of the best after all; a
     larger one, if it might be faster than the knee by more than the tolerance. "Might" means
     by one and a half standard errors; a ratio that is known to a quarter of the tolerance is in
     doubt no more. Knee and best are timed along with them, since they are what the others are
@@ -39,7 +42,7 @@ def find_contestants(rates: Rates, *, knee: int, tolerance_fraction: float) -> t
     for size in rates.sizes:
         if size < knee:
             log_ratio, error = rates.log_ratio(size, best)
-            distance = threshold - log_ratio
+            distance = (1 - _INDIFFERENT) * threshold - log_ratio
         elif size > knee:
             log_ratio, error = rates.log_ratio(size, knee)
             distance = -threshold - log_ratio

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autobatch.curves.memory import fit_memory
-from autobatch.curves.rates import estimate_rates
+from autobatch.curves.rates import draw_to_curve, estimate_rates
 from autobatch.curves.throughput import fit_throughput
 from autobatch.records import Goal, StopReason, Trial
 from autobatch.search.bracket import (
@@ -111,7 +111,7 @@ def predict_largest(rules: Rules, trials: Mapping[int, Trial]) -> int:
 
 def _is_flat(rules: Rules, trials: Mapping[int, Trial]) -> bool:
     curve = fit_throughput(trials, with_band=False)
-    rates = estimate_rates(trials, curve)
+    rates = draw_to_curve(estimate_rates(trials, curve), curve)
     return is_on_plateau(rates, curve, tolerance_fraction=rules.tolerance_fraction)
 
 

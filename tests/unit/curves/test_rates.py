@@ -34,7 +34,7 @@ def test_drift_that_all_sizes_share_cancels_in_the_ratio() -> None:
     }
     log_ratio, error = estimate_rates(trials).log_ratio(16, 8)
     assert log_ratio == pytest.approx(math.log(2 * 10 / 18), abs=0.02)
-    assert error < 0.05
+    assert error < 0.15
 
 
 def test_timing_in_turn_makes_the_ratio_surer() -> None:

@@ -23,6 +23,7 @@ def test_only_what_might_be_better_by_more_than_the_tolerance_is() -> None:
     assert found == (2, 4)
 
 
-def test_at_most_four_are_timed_and_the_best_among_them() -> None:
-    logs = [0.0, 0.01, 0.02, 0.03, 0.04, 0.05]
-    assert find_challengers(rates(logs, 0.5), tolerance_fraction=0.05) == (4, 8, 16, 32)
+def test_at_most_six_are_timed_and_the_best_among_them() -> None:
+    logs = [0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07]
+    found = find_challengers(rates(logs, 0.5), tolerance_fraction=0.05)
+    assert found == (4, 8, 16, 32, 64, 128)
