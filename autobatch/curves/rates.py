@@ -87,8 +87,7 @@ def estimate_rates(trials: Mapping[int, Trial], curve: ThroughputCurve | None = 
     timed = {size: trials[size] for size in sorted(trials) if trials[size].step_time_s}
     rates, scatter, freedom = _solve(timed)
     if curve is not None and curve.is_good:
-        fitted = np.log([curve.samples_per_s(size) for size in rates.sizes])
-        terms = (rates.logs - fitted) ** 2 / np.diag(rates.covariance)
+        terms = _deviations(rates, curve) ** 2 / np.diag(rates.covariance)
         ran_once = [len(trial.rounds) == 1 for trial in timed.values()]
         scatter += float(np.sum(terms[ran_once]))
         freedom += max(0, sum(ran_once) - curve.num_terms)
@@ -117,6 +116,15 @@ def cell_log_error(step_times_s: Sequence[float]) -> float:
         _SMALLEST_ERROR,
         sigma / center * max(_CORRELATED_SHARE, 1.2533 / math.sqrt(len(times))),
     )
+
+
+def huber_weights(residuals: np.ndarray) -> np.ndarray:
+    """Weights that keep what lies far off from moving the rest.
+
+    Args:
+        residuals: Absolute residuals in standard errors.
+    """
+    return np.asarray(np.minimum(1.0, _HUBER_THRESHOLD / np.maximum(residuals, 1e-12)))
 
 
 def _solve(timed: Mapping[int, Trial]) -> tuple[Rates, float, int]:
@@ -158,7 +166,7 @@ def _huber(
         covariance = np.linalg.inv((design * scale[:, None]).T @ (design * scale[:, None]))
         solution = covariance @ (design * (scale**2)[:, None]).T @ values
         residuals = np.abs((values - design @ solution) / errors)
-        weights = np.minimum(1.0, _HUBER_THRESHOLD / np.maximum(residuals, 1e-12))
+        weights = huber_weights(residuals)
     return solution, covariance, float(np.sum(weights * residuals**2))
 
 
@@ -169,12 +177,14 @@ def draw_to_curve(rates: Rates, curve: ThroughputCurve | None) -> Rates:
     """
     if curve is None or not curve.is_good:
         return rates
-    fitted = np.log([curve.samples_per_s(size) for size in rates.sizes])
-    deviations = rates.logs - fitted
     total = rates.covariance + _MISFIT**2 * np.eye(len(rates.sizes))
     gain = rates.covariance @ np.linalg.inv(total)
     return Rates(
         rates.sizes,
-        rates.logs - gain @ deviations,
+        rates.logs - gain @ _deviations(rates, curve),
         rates.covariance - gain @ rates.covariance,
     )
+
+
+def _deviations(rates: Rates, curve: ThroughputCurve) -> np.ndarray:
+    return rates.logs - np.log([curve.samples_per_s(size) for size in rates.sizes])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from autobatch.curves.rates import estimate_rates
+from autobatch.curves.rates import estimate_rates, huber_weights
 from autobatch.records import ThroughputCurve, Trial
 
 _MIN_POINTS = 3
@@ -25,7 +25,6 @@ _MAX_MISFIT = 0.1
 _MEDIAN_OF_NORMAL = 0.6745
 _NUM_BOOTSTRAPS = 200
 _NUM_REWEIGHTINGS = 3
-_HUBER_THRESHOLD = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +109,14 @@ def _solve(model: _Model, sizes: np.ndarray, times: np.ndarray, errors: np.ndarr
     columns = model.columns(sizes)
     norms = np.linalg.norm(columns, axis=0)
     norms[norms == 0] = 1.0
+    columns = columns / norms
     weights = 1.0 / (times * errors)
-    doubts = np.ones(len(times))
+    trust = np.ones(len(times))
     for _ in range(_NUM_REWEIGHTINGS):
-        scaled = weights * np.sqrt(doubts)
-        solution, _ = nnls(columns / norms * scaled[:, None], times * scaled)
-        residuals = np.abs(columns / norms @ solution / times - 1) / errors
-        doubts = np.minimum(1.0, _HUBER_THRESHOLD / np.maximum(residuals, 1e-12))
+        scaled = weights * np.sqrt(trust)
+        solution, _ = nnls(columns * scaled[:, None], times * scaled)
+        residuals = np.abs(columns @ solution / times - 1) / errors
+        trust = huber_weights(residuals)
     return np.asarray(solution / norms)
 
 

@@ -131,18 +131,21 @@ class Evidence:
         knee = find_knee(rates, measured, tolerance_fraction=tolerance_fraction)
         contestants = find_contestants(measured, knee=knee, tolerance_fraction=tolerance_fraction)
         expected = find_contestants(rates, knee=knee, tolerance_fraction=tolerance_fraction)
-        unheard = {size for size in expected if self._num_rounds(size) < _FEWEST_ROUNDS}
-        if unheard:
-            unheard.add(knee)
-        return tuple(sorted({*contestants, *unheard, *self._find_unheard(measured, knee)}))
+        return tuple(sorted({*contestants, *self._find_unheard(expected, rates.sizes, knee)}))
 
-    def _find_unheard(self, rates: Rates, knee: int) -> tuple[int, ...]:
-        """The size below the knee, with the knee, if it was never timed in turn.
+    def _find_unheard(
+        self, expected: tuple[int, ...], sizes: tuple[int, ...], knee: int
+    ) -> set[int]:
+        """Sizes that too few timings in turn speak against, and the knee with them.
 
-        A machine that was busy while the smaller sizes ran makes all of them look hopeless.
+        Those that the curve would have among the first, and the size below the knee: a machine
+        that was busy while the smaller sizes ran makes all of them look hopeless.
         """
-        below = max((size for size in rates.sizes if size < knee), default=None)
-        return () if below is None or self._num_rounds(below) else (below, knee)
+        unheard = {size for size in expected if self._num_rounds(size) < _FEWEST_ROUNDS}
+        below = max((size for size in sizes if size < knee), default=None)
+        if below is not None and not self._num_rounds(below):
+            unheard.add(below)
+        return unheard | {knee} if unheard else unheard
 
     def _num_rounds(self, size: int) -> int:
         """How often a size was timed in turn with others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -26,7 +27,8 @@ class WanderingProber(SimulatedProber):
     """
 
     def __init__(self, workload: SimulatedWorkload, seed: int, *, noise: float) -> None:
-        super().__init__(workload, SimulatedDevice(20 * GIB), seed=seed)
+        drifting = replace(workload, step_time_s=self._drifted, noise_fraction=0.05 * noise)
+        super().__init__(drifting, SimulatedDevice(20 * GIB), seed=seed)
         self._costs = workload.step_time_s
         self._noise = noise
         self._wander = self._random.gauss(0.0, 1.0)
@@ -53,13 +55,6 @@ def search_often(workload: SimulatedWorkload, *, noise: float = 1.0) -> Counter[
     answers: Counter[int] = Counter()
     for seed in range(NUM_SEARCHES):
         prober = WanderingProber(workload, seed, noise=noise)
-        drifting = SimulatedWorkload(
-            peak_bytes=workload.peak_bytes,
-            step_time_s=prober._drifted,
-            noise_fraction=0.05 * noise,
-            dataset_size=workload.dataset_size,
-        )
-        prober._workload = drifting
         finding = find(prober, Settings(), target="simulated", clock=prober.clock)
         answers[finding.batch_size] += 1
     return answers
