@@ -19,6 +19,7 @@ class StopReason(str, Enum):
     """Why the search went no further up."""
 
     MEMORY = "memory"
+    MEMORY_EXPECTED = "memory_expected"
     DATASET = "dataset"
     CAP = "cap"
     PLATEAU = "plateau"

@@ -66,6 +66,8 @@ def _stop_reason(reason: StopReason, settings: Settings) -> str:
     limit_s = settings.time_limit_s
     return {
         StopReason.MEMORY: "the next size up does not fit the memory budget",
+        StopReason.MEMORY_EXPECTED: "the next size up is expected not to fit the memory budget "
+        "(--goal memory tries it)",
         StopReason.DATASET: "the next size up is more than the data set holds",
         StopReason.CAP: "the largest size to consider was reached"
         + (f" (--max-batch-size {cap})" if cap else ""),

@@ -86,9 +86,8 @@ def next_step(rules: Rules, trials: Mapping[int, Trial]) -> Step:
     following = rules.grid.after(bracket.fitted)
     if following is None:
         return Step(stop_reason=rules.grid.end)
-    if (bracket.refuted is not None and following >= bracket.refuted) or _is_refuted(
-        rules, trials, following
-    ):
+    has_failed = bracket.refuted is not None and following >= bracket.refuted
+    if has_failed or _is_out(rules, trials, following):
         return _refine(rules, trials, bracket, following)
     if rules.goal is not Goal.MEMORY:
         return Step(batch_size=following)
@@ -97,16 +96,23 @@ def next_step(rules: Rules, trials: Mapping[int, Trial]) -> Step:
 
 def predict_largest(rules: Rules, trials: Mapping[int, Trial]) -> int:
     """The largest candidate that should fit, by the memory curves; at least what has fitted."""
-    bracket = find_bracket(trials)
+    bracket, limit = find_bracket(trials), _expected_limit(rules, trials)
+    if limit is None:
+        return bracket.fitted
+    candidates = rules.grid.between(bracket.fitted, bracket.refuted or rules.grid.sizes[-1] + 1)
+    return max((size for size in candidates if size <= limit), default=bracket.fitted)
+
+
+def _expected_limit(rules: Rules, trials: Mapping[int, Trial]) -> float | None:
+    """Where the memory curves meet the budgets; ``None`` if there is no curve."""
     curve = fit_memory(measured_peaks(trials))
     if curve is None:
-        return bracket.fitted
+        return None
     limit = curve.batch_size_at(rules.budget_bytes)
     host_curve = fit_memory(measured_host_peaks(trials))
     if host_curve is not None and rules.host_budget_bytes is not None:
         limit = min(limit, host_curve.batch_size_at(rules.host_budget_bytes))
-    candidates = rules.grid.between(bracket.fitted, bracket.refuted or rules.grid.sizes[-1] + 1)
-    return max((size for size in candidates if size <= limit), default=bracket.fitted)
+    return limit
 
 
 def _is_flat(rules: Rules, trials: Mapping[int, Trial]) -> bool:
@@ -120,10 +126,26 @@ def _is_refuted(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
     return least_bytes > rules.budget_bytes
 
 
+def _is_out(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
+    """Whether not to run a size that has not failed, for its memory.
+
+    Whoever asks for the largest size gets every one that is not soundly refuted run. Whoever asks
+    for the fastest need not run out of memory to learn the limit: what the curve has beyond it is
+    left out.
+    """
+    if rules.goal is Goal.MEMORY or _is_refuted(rules, trials, size):
+        return _is_refuted(rules, trials, size)
+    peaks, limit = measured_peaks(trials), _expected_limit(rules, trials)
+    if limit is None or not is_monotone(peaks):
+        return False
+    return size > limit and _has_grown(min(peaks.values()), max(peaks.values()))
+
+
 def _refine(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, following: int) -> Step:
     """Between the last candidate that fits and the first that does not, try multiples."""
     multiple = rules.grid.multiple
-    end = Step(stop_reason=StopReason.MEMORY)
+    is_known = bracket.refuted is not None or _is_refuted(rules, trials, following)
+    end = Step(stop_reason=StopReason.MEMORY if is_known else StopReason.MEMORY_EXPECTED)
     if multiple is None:
         return end
     high = min(bracket.refuted or following, following)
@@ -131,8 +153,7 @@ def _refine(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, followi
     inside = [
         each * multiple
         for each in range(low_multiple + 1, high_multiple)
-        if bracket.fitted < each * multiple < high
-        and not _is_refuted(rules, trials, each * multiple)
+        if bracket.fitted < each * multiple < high and not _is_out(rules, trials, each * multiple)
     ]
     return Step(batch_size=inside[len(inside) // 2]) if inside else end
 
@@ -159,5 +180,8 @@ def _jump(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, following
 def _is_telling(peaks_bytes: Mapping[int, int]) -> bool:
     if len(peaks_bytes) < 2:
         return False
-    smaller, last = list(peaks_bytes.values())[-2:]
-    return last - smaller > _TELLING_GROWTH_FRACTION * last
+    return _has_grown(*list(peaks_bytes.values())[-2:])
+
+
+def _has_grown(smaller_bytes: int, larger_bytes: int) -> bool:
+    return larger_bytes - smaller_bytes > _TELLING_GROWTH_FRACTION * larger_bytes

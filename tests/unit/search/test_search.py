@@ -111,6 +111,36 @@ def test_no_out_of_memory_where_throughput_levels_off_before() -> None:
     assert finding.batch_size <= 1024
 
 
+@pytest.mark.parametrize("multiple", [None, 8])
+@pytest.mark.parametrize("capacity", [*range(330, 560, 10), 511, 512, 513, 1280, 5000])
+def test_no_out_of_memory_where_throughput_climbs_to_the_limit(
+    capacity: int, multiple: int | None
+) -> None:
+    """Whoever asks for speed is told what is expected of the next size, and it is not run."""
+    asked = Settings(headroom_fraction=0, grid_multiple=multiple)
+    workload = SimulatedWorkload.linear(fixed_bytes=256 * MIB, latency_s=10.0)
+    finding, prober = search(workload, capacity * MIB, asked)
+    assert_trustworthy(finding, prober)
+    assert all(trial.fits for trial in finding.trials)
+    assert finding.stop_reason in (StopReason.MEMORY, StopReason.MEMORY_EXPECTED)
+    room = capacity - 256
+    assert max(trial.batch_size for trial in finding.trials) >= 2 ** (room.bit_length() - 1)
+
+
+@pytest.mark.parametrize(
+    ("goal", "failed", "reason"),
+    [(Goal.THROUGHPUT, [], StopReason.MEMORY_EXPECTED), (Goal.MEMORY, [512], StopReason.MEMORY)],
+)
+def test_a_size_just_beyond_the_limit_is_run_for_who_asks_for_the_largest(
+    goal: Goal, failed: list[int], reason: StopReason
+) -> None:
+    workload = SimulatedWorkload.linear(fixed_bytes=256 * MIB, latency_s=10.0)
+    finding, _ = search(workload, 765 * MIB, Settings(goal=goal, headroom_fraction=0))
+    assert [trial.batch_size for trial in finding.trials if not trial.fits] == failed
+    assert finding.stop_reason is reason
+    assert finding.recommendation.largest_batch_size == 256
+
+
 def test_a_data_set_caps_the_search_and_is_a_candidate() -> None:
     workload = SimulatedWorkload.linear(per_sample_s=1e-7, dataset_size=1000)
     finding, prober = search(workload, 80 * 2**30, Settings())
