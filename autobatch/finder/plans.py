@@ -9,15 +9,20 @@ from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Goal, Trial
 
 _SEARCH_PLAN = TimingPlan(max_time_s=0.25)
-_MEMORY_PLAN = TimingPlan(max_time_s=0.1)
+_MEMORY_PLAN = TimingPlan(min_steps=2, max_time_s=0.1, patience_s=0.5)
 # What is this much slower than the best needs no exact figure.
 _SLOW_RATIO = 0.75
 # Short, and often: what disturbs a machine, or one process on it, lasts longer than this, so that
 # more steps of the same moment tell less than a few of the next.
 CONTEST_PLAN = TimingPlan(min_steps=1, max_time_s=0.1, precision_fraction=0)
-#: Tens of steps, in windows whose peaks show whether memory still grows.
+#: Tens of steps, or some where they are slow, in windows whose peaks show whether memory grows.
 CONFIRMATION_PLAN = TimingPlan(
-    min_steps=10, max_time_s=0.2, precision_fraction=0, patience_s=5.0, num_windows=3
+    min_steps=10, max_time_s=0.2, precision_fraction=0, patience_s=2.0, num_windows=3
+)
+#: Once more, for a peak that comes close to the budget: what differs from run to run is what the
+#: allocator makes of the first steps.
+CONFIRM_AGAIN_PLAN = TimingPlan(
+    min_steps=1, max_time_s=0.1, precision_fraction=0, patience_s=1.0, num_windows=2
 )
 # A process for the trial, its first batch, an evaluation.
 _START_TIME_S = 1.0

@@ -15,6 +15,7 @@ from autobatch.finder.evaluation import search_evaluation
 from autobatch.finder.evidence import Evidence
 from autobatch.finder.noise import plan_noise, require_noise_prober
 from autobatch.finder.plans import (
+    CONFIRM_AGAIN_PLAN,
     CONFIRMATION_PLAN,
     CONTEST_PLAN,
     confirmation_time_s,
@@ -50,6 +51,8 @@ _LOADING_TIME_S = 600.0
 # An allocator makes the peaks of one size differ from run to run, on CPU by some percent.
 _CLOSE_FRACTION = 0.05
 _MAX_CONFIRMATIONS = 3
+# What has taken this long was many steps, or is too slow to be asked again.
+_CONFIRMATION_TIME_S = 10.0
 
 
 def find(
@@ -253,13 +256,15 @@ class _Session:
 
     def _run_confirmations(self, evidence: Evidence, size: int) -> tuple[Trial, int]:
         """Run a size once, or more often if its peak comes close to the budget."""
+        begin = self._clock()
         trial = self._measure(evidence, size, CONFIRMATION_PLAN)
         num_steps = trial.num_steps
         close_bytes = (1 - _CLOSE_FRACTION) * evidence.loaded.budget.budget_bytes
         for _ in range(_MAX_CONFIRMATIONS - 1):
-            if not trial.fits or (trial.peak_bytes or 0) < close_bytes or self._is_time_up():
+            is_enough = self._is_time_up() or self._clock() - begin > _CONFIRMATION_TIME_S
+            if not trial.fits or (trial.peak_bytes or 0) < close_bytes or is_enough:
                 break
-            again = self._measure(evidence, size, CONFIRMATION_PLAN)
+            again = self._measure(evidence, size, CONFIRM_AGAIN_PLAN)
             num_steps += again.num_steps
             trial = trial.confirmed_by(again) if again.fits else again
         return trial, num_steps
