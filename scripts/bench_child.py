@@ -68,8 +68,14 @@ def search(finder: str, name: str, steps_path: str) -> dict[str, Any]:
 
 
 def time_sizes(sizes: str, name: str, result_path: Path, num_rounds: int) -> int:
-    """Time sizes in turn, in forks of this process, which starts no threads itself."""
+    """Time sizes in turn, in forks of this process, which starts no threads itself.
+
+    It holds what a training process holds that asked autobatch for its size.
+    """
     from bench_timing import time_in_turn
+
+    import autobatch.finder
+    import autobatch.training  # noqa: F401
 
     torch.set_num_threads(1)
     workload = make_workload(name)

@@ -38,7 +38,7 @@ class Answer:
 Search = Callable[[], Answer]
 
 
-def prepare_autobatch(workload: Workload, *, goal: str) -> Search:
+def prepare_autobatch(workload: Workload, *, goal: str, **options: Any) -> Search:
     """This project's call in training code; it reads the memory limit of the process by itself."""
     from autobatch import find_batch_size
 
@@ -49,6 +49,7 @@ def prepare_autobatch(workload: Workload, *, goal: str) -> Search:
             workload.loss,
             workload.optimizer,
             goal=goal,
+            **options,
         )
         report = finding.to_dict()
         names = ("largest_batch_size", "largest_was_run", "budget_bytes", "stop_reason",
@@ -211,7 +212,8 @@ def prepare_ludwig(workload: Workload) -> Search:
 
 PREPARE: dict[str, Callable[[Workload], Search]] = {
     "autobatch": partial(prepare_autobatch, goal="throughput"),
-    "autobatch-memory": partial(prepare_autobatch, goal="memory"),
+    # No other finder keeps memory free.
+    "autobatch-memory": partial(prepare_autobatch, goal="memory", headroom=0.0),
     "lightning-power": partial(prepare_lightning, mode="power"),
     "lightning-binsearch": partial(prepare_lightning, mode="binsearch"),
     "accelerate": partial(prepare_accelerate, start=128),

@@ -51,7 +51,7 @@ FINDERS = (
 WORKLOADS = ("mlp", "cnn", "resnet", "gpt", "lstm", "bert")
 _QUICK_WORKLOADS = ("cnn", "lstm")
 _QUICK_FINDERS = ("autobatch", "autobatch-memory", "lightning-power", "accelerate")
-_LIMIT = "768MiB"
+_LIMIT, _QUICK_LIMIT = "2GiB", "768MiB"
 _GROUP_LIMIT_BYTES = 1536 * 2**20
 # The workload that wants 20 GiB.
 _SURVIVAL_WORKLOAD = "rows"
@@ -91,7 +91,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds of timing (default: 6; quick: 2)")
     parser.add_argument("--workloads", type=_listed(WORKLOADS), metavar="NAME,...")
     parser.add_argument("--finders", type=_listed(FINDERS), metavar="NAME,...")
-    parser.add_argument("--limit", type=parse_bytes, default=_LIMIT, help="default: %(default)s")
+    parser.add_argument(
+        "--limit", type=parse_bytes, help=f"default: {_LIMIT}; quick: {_QUICK_LIMIT}"
+    )
     parser.add_argument(
         "--timeout", type=float, default=300.0, help="seconds for a search (default: %(default)g)"
     )
@@ -103,6 +105,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--write-readme", action="store_true", help="table and plot of the README")
     arguments = parser.parse_args()
     is_quick = arguments.quick
+    limit = _QUICK_LIMIT if is_quick else _LIMIT
+    arguments.limit = arguments.limit or parse_bytes(limit)
     arguments.repeats = arguments.repeats or (1 if is_quick else 3)
     arguments.rounds = arguments.rounds or (2 if is_quick else 6)
     arguments.workloads = arguments.workloads or (_QUICK_WORKLOADS if is_quick else WORKLOADS)

@@ -47,35 +47,16 @@ def _check_throughput(fast: Sequence[Score]) -> list[tuple[str, str, bool | None
 def _check_largest(
     large: Sequence[Score], timings: Mapping[str, Any]
 ) -> list[tuple[str, str, bool | None]]:
-    """Against all that runs under the limit, and against all that leaves the headroom free."""
-    num_all = num_limit = num_budget = 0
+    num_all = num_same = 0
     for score in large:
-        timing = timings.get(score.workload)
-        if not timing or "largest" not in timing:
-            continue
-        for run in score.runs:
-            num_all += 1
-            num_limit += run.get("batch_size") == timing["largest"]
-            budget_bytes = run.get("details", {}).get("budget_bytes", 0)
-            num_budget += run.get("batch_size") == largest_within(timing, budget_bytes)
+        largest = timings.get(score.workload, {}).get("largest")
+        if largest is not None:
+            num_all += len(score.runs)
+            num_same += sum(run.get("batch_size") == largest for run in score.runs)
     name = "largest size is the oracle's"
     if not num_all:
         return [(name, "not measured", None)]
-    return [
-        (name, f"{num_limit} of {num_all}", num_limit == num_all),
-        (f"{name} that leaves the headroom", f"{num_budget} of {num_all}", num_budget == num_all),
-    ]
-
-
-def largest_within(timing: Mapping[str, Any], budget_bytes: int) -> int:
-    """Largest size up to the oracle's whose peak was within a budget, or nought."""
-    sizes = [
-        int(size)
-        for size, peak_bytes in timing["peaks_bytes"].items()
-        if peak_bytes <= budget_bytes and int(size) <= timing["largest"]
-    ]
-    powers = [size for size in sizes if size & (size - 1) == 0 or size == timing["dataset_size"]]
-    return max(powers, default=0)
+    return [(name, f"{num_same} of {num_all}", num_same == num_all)]
 
 
 def _check_time(

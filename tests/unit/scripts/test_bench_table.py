@@ -18,7 +18,7 @@ from bench_table import (
     tabulate_quality,
     tabulate_times,
 )
-from bench_targets import check_targets, largest_within
+from bench_targets import check_targets
 
 
 def make_run(finder: str, answer: int | None = 8, **changes: Any) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def make_run(finder: str, answer: int | None = 8, **changes: Any) -> dict[str, A
             "search_s": 2.0,
             "weights_unchanged": True,
             "generators_unchanged": False,
-            "details": {"budget_bytes": 90},
+            "details": {},
         }
     return run | changes
 
@@ -49,7 +49,6 @@ TIMING = {
     "rounds": [{"4": 80.0, "8": 100.0, "16": 0.0}] * 4,
     "largest": 8,
     "dataset_size": 100,
-    "peaks_bytes": {"4": 80, "8": 95, "16": 99},
 }
 
 
@@ -165,10 +164,13 @@ def test_a_text_without_both_markers_once_is_refused(text: str) -> None:
         replace_between_markers(text, "body")
 
 
-def test_the_largest_within_a_budget_leaves_out_sizes_beyond_the_confirmed_one() -> None:
-    assert largest_within(TIMING, 99) == 8
-    assert largest_within(TIMING, 90) == 4
-    assert largest_within(TIMING, 10) == 0
+@pytest.mark.parametrize(("answers", "figure"), [((8, 8), "2 of 2"), ((8, 4, None), "1 of 3")])
+def test_every_search_for_the_largest_size_counts(
+    answers: tuple[int | None, ...], figure: str
+) -> None:
+    runs = [make_run("autobatch-memory", size, repeat=n) for n, size in enumerate(answers)]
+    targets = {name: (text, is_met) for name, text, is_met in check_targets(make_document(*runs))}
+    assert targets["largest size is the oracle's"] == (figure, figure == "2 of 2")
 
 
 def test_a_peer_that_never_met_the_limit_is_no_target() -> None:
