@@ -14,20 +14,23 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from autobatch.records import ThroughputCurve, Trial
+from autobatch.records import ThroughputCurve, TimingRound, Trial
 
 # Logs. On a shared virtual machine the speed was seen to wander by 0.15 to 0.17 with a correlation
 # time of about six seconds; ratios of sizes timed in turn, by 0.1 and more from round to round; one
-# process in seven is slower than the others for all its life, and a few are half as fast. Quieter
-# machines show it in their scatter, which scales all of these.
+# process in seven is slower than the others for all its life, and a few are half as fast. There,
+# steps of one cell strayed by 0.05 and more. Quieter machines show it in that, and in the scatter
+# of the cells; both scale all of these.
 _DRIFT_BETWEEN_ROUNDS = 0.2
 _DRIFT_OF_FIRST_RUNS = 0.2
 _NOISE_WITHIN_ROUND = 0.15
+_STEP_SPREAD = 0.05
+_QUIETEST = 0.3
 _SMALLEST_ERROR = 0.005
 _CORRELATED_SHARE = 0.4
 # How far the truth lies from a good curve: with less, tiles and caches are smoothed away; with
@@ -103,19 +106,30 @@ def cell_log_error(step_times_s: Sequence[float]) -> float:
     disturbs a machine lasts longer than a step, so that neighbouring steps are disturbed alike
     (cells of 15 steps, timed in turn, were seen to differ by half of the spread within them).
     """
-    times = sorted(step_times_s)
-    if len(times) < 2:
+    count = len(step_times_s)
+    if count < 2:
         return 0.05
-    center = statistics.median(times)
+    share = max(_CORRELATED_SHARE, 1.2533 / math.sqrt(count))
+    return max(_SMALLEST_ERROR, _spread(step_times_s) * share)
+
+
+def _spread(step_times_s: Sequence[float]) -> float:
+    """Standard deviation of two step times or more, over their median."""
+    times = sorted(step_times_s)
     if len(times) >= 4:
         quarters = statistics.quantiles(times, n=4, method="inclusive")
         sigma = (quarters[2] - quarters[0]) / 1.349
     else:
         sigma = (times[-1] - times[0]) / 1.7  # expected range of three normal values
-    return max(
-        _SMALLEST_ERROR,
-        sigma / center * max(_CORRELATED_SHARE, 1.2533 / math.sqrt(len(times))),
-    )
+    return sigma / statistics.median(times)
+
+
+def _restlessness(rounds: Iterable[TimingRound]) -> float:
+    """What the usual noise of a cell is to be multiplied with, from that between its steps."""
+    spreads = [_spread(each.step_times_s) for each in rounds if len(each.step_times_s) > 1]
+    if not spreads:
+        return 1.0
+    return min(1.0, max(_QUIETEST, statistics.median(spreads) / _STEP_SPREAD))
 
 
 def huber_weights(residuals: np.ndarray) -> np.ndarray:
@@ -134,13 +148,15 @@ def _solve(timed: Mapping[int, Trial]) -> tuple[Rates, float, int]:
         for size, trial in timed.items()
         for each in trial.rounds
     ]
+    restlessness = _restlessness(each for *_, each in cells)
     numbers = sorted({number for _, number, _, _ in cells if number > 0})
     columns = {("size", size): index for index, size in enumerate(sizes)}
     columns |= {("round", number): len(sizes) + i for i, number in enumerate(numbers)}
     rows = len(cells) + len(numbers)
     design = np.zeros((rows, len(columns)))
     values = np.zeros(rows)
-    errors = np.full(rows, _DRIFT_BETWEEN_ROUNDS)  # of the drifts themselves, about zero
+    # Those of the drifts themselves, about zero, stay in the last rows.
+    errors = np.full(rows, restlessness * _DRIFT_BETWEEN_ROUNDS)
     for row, (size, number, log_rate, each) in enumerate(cells):
         design[row, columns["size", size]] = 1
         values[row] = log_rate
@@ -148,7 +164,7 @@ def _solve(timed: Mapping[int, Trial]) -> tuple[Rates, float, int]:
         if number > 0:
             design[row, columns["round", number]] = 1
             extra = _NOISE_WITHIN_ROUND
-        errors[row] = math.hypot(cell_log_error(each.step_times_s), extra)
+        errors[row] = math.hypot(cell_log_error(each.step_times_s), restlessness * extra)
     for row, number in enumerate(numbers, start=len(cells)):
         design[row, columns["round", number]] = 1
     solution, covariance, scatter = _huber(design, values, errors)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from autobatch.curves.rates import Rates
 
 _MAX_CONTESTANTS = 6
-_DOUBT = 1.5
+_DOUBT = 2.5
 # A ratio that is known this well, as a share of the tolerance, is not worth more timing: whichever
 # side of the threshold it lies on, it lies close to it.
 _CLOSE_ENOUGH = 1 / 4
@@ -24,7 +24,7 @@ def find_contestants(rates: Rates, *, knee: int, tolerance_fraction: float) -> t
 
     A smaller size is in doubt if it might be well within the tolerance of the best after all; a
     larger one, if it might be faster than the knee by more than the tolerance. "Might" means
-    by one and a half standard errors; a ratio that is known to a quarter of the tolerance is in
+    by two and a half standard errors; a ratio that is known to a quarter of the tolerance is in
     doubt no more. Knee and best are timed along with them, since they are what the others are
     held against.
 

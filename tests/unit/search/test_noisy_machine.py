@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from statistics import median
 
 import pytest
 
@@ -88,3 +89,14 @@ def test_a_size_that_a_processor_does_not_like_is_not_taken_for_its_neighbours()
         peak_bytes=lambda size: 2**28 + 2**22 * size, step_time_s=step_time_s
     )
     assert 128 not in search_often(workload, noise=0.1)
+
+
+def test_a_quiet_machine_is_asked_for_less() -> None:
+    workload = SimulatedWorkload.linear(latency_s=0.6e-3, per_sample_s=0.2e-3, dataset_size=30_000)
+    times_s: dict[float, list[float]] = {}
+    for noise in (0.1, 1.0):
+        for seed in range(10):
+            prober = WanderingProber(workload, seed, noise=noise)
+            finding = find(prober, Settings(), target="simulated", clock=prober.clock)
+            times_s.setdefault(noise, []).append(finding.search_time_s)
+    assert median(times_s[0.1]) < 0.7 * median(times_s[1.0])
