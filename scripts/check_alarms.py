@@ -1,9 +1,8 @@
 """Does `autobatch check` cry wolf, and does it sleep? Two tables: real runs and simulated ones.
 
 Recording. A target, its twin, the same with work added to every step (34 passes for 28, which
-makes a step about a fifth longer), the built-in reference that a check takes for the target, and
-one and the same for all targets are timed in turn, each cell in a process of its own, exactly as a
-check does:
+makes a step about a fifth longer), and the built-in reference that a check takes for the target
+are timed in turn, each cell in a process of its own, exactly as a check does:
 
     python scripts/check_alarms.py --record conv.json --kind conv --seconds 600
 
@@ -11,14 +10,13 @@ and, for memory, the target with and without 5 % more of its peak:
 
     python scripts/check_alarms.py --record-memory memory.json
 
-Judging. Each recording is cut into runs of consecutive rounds: short ones, as long as a baseline is
-at least, and long ones, as long as a check is at most. Each short run is a baseline for every long
-one that it shares no round with, and each pair is judged as a check judges it: look by look, until
-it is decided. So a run takes part in many comparisons, and they are not independent; how many long
-runs there are without a common round is printed beside. Target against itself is A/A: a `not met`
-there is a false alarm. The slower target against the plain one is the power. Each is judged with
-every reference: that of a check, the one for all, and the twin, as with --reference and the code
-of the branch that a change is made to.
+Judging. Each recording is cut into baselines, which end as a check ends them, once they are known
+well enough, and runs as long as a check is at most. Each baseline is held against every run that
+it shares no round with, and judged as a check judges it: look by look, until it is decided. So a
+run takes part in many comparisons, and they are not independent; how many runs there are without
+a common round is printed beside. Target against itself is A/A: a `not met` there is a false alarm.
+The slower target against the plain one is the power. Each is judged with both references: that of
+a check, and the twin, as with --reference and the branch that a change is made to.
 
     python scripts/check_alarms.py conv.json mlp.json tiny.json --memory memory.json --stride 4
 
@@ -47,7 +45,7 @@ from autobatch.checker.reference import choose_batch_size, choose_builtin
 from autobatch.checker.session import PLAN
 from autobatch.judge.looks import LOOKS, MAX_ROUNDS, Looks
 from autobatch.judge.memory import judge_memory
-from autobatch.judge.timing import judge_times
+from autobatch.judge.timing import PRECISE_ERROR, judge_times, precision_of
 from autobatch.probe.client import TargetProber
 from autobatch.records import (
     CheckRound,
@@ -62,10 +60,10 @@ from autobatch.records import (
 WORKLOAD = str(Path(__file__).with_name("alarm_workload.py"))
 REFERENCES = "autobatch.workload.reference"
 BATCH_SIZES = {"conv": 16, "mlp": 32, "tiny": 32}
-ONE_FOR_ALL, ITS_BATCH_SIZE = "builtin:convolutions", 64
 PASSES = ("28", "34")
-CELLS = {"reference": "built-in", "one for all": "one for all", "twin": "twin"}
+CELLS = {"reference": "built-in", "twin": "twin"}
 MEMORY_ROUNDS = 3
+FEWEST_FOR_BASELINE = 24
 Row = tuple[object, ...]
 
 
@@ -78,7 +76,6 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--record-memory")
     parser.add_argument("--memory")
-    parser.add_argument("--baseline-rounds", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=MAX_ROUNDS)
     parser.add_argument("--stride", type=int, default=8)
     parser.add_argument("--simulations", type=int, default=2000)
@@ -89,7 +86,7 @@ def main() -> int:
     if arguments.record_memory:
         record_memory(arguments.record_memory)
         return 0
-    cut = Cut(arguments.baseline_rounds, arguments.rounds, arguments.stride)
+    cut = Cut(arguments.rounds, arguments.stride)
     real = [row for path in arguments.recordings for row in judge_real(path, cut)]
     if arguments.memory:
         real += judge_memory_runs(arguments.memory)
@@ -108,11 +105,9 @@ def record(path: str, kind: str, seconds: float) -> None:
             settings = Settings(device="cpu", variables={"KIND": kind, "PASSES": number})
             cells[name] = stack.enter_context(TargetProber(WORKLOAD, settings)), BATCH_SIZES[kind]
         chosen = choose_reference(*cells["same"])
-        references = {"reference": chosen, "one for all": (ONE_FOR_ALL, ITS_BATCH_SIZE)}
-        for name, (builtin, batch_size) in references.items():
-            target = f"{REFERENCES}:{builtin.partition(':')[2]}"
-            prober = TargetProber(target, Settings(device="cpu"))
-            cells[name] = stack.enter_context(prober), batch_size
+        target = f"{REFERENCES}:{chosen[0].partition(':')[2]}"
+        prober = TargetProber(target, Settings(device="cpu"))
+        cells["reference"] = stack.enter_context(prober), chosen[1]
         rounds = list(measure_in_turn(cells, seconds))
     Path(path).write_text(json.dumps({"kind": kind, "reference": chosen, "rounds": rounds}))
     print(f"{path}: {len(rounds)} rounds; slower / same = {slowdown_of(rounds):.3f}; {chosen}")
@@ -163,20 +158,31 @@ def record_memory(path: str, num_rounds: int = 48) -> None:
 class Cut:
     """How a recording is cut into runs, in rounds."""
 
-    baseline: int
-    now: int
+    longest: int
     stride: int
 
-    def pairs(self, total: int) -> Iterator[tuple[int, int]]:
-        """Where a baseline begins, and where what is compared with it; they share no round."""
-        for before in range(0, total - self.baseline + 1, self.stride):
-            for now in range(0, total - self.now + 1, self.stride):
-                if now >= before + self.baseline or before >= now + self.now:
-                    yield before, now
+    def baselines(self, rounds: tuple[CheckRound, ...]) -> Iterator[tuple[int, int]]:
+        """Where each baseline begins and ends: as soon as a check would keep it."""
+        for begin in range(0, len(rounds) - FEWEST_FOR_BASELINE + 1, self.stride):
+            run = rounds[begin : begin + self.longest]
+            for count in sorted({*(n for n in LOOKS if n < len(run)), len(run)}):
+                if count < FEWEST_FOR_BASELINE:
+                    continue
+                is_precise = precision_of(as_measurement(run[:count])) <= PRECISE_ERROR
+                if is_precise or count == self.longest:
+                    yield begin, begin + count
+                    break
+
+    def pairs(self, rounds: tuple[CheckRound, ...]) -> Iterator[tuple[slice, slice]]:
+        """Each baseline, and each run to hold against it; they share no round."""
+        for begin, end in self.baselines(rounds):
+            for now in range(0, len(rounds) - self.longest + 1, self.stride):
+                if now >= end or begin >= now + self.longest:
+                    yield slice(begin, end), slice(now, now + self.longest)
 
 
 def judge_real(path: str, cut: Cut) -> Iterator[Row]:
-    """Every short run of a recording against every long one."""
+    """Every baseline of a recording against every run."""
     rounds = json.loads(Path(path).read_text())["rounds"]
     for key, reference in CELLS.items():
         same, slower = (timed(rounds, name, key) for name in ("same", "slower"))
@@ -186,12 +192,9 @@ def judge_real(path: str, cut: Cut) -> Iterator[Row]:
             ("A/A, slower one", slower, slower),
             (added, same, slower),
         ):
-            judged = [
-                judge_pair(baseline[i : i + cut.baseline], now[j : j + cut.now])
-                for i, j in cut.pairs(len(rounds))
-            ]
+            judged = [judge_pair(baseline[a], now[b]) for a, b in cut.pairs(baseline)]
             name = f"{what}, {Path(path).stem}, {reference}"
-            yield (name, len(rounds) // cut.now, *count(judged))
+            yield (name, len(rounds) // cut.longest, *count(judged))
 
 
 def slowdown_of(rounds: Sequence[Any]) -> float:
@@ -314,8 +317,8 @@ def as_measurement(rounds: tuple[CheckRound, ...]) -> Measurement:
         batch_size=1,
         precision="fp32",
         device="cpu",
-        reference=ONE_FOR_ALL,
-        reference_batch_size=ITS_BATCH_SIZE,
+        reference="twin",
+        reference_batch_size=1,
         num_threads=1,
         environment=Environment(
             device_name="",

@@ -38,7 +38,8 @@ class Builtin:
     Attributes:
         sample_bytes: Usual size of its tensors by sample, in the sense of
             ``StepMakeup.tensor_bytes``.
-        smallest: Least batch size that it is run at.
+        smallest: Least batch size that it is run at. Steps of a few milliseconds on several
+            threads strayed further than those of ten, whatever the target was.
         largest: Greatest one on a processor, where larger ones would take too long.
         largest_on_accelerator: Greatest one elsewhere.
     """
@@ -51,10 +52,10 @@ class Builtin:
 
 BUILTINS = {
     "builtin:convolutions": Builtin(
-        sample_bytes=24 * 2**10, smallest=8, largest=256, largest_on_accelerator=4096
+        sample_bytes=24 * 2**10, smallest=64, largest=256, largest_on_accelerator=4096
     ),
     "builtin:linear": Builtin(
-        sample_bytes=2 * 2**10, smallest=16, largest=1024, largest_on_accelerator=32768
+        sample_bytes=2 * 2**10, smallest=128, largest=1024, largest_on_accelerator=32768
     ),
     "builtin:calls": Builtin(sample_bytes=64, smallest=8, largest=256, largest_on_accelerator=256),
 }

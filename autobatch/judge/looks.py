@@ -9,7 +9,7 @@ inequality, which holds however the looks depend on each other), and the last sp
 from __future__ import annotations
 
 # Each look has about a third more rounds than the one before.
-LOOKS = (6, 8, 11, 15, 20, 27, 36, 48, 64)
+LOOKS = (6, 8, 11, 15, 20, 27, 36, 48, 64, 85, 113, 150, 200)
 MAX_ROUNDS = LOOKS[-1]
 # Either way: taking what keeps to a limit for beyond it, or what is beyond it for within.
 ALPHA = 0.05

@@ -89,7 +89,7 @@ def test_a_case_that_cannot_be_decided_ends_inconclusive() -> None:
 
 def test_the_time_limit_ends_it_earlier() -> None:
     prober = make_prober()
-    report = check(prober, limits=TargetLimits(max_step_time_s=0.01), time_limit_s=3.0)
+    report = check(prober, limits=TargetLimits(max_step_time_s=0.01), time_limit_s=1.5)
     assert 3 <= len(report.measurement.rounds) < LOOKS[3]
 
 
@@ -138,7 +138,7 @@ def test_a_baseline_keeps_the_reference_that_went_with_the_target() -> None:
     baseline = check(
         make_prober(makeup=LINEAR), reference=references[0], keeps_baseline=True, started=started
     ).measurement
-    assert (baseline.reference, baseline.reference_batch_size) == ("builtin:linear", 32)
+    assert (baseline.reference, baseline.reference_batch_size) == ("builtin:linear", 128)
     # The change makes something else of the target. The reference stays.
     report = check(
         make_prober(seed=20, makeup=CONVOLUTIONS),
@@ -147,8 +147,8 @@ def test_a_baseline_keeps_the_reference_that_went_with_the_target() -> None:
         started=started,
     )
     assert started == ["builtin:linear"] * 2
-    assert {size for each in references for size, _ in each.runs} == {32}
-    assert report.measurement.reference_batch_size == 32
+    assert {size for each in references for size, _ in each.runs} == {128}
+    assert report.measurement.reference_batch_size == 128
 
 
 def test_a_reference_of_one_s_own_keeps_the_size_that_it_ran_at() -> None:
