@@ -13,7 +13,7 @@ from bench_table import OURS, find_fastest_peers, score_all, search_ratio
 def plot_finders(document: Mapping[str, Any], path: Path) -> None:
     """Throughput at the answer against search time, a point for each finder and workload.
 
-    Search time is over the fastest peer's on that workload; a finder's median has its name.
+    Search time is over the fastest peer's on that workload; the large mark is a finder's median.
     """
     plt = _load_pyplot()
     figure, axes = plt.subplots(figsize=(8, 4.5))
@@ -30,15 +30,18 @@ def plot_finders(document: Mapping[str, Any], path: Path) -> None:
         if not points:
             continue
         marker = "o" if finder in OURS else "x"
-        dots = axes.scatter(*zip(*points, strict=True), marker=marker, label=finder, alpha=0.5)
-        median = tuple(statistics.median(values) for values in zip(*points, strict=True))
-        axes.annotate(finder, median, fontsize=8, color=dots.get_facecolor()[0])
+        columns = tuple(zip(*points, strict=True))
+        dots = axes.scatter(*columns, marker=marker, s=16, alpha=0.5)
+        axes.scatter(
+            *map(statistics.median, columns),
+            marker=marker, s=120, color=dots.get_facecolor()[0][:3], label=finder,
+        )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xlabel("search time / fastest peer that searches")
     axes.set_ylabel("throughput at the answer / best")
-    axes.set_ylim(-0.05, 1.1)
+    axes.set_ylim(-0.05, 1.2)
     axes.axhline(0.95, linewidth=0.5, color="grey")
-    axes.legend(fontsize=7, loc="lower left")
+    axes.legend(fontsize=7, loc="center left", markerscale=0.5, bbox_to_anchor=(1.0, 0.5))
     _save(figure, path)
 
 

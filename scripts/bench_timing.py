@@ -98,8 +98,9 @@ def run_all(workload: Workload, chosen: list[int]) -> dict[int, Run]:
 
 def confirm_largest(workload: Workload, runs: dict[int, Run]) -> int:
     """Largest of the powers of two and the data set's size that bears a longer run too."""
-    for size in sorted(runs, reverse=True):
-        is_on_grid = size & (size - 1) == 0 or size == len(workload.dataset)
+    dataset_size = len(workload.dataset)
+    for size in sorted((size for size in runs if size <= dataset_size), reverse=True):
+        is_on_grid = size & (size - 1) == 0 or size == dataset_size
         if is_on_grid and runs[size].samples_per_s > 0:
             run = run_size(workload, size, min_steps=_CONFIRMATION_STEPS)
             if run.samples_per_s > 0:
