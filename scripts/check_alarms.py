@@ -42,7 +42,7 @@ from typing import Any
 from workbench import print_table
 
 from autobatch.checker.reference import choose_batch_size, choose_builtin
-from autobatch.checker.session import PLAN
+from autobatch.checker.session import FEWEST_FOR_BASELINE, PLAN
 from autobatch.judge.looks import LOOKS, MAX_ROUNDS, Looks
 from autobatch.judge.memory import judge_memory
 from autobatch.judge.timing import PRECISE_ERROR, judge_times, precision_of
@@ -63,7 +63,6 @@ BATCH_SIZES = {"conv": 16, "mlp": 32, "tiny": 32}
 PASSES = ("28", "34")
 CELLS = {"reference": "built-in", "twin": "twin"}
 MEMORY_ROUNDS = 3
-FEWEST_FOR_BASELINE = 24
 Row = tuple[object, ...]
 
 
@@ -165,11 +164,9 @@ class Cut:
         """Where each baseline begins and ends: as soon as a check would keep it."""
         for begin in range(0, len(rounds) - FEWEST_FOR_BASELINE + 1, self.stride):
             run = rounds[begin : begin + self.longest]
-            for count in sorted({*(n for n in LOOKS if n < len(run)), len(run)}):
-                if count < FEWEST_FOR_BASELINE:
-                    continue
-                is_precise = precision_of(as_measurement(run[:count])) <= PRECISE_ERROR
-                if is_precise or count == self.longest:
+            for count in (n for n in looks_at(len(run)) if n >= FEWEST_FOR_BASELINE):
+                error = precision_of(as_measurement(run[:count]))
+                if error <= PRECISE_ERROR or count == self.longest:
                     yield begin, begin + count
                     break
 
@@ -183,7 +180,8 @@ class Cut:
 
 def judge_real(path: str, cut: Cut) -> Iterator[Row]:
     """Every baseline of a recording against every run."""
-    rounds = json.loads(Path(path).read_text())["rounds"]
+    recording = json.loads(Path(path).read_text())
+    rounds = recording["rounds"]
     for key, reference in CELLS.items():
         same, slower = (timed(rounds, name, key) for name in ("same", "slower"))
         added = f"{slowdown_of(rounds) - 1:+.0%} time"
@@ -192,7 +190,8 @@ def judge_real(path: str, cut: Cut) -> Iterator[Row]:
             ("A/A, slower one", slower, slower),
             (added, same, slower),
         ):
-            judged = [judge_pair(baseline[a], now[b]) for a, b in cut.pairs(baseline)]
+            named = recording["reference"][0] if key == "reference" else key
+            judged = [judge_pair(baseline[a], now[b], named) for a, b in cut.pairs(baseline)]
             name = f"{what}, {Path(path).stem}, {reference}"
             yield (name, len(rounds) // cut.longest, *count(judged))
 
@@ -217,13 +216,20 @@ def timed(rounds: Sequence[Any], name: str, reference: str) -> tuple[CheckRound,
     )
 
 
-def judge_pair(before: tuple[CheckRound, ...], now: tuple[CheckRound, ...]) -> tuple[Status, int]:
+def looks_at(total: int) -> list[int]:
+    """After how many rounds a check looks at a run, the last time at its end."""
+    return [*(number for number in LOOKS if number < total), total]
+
+
+def judge_pair(
+    before: tuple[CheckRound, ...], now: tuple[CheckRound, ...], reference: str = "twin"
+) -> tuple[Status, int]:
     """Judge a run against a baseline as a check does, and say after how many rounds."""
-    looks, baseline = Looks(), as_measurement(before)
-    for num_rounds in sorted({*(n for n in LOOKS if n < len(now)), len(now)}):
+    looks, baseline = Looks(), as_measurement(before, reference)
+    for num_rounds in looks_at(len(now)):
         alpha = looks.alpha_at(num_rounds, is_last=num_rounds == len(now))
         assert alpha is not None
-        measured = as_measurement(now[:num_rounds])
+        measured = as_measurement(now[:num_rounds], reference)
         (verdict,) = judge_times(TargetLimits(), measured, baseline, alpha=alpha)
         if verdict.status is not Status.INCONCLUSIVE:
             break
@@ -310,14 +316,14 @@ NO_BUDGET = MemoryBudget(
 )
 
 
-def as_measurement(rounds: tuple[CheckRound, ...]) -> Measurement:
+def as_measurement(rounds: tuple[CheckRound, ...], reference: str = "twin") -> Measurement:
     """Rounds as a measurement of no machine in particular."""
     return Measurement(
         target="",
         batch_size=1,
         precision="fp32",
         device="cpu",
-        reference="twin",
+        reference=reference,
         reference_batch_size=1,
         num_threads=1,
         environment=Environment(

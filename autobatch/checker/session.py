@@ -42,9 +42,9 @@ from autobatch.units import format_fraction
 
 # The whole share is used: steps one after the other agree with each other more than with those
 # of a moment later, so that what they agree on says little. It is short for the same reason: on a
-# shared machine the ratios of 0.1 s strayed by no more than 0 to 50 % further than those of 0.2 s.
+# shared machine the ratios of 0.1 s strayed up to half as far again as those of 0.2 s.
 PLAN = TimingPlan(min_steps=3, max_time_s=0.1, precision_fraction=0, patience_s=20.0)
-_FEWEST_FOR_BASELINE = 24
+FEWEST_FOR_BASELINE = 24
 _INTERRUPTED = "it was interrupted"
 
 
@@ -217,7 +217,7 @@ class CheckSession:
         assert self._measurement is not None
         if not self._settings.keeps_baseline:
             return True
-        if len(self._rounds) < _FEWEST_FOR_BASELINE:
+        if len(self._rounds) < FEWEST_FOR_BASELINE:
             return False
         return timing.precision_of(self._measurement) <= timing.PRECISE_ERROR
 
