@@ -133,12 +133,15 @@ def _is_out(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
     for the fastest need not run out of memory to learn the limit: what the curve has beyond it is
     left out.
     """
-    if rules.goal is Goal.MEMORY or _is_refuted(rules, trials, size):
-        return _is_refuted(rules, trials, size)
-    peaks, limit = measured_peaks(trials), _expected_limit(rules, trials)
-    if limit is None or not is_monotone(peaks):
+    if _is_refuted(rules, trials, size):
+        return True
+    peaks = measured_peaks(trials)
+    if rules.goal is Goal.MEMORY or not peaks or not is_monotone(peaks):
         return False
-    return size > limit and _has_grown(min(peaks.values()), max(peaks.values()))
+    if not _has_grown(min(peaks.values()), max(peaks.values())):
+        return False
+    limit = _expected_limit(rules, trials)
+    return limit is not None and size > limit
 
 
 def _refine(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, following: int) -> Step:
