@@ -260,36 +260,15 @@ def judge_peaks(before: Sequence[int], now: Sequence[int]) -> Status:
 
 def simulate(count_of: int) -> Iterator[Row]:
     """Rounds with noise as bad as was seen, and worse."""
-    for name, (noise, misfit) in NOISES.items():
+    for name, machine in MACHINES.items():
         for what, slowdown in (("A/A", 1.0), ("+20 %", 1.2)):
             generator = random.Random(f"{name} {what}")
             judged = []
             for _ in range(count_of):
-                before = tuple(draw_session(generator, noise, misfit, 1.0))
-                now = tuple(draw_session(generator, noise, misfit, slowdown))
-                judged.append(judge_pair(before, now))
+                before = tuple(machine.draw_session(generator, 1.0))
+                now = tuple(machine.draw_session(generator, slowdown))
+                judged.append(judge_pair(before, now, machine.reference))
             yield (f"{what}, {name}", 2 * count_of, *count(judged))
-
-
-Noise = Callable[[random.Random], float]
-
-
-def draw_session(
-    generator: random.Random, noise: Noise, misfit: float, slowdown: float
-) -> Iterator[CheckRound]:
-    """Rounds of one session.
-
-    The machine is 15 % faster or slower than usual, which hits target and reference alike;
-    ``misfit``, as a share, hits one of them alone. Within the session its speed wanders by 5 %,
-    with a memory of a few rounds.
-    """
-    common, own = generator.gauss(0, 0.15), generator.gauss(0, misfit)
-    wander = generator.gauss(0, 0.05)
-    for _ in range(MAX_ROUNDS):
-        wander = 0.7 * wander + generator.gauss(0, 0.05 * (1 - 0.7**2) ** 0.5)
-        logs = (common + own + wander + noise(generator), common + wander + noise(generator))
-        target_s, reference_s = (6e-3 * 2.718281828**log for log in logs)
-        yield CheckRound(step_times_s=(slowdown * target_s,), reference_times_s=(reference_s,))
 
 
 def heavy_tails(generator: random.Random) -> float:
@@ -304,12 +283,47 @@ def bursts(generator: random.Random) -> float:
     return generator.gauss(0, 0.04) + burst
 
 
-# The noise of a cell, and what the reference does not cancel of the difference between sessions.
-NOISES: dict[str, tuple[Noise, float]] = {
-    "normal 5 %": (lambda generator: generator.gauss(0, 0.05), 0.01),
-    "heavy tails": (heavy_tails, 0.01),
-    "bursts": (bursts, 0.01),
-    "bursts, a poor reference": (bursts, 0.03),
+@dataclass(frozen=True)
+class Machine:
+    """What disturbs the cells of a check.
+
+    Attributes:
+        noise: Of one cell.
+        misfit: What the reference does not cancel of the difference between sessions, a share.
+        felt: How much the target feels of what moves the reference.
+        reference: What it is called.
+    """
+
+    noise: Callable[[random.Random], float]
+    misfit: float = 0.01
+    felt: float = 1.0
+    reference: str = "twin"
+
+    def draw_session(self, generator: random.Random, slowdown: float) -> Iterator[CheckRound]:
+        """Rounds of one session.
+
+        The machine is 15 % faster or slower than usual. Within the session its speed wanders by
+        5 %, with a memory of some rounds.
+        """
+        common, own = generator.gauss(0, 0.15), generator.gauss(0, self.misfit)
+        wander = generator.gauss(0, 0.05)
+        for _ in range(MAX_ROUNDS):
+            wander = 0.8 * wander + generator.gauss(0, 0.05 * (1 - 0.8**2) ** 0.5)
+            speed = common + wander
+            logs = (self.felt * speed + own + self.noise(generator), speed + self.noise(generator))
+            target_s, reference_s = (6e-3 * 2.718281828**log for log in logs)
+            yield CheckRound(step_times_s=(slowdown * target_s,), reference_times_s=(reference_s,))
+
+
+MACHINES = {
+    "normal 5 %": Machine(lambda generator: generator.gauss(0, 0.05)),
+    "heavy tails": Machine(heavy_tails),
+    "bursts": Machine(bursts),
+    "bursts, a poor reference": Machine(bursts, misfit=0.03),
+    "bursts, built-in": Machine(bursts, reference="builtin:linear"),
+    "bursts, built-in, of which a third is felt": Machine(
+        bursts, felt=1 / 3, reference="builtin:linear"
+    ),
 }
 NO_BUDGET = MemoryBudget(
     capacity_bytes=1, used_by_others_bytes=0, headroom_fraction=0, budget_bytes=1, bound_by=""

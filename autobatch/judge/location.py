@@ -12,12 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import numpy as np
 from scipy.special import stdtrit
-
-from autobatch.records.measurement import CheckRound
 
 _TRIMMED_FRACTION = 0.2
 _MAX_CORRELATION = 0.8
@@ -57,7 +54,7 @@ class Location:
         return Location(center=self.center - other.center, error=math.sqrt(total), freedom=freedom)
 
 
-def locate(logs: Sequence[float]) -> Location:
+def locate(logs: Sequence[float] | np.ndarray) -> Location:
     """Locate some rounds.
 
     Args:
@@ -71,7 +68,7 @@ def locate(logs: Sequence[float]) -> Location:
     kept = ordered[num_trimmed : count - num_trimmed]
     winsorised = np.clip(values, kept[0], kept[-1])
     variance = float(np.var(winsorised, ddof=1)) * (count - 1) / (num_kept * (num_kept - 1))
-    correlation = _correlation(winsorised)
+    correlation = correlate_neighbours(winsorised)
     variance *= (1 + correlation) / (1 - correlation)
     return Location(
         center=float(np.mean(kept)),
@@ -80,18 +77,11 @@ def locate(logs: Sequence[float]) -> Location:
     )
 
 
-def log_times(rounds: Sequence[CheckRound]) -> list[float]:
-    """Log of the median step time of each round."""
-    return [math.log(median(each.step_times_s)) for each in rounds]
+def correlate_neighbours(values: np.ndarray) -> float:
+    """Correlation of neighbours, not below 0.
 
-
-def log_ratios(rounds: Sequence[CheckRound]) -> list[float]:
-    """Log of how much longer a step of the target takes than one of the reference, by round."""
-    return [math.log(median(each.step_times_s) / median(each.reference_times_s)) for each in rounds]
-
-
-def _correlation(values: np.ndarray) -> float:
-    """Of neighbours, not below 0; its estimate is too low by about 1 / n (Kendall 1954)."""
+    Its estimate is too low by about 1 / n (Kendall 1954).
+    """
     deviations = values - values.mean()
     total = float(deviations @ deviations)
     if total <= 0:

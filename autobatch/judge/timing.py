@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from autobatch.judge.location import Location, locate, log_ratios, log_times
+from autobatch.judge.coupling import Coupling
+from autobatch.judge.location import Location
 from autobatch.records import (
     BUILTIN_REFERENCE,
     FEWEST_ROUNDS,
@@ -17,12 +18,11 @@ from autobatch.records import (
     Verdict,
 )
 
-# What two sessions of the same on the same machine may differ by on their own, as a standard
-# deviation of the log: in the ratio to the code that a change was made to; in that to a built-in
-# reference, which a neighbour on the machine hits otherwise than the target; and without one.
-DRIFT_OF_RATIO = 0.015
-DRIFT_OF_BUILTIN_RATIO = 0.03
-DRIFT_OF_TIME = 0.05
+# What disturbs a machine hits the code that a change was made to as it hits the target, and a
+# built-in reference more or less than that.
+_WITHOUT_REFERENCE = Coupling(slope=0.0, drift=0.05)
+_WITH_OWN_CODE = Coupling(slope=1.0, drift=0.015)
+_WITH_BUILTIN = Coupling(slope=0.6, slope_error=0.2, slope_drift=0.1, drift=0.015)
 # A baseline known this well adds little to the error of what is compared with it.
 PRECISE_ERROR = 0.012
 _OPEN = "the interval holds the limit"
@@ -42,7 +42,7 @@ def judge_times(
     if len(now.rounds) < FEWEST_ROUNDS:
         yield from not_judged(limits, baseline, "too few rounds were measured in the time")
         return
-    step = locate(log_times(now.rounds))
+    step = _WITHOUT_REFERENCE.locate(now.rounds)
     if limits.max_step_time_s is not None:
         yield _held_against(
             RequirementName.MAX_STEP_TIME, limits.max_step_time_s, step, alpha, at_most=True
@@ -79,23 +79,23 @@ def not_judged(
 def compare_times(now: Measurement, baseline: Measurement) -> Location:
     """Log of how much longer a step takes now than in the baseline.
 
-    With a reference, what the machine does to both cancels in the ratio of target and
-    reference, and the two ratios are compared.
+    With a reference, what it says that the machine did is taken off.
     """
-    if now.reference == NO_REFERENCE:
-        before = locate(log_times(baseline.rounds))
-        return locate(log_times(now.rounds)).minus(before, drift=DRIFT_OF_TIME)
-    is_builtin = now.reference.partition(":")[0] == BUILTIN_REFERENCE
-    drift = DRIFT_OF_BUILTIN_RATIO if is_builtin else DRIFT_OF_RATIO
-    before = locate(log_ratios(baseline.rounds))
-    return locate(log_ratios(now.rounds)).minus(before, drift=drift)
+    coupling = _coupling_of(now).learn_from(baseline.rounds, now.rounds)
+    return coupling.compare(now.rounds, baseline.rounds)
 
 
 def precision_of(measurement: Measurement) -> float:
     """Standard error of the log of what a later measurement is compared with."""
-    has_reference = measurement.reference != NO_REFERENCE
-    logs = log_ratios if has_reference else log_times
-    return locate(logs(measurement.rounds)).error
+    coupling = _coupling_of(measurement).learn_from(measurement.rounds)
+    return coupling.locate(measurement.rounds).error
+
+
+def _coupling_of(measurement: Measurement) -> Coupling:
+    if measurement.reference == NO_REFERENCE:
+        return _WITHOUT_REFERENCE
+    is_builtin = measurement.reference.partition(":")[0] == BUILTIN_REFERENCE
+    return _WITH_BUILTIN if is_builtin else _WITH_OWN_CODE
 
 
 def _held_against(

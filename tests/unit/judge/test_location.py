@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import random
 import statistics
 
 import pytest
 
-from autobatch.judge.location import Location, locate, log_ratios, log_times
-from autobatch.records import CheckRound
+from autobatch.judge.location import Location, locate
 
 
 def test_the_middle_of_rounds_that_agree_is_what_they_agree_on() -> None:
@@ -54,13 +52,6 @@ def test_a_difference_is_less_certain_than_either_and_drift_adds_to_it() -> None
     assert one.minus(other).error == pytest.approx(0.05)
     assert one.minus(other, drift=0.12).error == pytest.approx(0.13)
     assert one.minus(other).freedom == pytest.approx(0.0025**2 / (8.1e-8 + 1.28e-7), rel=1e-6)
-
-
-def test_a_round_counts_once_however_many_steps_it_has() -> None:
-    few = CheckRound(step_times_s=(0.1, 0.2, 0.3), reference_times_s=(0.1,))
-    many = CheckRound(step_times_s=(0.2,) * 100, reference_times_s=(0.05, 0.1, 0.9))
-    assert log_times([few, many]) == pytest.approx([math.log(0.2)] * 2)
-    assert log_ratios([few, many]) == pytest.approx([math.log(2)] * 2)
 
 
 def test_the_trimmed_mean_is_the_mean_of_the_middle() -> None:
