@@ -23,6 +23,9 @@ _MIN_POINTS = 3
 _MIN_R_SQUARED = 0.95
 _MAX_MISFIT = 0.1
 _MEDIAN_OF_NORMAL = 0.6745
+# The median of ten residuals strays by a third on its own: by so much, squared, chance may exceed
+# what the points are known to.
+_CHANCE = 2.0
 _NUM_BOOTSTRAPS = 200
 _NUM_REWEIGHTINGS = 3
 
@@ -81,7 +84,7 @@ def fit_throughput(
     rms = math.sqrt(float(np.mean(residuals**2)))
     # What the points are known to does not speak against the curve, nor does a slow run or two.
     typical = float(np.median(np.abs(residuals))) / _MEDIAN_OF_NORMAL
-    misfit = math.sqrt(max(0.0, typical**2 - float(np.median(errors**2))))
+    misfit = math.sqrt(max(0.0, typical**2 - _CHANCE * float(np.median(errors**2))))
     latency, per_sample, late, quadratic = (float(value) for value in coefficients)
     return ThroughputCurve(
         latency_s=latency,

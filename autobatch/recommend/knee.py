@@ -9,7 +9,7 @@ from autobatch.curves.rates import Rates
 from autobatch.recommend.epochs import epoch_time_s
 from autobatch.records import Settings, ThroughputCurve, Trial
 
-_DOUBT = 2.0
+_DOUBT = 3.0
 # In standard errors: an answer that is too small costs time at every step, one that is too large
 # costs memory that is there.
 _CAUTION = 0.25

@@ -61,6 +61,21 @@ def test_a_flat_start_is_described() -> None:
     assert curve.step_time_s(2048) == pytest.approx(0.2048, rel=0.1)
 
 
+def test_what_a_restless_machine_does_to_single_sizes_does_not_speak_against_the_curve() -> None:
+    def luck_of(seed: int, size: int) -> float:
+        return random.Random(f"{seed} {size}").lognormvariate(0, 0.17)
+
+    def is_good(seed: int) -> bool:
+        trials = make_trials(
+            lambda size: (2e-3 + 2e-4 * size) * luck_of(seed, size), noise=0.1, seed=seed
+        )
+        curve = fit_throughput(trials)
+        assert curve is not None
+        return curve.is_good
+
+    assert sum(map(is_good, range(40))) >= 39
+
+
 def test_points_that_no_curve_describes_are_reported_as_poor() -> None:
     curve = fit_throughput(make_trials(lambda size: 0.01 if size % 3 == 1 else 0.05))
     assert curve is not None
