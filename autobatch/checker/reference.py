@@ -1,6 +1,6 @@
 """What is timed in turn with the target, and at which batch size.
 
-A reference cancels what the machine does to it and to the target alike. So a built-in one is chosen
+A reference shows what the machine does to it and to the target alike. So a built-in one is chosen
 by what a step of the target is made of when the baseline is made: by the kind of work, and by
 the size of its tensors, which decides what memory they live in and on how many threads they are
 worked on. The baseline keeps the choice: what a later change makes of the target does not move it.

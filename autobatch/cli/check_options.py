@@ -66,8 +66,8 @@ _CHECK_OPTIONS = (
     click.option("--save-baseline", metavar="FILE",
                  help="Keep what is measured as a baseline, unless a requirement is not met."),
     click.option("--reference", metavar="TARGET",
-                 help="What to time in turn with the target, so that what the machine does to "
-                 "both cancels: builtin (builtin:convolutions, builtin:linear or builtin:calls, "
+                 help="What to time in turn with the target, so that what the machine does can be "
+                 "taken off: builtin (builtin:convolutions, builtin:linear or builtin:calls, "
                  "whichever the target is made of), none, or a target of your own.  "
                  "[default: the baseline's, or builtin]"),
     click.option("--time-limit", "time_limit_s", type=types.SECONDS, default="90s",
