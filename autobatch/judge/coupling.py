@@ -21,7 +21,7 @@ from statistics import median
 
 import numpy as np
 
-from autobatch.judge.location import Location, correlate_neighbours, locate
+from autobatch.judge.location import Location, locate, widen_for_correlation
 from autobatch.records.measurement import CheckRound
 
 _ROUNDS_OF_A_BLOCK = 3
@@ -64,8 +64,7 @@ class Coupling:
         rests = [each[0] - shown * each[1] for each in blocks]
         freedom = len(target) - len(blocks) - 1
         variance = sum(float(rest @ rest) for rest in rests) / freedom
-        correlation = sum(map(correlate_neighbours, rests)) / len(rests)
-        variance = max(variance, _SMALLEST_SCATTER**2) * (1 + correlation) / (1 - correlation)
+        variance = max(variance, _SMALLEST_SCATTER**2) * widen_for_correlation(*rests)
         known_weight = self.slope_error**-2
         weight = covariance**2 / (variance * float(around @ around))
         return replace(

@@ -68,8 +68,7 @@ def locate(logs: Sequence[float] | np.ndarray) -> Location:
     kept = ordered[num_trimmed : count - num_trimmed]
     winsorised = np.clip(values, kept[0], kept[-1])
     variance = float(np.var(winsorised, ddof=1)) * (count - 1) / (num_kept * (num_kept - 1))
-    correlation = correlate_neighbours(winsorised)
-    variance *= (1 + correlation) / (1 - correlation)
+    variance *= widen_for_correlation(winsorised)
     return Location(
         center=float(np.mean(kept)),
         error=max(_SMALLEST_ERROR, math.sqrt(variance)),
@@ -77,11 +76,14 @@ def locate(logs: Sequence[float] | np.ndarray) -> Location:
     )
 
 
-def correlate_neighbours(values: np.ndarray) -> float:
-    """Correlation of neighbours, not below 0.
+def widen_for_correlation(*runs: np.ndarray) -> float:
+    """By how much the correlation of neighbours in some runs widens a variance."""
+    correlation = sum(map(_correlation, runs)) / len(runs)
+    return (1 + correlation) / (1 - correlation)
 
-    Its estimate is too low by about 1 / n (Kendall 1954).
-    """
+
+def _correlation(values: np.ndarray) -> float:
+    """Of neighbours, not below 0; its estimate is too low by about 1 / n (Kendall 1954)."""
     deviations = values - values.mean()
     total = float(deviations @ deviations)
     if total <= 0:
