@@ -48,6 +48,7 @@ from autobatch.judge.memory import judge_memory
 from autobatch.judge.timing import PRECISE_ERROR, judge_times, precision_of
 from autobatch.probe.client import TargetProber
 from autobatch.records import (
+    NO_REFERENCE,
     CheckRound,
     Environment,
     Measurement,
@@ -160,19 +161,23 @@ class Cut:
     longest: int
     stride: int
 
-    def baselines(self, rounds: tuple[CheckRound, ...]) -> Iterator[tuple[int, int]]:
+    def baselines(
+        self, rounds: tuple[CheckRound, ...], reference: str
+    ) -> Iterator[tuple[int, int]]:
         """Where each baseline begins and ends: as soon as a check would keep it."""
         for begin in range(0, len(rounds) - FEWEST_FOR_BASELINE + 1, self.stride):
             run = rounds[begin : begin + self.longest]
             for count in (n for n in looks_at(len(run)) if n >= FEWEST_FOR_BASELINE):
-                error = precision_of(as_measurement(run[:count]))
+                error = precision_of(as_measurement(run[:count], reference))
                 if error <= PRECISE_ERROR or count == self.longest:
                     yield begin, begin + count
                     break
 
-    def pairs(self, rounds: tuple[CheckRound, ...]) -> Iterator[tuple[slice, slice]]:
+    def pairs(
+        self, rounds: tuple[CheckRound, ...], reference: str
+    ) -> Iterator[tuple[slice, slice]]:
         """Each baseline, and each run to hold against it; they share no round."""
-        for begin, end in self.baselines(rounds):
+        for begin, end in self.baselines(rounds, reference):
             for now in range(0, len(rounds) - self.longest + 1, self.stride):
                 if now >= end or begin >= now + self.longest:
                     yield slice(begin, end), slice(now, now + self.longest)
@@ -191,7 +196,7 @@ def judge_real(path: str, cut: Cut) -> Iterator[Row]:
             (added, same, slower),
         ):
             named = recording["reference"][0] if key == "reference" else key
-            judged = [judge_pair(baseline[a], now[b], named) for a, b in cut.pairs(baseline)]
+            judged = [judge_pair(baseline[a], now[b], named) for a, b in cut.pairs(baseline, named)]
             name = f"{what}, {Path(path).stem}, {reference}"
             yield (name, len(rounds) // cut.longest, *count(judged))
 
@@ -222,7 +227,7 @@ def looks_at(total: int) -> list[int]:
 
 
 def judge_pair(
-    before: tuple[CheckRound, ...], now: tuple[CheckRound, ...], reference: str = "twin"
+    before: tuple[CheckRound, ...], now: tuple[CheckRound, ...], reference: str
 ) -> tuple[Status, int]:
     """Judge a run against a baseline as a check does, and say after how many rounds."""
     looks, baseline = Looks(), as_measurement(before, reference)
@@ -253,7 +258,8 @@ def judge_memory_runs(path: str) -> Iterator[Row]:
 
 def judge_peaks(before: Sequence[int], now: Sequence[int]) -> Status:
     """Judge the growth of the peak."""
-    baseline = as_measurement(tuple(CheckRound(step_times_s=(1.0,), peak_bytes=p) for p in before))
+    rounds = tuple(CheckRound(step_times_s=(1.0,), peak_bytes=peak) for peak in before)
+    baseline = as_measurement(rounds, NO_REFERENCE)
     (verdict,) = judge_memory(TargetLimits(), tuple(now), NO_BUDGET, baseline, is_lower_bound=False)
     return verdict.status
 
@@ -330,7 +336,7 @@ NO_BUDGET = MemoryBudget(
 )
 
 
-def as_measurement(rounds: tuple[CheckRound, ...], reference: str = "twin") -> Measurement:
+def as_measurement(rounds: tuple[CheckRound, ...], reference: str) -> Measurement:
     """Rounds as a measurement of no machine in particular."""
     return Measurement(
         target="",
