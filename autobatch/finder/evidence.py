@@ -26,7 +26,7 @@ from autobatch.records import (
 from autobatch.search.bracket import find_bracket
 from autobatch.search.contest import find_challengers, find_contestants
 from autobatch.search.grid import make_grid
-from autobatch.search.step import Rules
+from autobatch.search.step import Rules, is_expected_last
 
 _FEWEST_ROUNDS = 3
 
@@ -94,6 +94,14 @@ class Evidence:
             uncertainty_fraction=self.loaded.peak_uncertainty_fraction,
             host_budget_bytes=host_budget.budget_bytes if host_budget else None,
         )
+
+    def is_expected_answer(self, batch_size: int) -> bool:
+        """Whether a size that has not run will be the answer, if it fits.
+
+        That of a compiled model runs eagerly before it is compiled for its final run.
+        """
+        is_compiled = self.loaded.workload.is_compiled
+        return not is_compiled and is_expected_last(self.make_rules(), self.trials, batch_size)
 
     def rates(self) -> tuple[Rates, Rates]:
         """Throughputs over an epoch: drawn to the fitted curve, and as measured."""

@@ -8,8 +8,9 @@ from dataclasses import replace
 from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Goal, Trial
 
-_SEARCH_PLAN = TimingPlan(max_time_s=0.25)
-_MEMORY_PLAN = TimingPlan(min_steps=2, max_time_s=0.1, patience_s=0.5)
+# The spread between processes is larger than that within one: more steps of the same tell little.
+_SEARCH_PLAN = TimingPlan(max_time_s=0.12, patience_s=0.5)
+_MEMORY_PLAN = TimingPlan(min_steps=1, max_time_s=0.05)
 # What is this much slower than the best needs no exact figure.
 _SLOW_RATIO = 0.75
 # Short, and often: what disturbs a machine, or one process on it, lasts longer than this, so that
@@ -17,7 +18,7 @@ _SLOW_RATIO = 0.75
 CONTEST_PLAN = TimingPlan(min_steps=1, max_time_s=0.1, precision_fraction=0)
 #: Tens of steps, or some where they are slow, in windows whose peaks show whether memory grows.
 CONFIRMATION_PLAN = TimingPlan(
-    min_steps=10, max_time_s=0.2, precision_fraction=0, patience_s=2.0, num_windows=3
+    min_steps=10, max_time_s=0.15, precision_fraction=0, patience_s=0.5, num_windows=3
 )
 #: Once more, for a peak that comes close to the budget: what differs from run to run is what the
 #: allocator makes of the first steps.

@@ -22,11 +22,11 @@ from autobatch.finder.plans import (
     contest_time_s,
     plan_search,
 )
+from autobatch.finder.runs import Run
 from autobatch.probe.probers import NoiseProber, Prober
 from autobatch.probe.protocol import TimingPlan
 from autobatch.recommend.choice import choose_exact, find_exact_size
 from autobatch.records import (
-    Confirmation,
     Finding,
     Goal,
     Observer,
@@ -41,8 +41,10 @@ from autobatch.search.contest import share_out
 from autobatch.search.step import next_step
 
 _MAX_CONTEST_ROUNDS = 60
-# Timing sizes again may take as long as the search did, and a little more where that was short.
-_CONTEST_TIME_S = 15.0
+# Timing sizes again may take so much of the time that the search took, and a little more where that
+# was short.
+_CONTEST_TIME_S = 6.0
+_CONTEST_SHARE = 0.6
 # Each thing that is looked for after the answer may take as long as all before it, or a little
 # more if that was short.
 _EVALUATION_TIME_S = 15.0
@@ -52,7 +54,7 @@ _LOADING_TIME_S = 600.0
 _CLOSE_FRACTION = 0.05
 _MAX_CONFIRMATIONS = 3
 # What has taken this long was many steps, or is too slow to be asked again.
-_CONFIRMATION_TIME_S = 10.0
+_CONFIRMATION_TIME_S = 4.0
 
 
 def find(
@@ -115,6 +117,7 @@ class _Session:
         self._begin = self._first_trial_s = clock()
         self._contest_times_s: defaultdict[int, float] = defaultdict(float)
         self._round_number = 0
+        self._last_fitting: Run | None = None
 
     def run(self) -> None:
         require_noise_prober(self._prober, self._settings)
@@ -124,8 +127,7 @@ class _Session:
         self._observer.loaded(loaded.workload, loaded.budget, loaded.device)
         self._search(evidence)
         while evidence.has_answer:
-            self._settle(evidence)
-            if evidence.has_answer and (self._is_time_up() or self._confirm(evidence)):
+            if self._settle(evidence) and (self._is_time_up() or self._confirm(evidence)):
                 self._evaluate(evidence)
                 self._find_buckets(evidence)
                 return
@@ -159,9 +161,10 @@ class _Session:
 
     def _probe(self, evidence: Evidence, batch_size: int) -> None:
         plan = plan_search(self._settings.goal, evidence.trials, batch_size)
+        if evidence.is_expected_answer(batch_size):
+            plan = CONFIRMATION_PLAN  # rather than run it twice
         self._observer.trial_started(batch_size, Phase.SEARCH)
-        trial = self._measure(evidence, batch_size, plan)
-        evidence.trials[batch_size] = trial
+        trial = evidence.trials[batch_size] = self._run(evidence, batch_size, plan).as_first_run()
         self._observer.trial_finished(trial, Phase.SEARCH)
 
     def _measure_noise(self, evidence: Evidence) -> None:
@@ -172,6 +175,7 @@ class _Session:
         assert isinstance(self._prober, NoiseProber)
         plan = plan_noise(evidence, self._time_left_s())
         self._observer.trial_started(plan.micro_batch_size, Phase.NOISE)
+        self._last_fitting = None
         evidence.noise = self._prober.measure_noise(plan, timeout_s=self._timeout_s())
 
     def _hold_contest(self, evidence: Evidence) -> bool:
@@ -185,7 +189,8 @@ class _Session:
         contestants = share_out(contestants, self._contest_times_s)
         cost_s = sum(contest_time_s(evidence.trials[size]) for size in contestants)
         spent_s = sum(self._contest_times_s.values())
-        allowed_s = max(_CONTEST_TIME_S, self._clock() - self._first_trial_s - spent_s)
+        search_time_s = self._clock() - self._first_trial_s - spent_s
+        allowed_s = max(_CONTEST_TIME_S, _CONTEST_SHARE * search_time_s)
         if spent_s + cost_s > allowed_s:
             return False
         left_s = self._time_left_s()
@@ -202,7 +207,7 @@ class _Session:
 
     def _time_again(self, evidence: Evidence, size: int, plan: TimingPlan) -> None:
         self._observer.trial_started(size, Phase.TIMING)
-        again = self._measure(evidence, size, plan)
+        again = self._run(evidence, size, plan).trial
         if again.fits:
             evidence.trials[size] = evidence.trials[size].with_round(again)
         elif again.outcome is not Outcome.TIMED_OUT:
@@ -210,64 +215,59 @@ class _Session:
             evidence.trials[size] = again
         self._observer.trial_finished(evidence.trials[size], Phase.TIMING)
 
-    def _settle(self, evidence: Evidence) -> None:
-        """Settle on a size; prefer one that divides the global batch, if it is about as fast."""
+    def _settle(self, evidence: Evidence) -> bool:
+        """Settle on a size; prefer one that divides the global batch, if it is about as fast.
+
+        Returns:
+            Whether there is one; not if that divisor failed, and all that is larger with it.
+        """
         evidence.choice = evidence.choose()
         size = find_exact_size(self._settings, evidence.choice.batch_size)
         if size is None:
-            return
+            return True
         if size not in evidence.trials and not self._is_time_up():
             self._probe(evidence, size)
         if size not in evidence.fitting:
-            # Where it failed, what is larger is out of the question as well.
+            has_failed = size in evidence.trials
             evidence.choice = evidence.choose() if evidence.has_answer else None
-            return
+            return not has_failed
         log_ratio, error = evidence.rates()[0].log_ratio(size, evidence.choice.batch_size)
         if log_ratio + error >= -self._settings.tolerance_fraction:
             evidence.choice = choose_exact(self._settings, size)
-
-    def _confirm(self, evidence: Evidence) -> bool:
-        """Run the chosen size once more, longer, with the memory that there is now."""
-        assert evidence.choice is not None
-        size = evidence.choice.batch_size
-        self._observer.trial_started(size, Phase.CONFIRMATION)
-        trial, num_steps = self._run_confirmations(evidence, size)
-        self._observer.trial_finished(trial, Phase.CONFIRMATION)
-        if trial.outcome is Outcome.TIMED_OUT and self._is_time_up():
-            return True
-        if not trial.fits:
-            evidence.trials[size] = trial
-            return False
-        told = _without_memory(trial) if evidence.loaded.workload.is_compiled else trial
-        evidence.trials[size] = evidence.trials[size].confirmed_by(told)
-        evidence.confirmation = Confirmation(
-            batch_size=size,
-            num_steps=num_steps,
-            peak_bytes=trial.peak_bytes,
-            window_peaks_bytes=trial.window_peaks_bytes,
-            window_num_steps=tuple(len(each.step_times_s) for each in trial.rounds),
-            step_time_s=trial.step_time_s,
-            compile_time_s=trial.compile_time_s,
-            eval_fits=trial.eval_fits,
-            eval_peak_bytes=trial.eval_peak_bytes,
-            eval_message=trial.eval_message,
-        )
         return True
 
-    def _run_confirmations(self, evidence: Evidence, size: int) -> tuple[Trial, int]:
-        """Run a size once, or more often if its peak comes close to the budget."""
-        begin = self._clock()
-        trial = self._measure(evidence, size, CONFIRMATION_PLAN)
-        num_steps = trial.num_steps
+    def _confirm(self, evidence: Evidence) -> bool:
+        """Have run the chosen size last, longer, with the memory that there is by then."""
+        assert evidence.choice is not None
+        size = evidence.choice.batch_size
+        if self._last_fitting is not None and self._last_fitting.is_final_for(size):
+            run = self._run_again_if_close(evidence, self._last_fitting)
+        else:
+            self._observer.trial_started(size, Phase.CONFIRMATION)
+            run = self._run(evidence, size, CONFIRMATION_PLAN)
+            run = self._run_again_if_close(evidence, run)
+            self._observer.trial_finished(run.trial, Phase.CONFIRMATION)
+        if run.trial.outcome is Outcome.TIMED_OUT and self._is_time_up():
+            return True
+        if not run.trial.fits:
+            evidence.trials[size] = run.trial
+            return False
+        is_compiled = evidence.loaded.workload.is_compiled
+        told = _without_memory(run.trial) if is_compiled else run.trial
+        evidence.trials[size] = evidence.trials[size].confirmed_by(told)
+        evidence.confirmation = run.to_confirmation()
+        return True
+
+    def _run_again_if_close(self, evidence: Evidence, run: Run) -> Run:
+        """Run a size more often if its peak comes close to the budget and that takes no time."""
         close_bytes = (1 - _CLOSE_FRACTION) * evidence.loaded.budget.budget_bytes
         for _ in range(_MAX_CONFIRMATIONS - 1):
-            is_enough = self._is_time_up() or self._clock() - begin > _CONFIRMATION_TIME_S
-            if not trial.fits or (trial.peak_bytes or 0) < close_bytes or is_enough:
+            is_enough = self._is_time_up() or run.time_s > _CONFIRMATION_TIME_S
+            if not run.trial.fits or (run.trial.peak_bytes or 0) < close_bytes or is_enough:
                 break
-            again = self._measure(evidence, size, CONFIRM_AGAIN_PLAN)
-            num_steps += again.num_steps
-            trial = trial.confirmed_by(again) if again.fits else again
-        return trial, num_steps
+            again = self._run(evidence, run.trial.batch_size, CONFIRM_AGAIN_PLAN)
+            run = run.followed_by(again)
+        return run
 
     def _evaluate(self, evidence: Evidence) -> None:
         """Look for the size for evaluation, if that was asked, or the training's is too large."""
@@ -306,6 +306,15 @@ class _Session:
             return trial
 
         search(evidence, measure, is_over)
+
+    def _run(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Run:
+        begin = self._clock()
+        trial = self._measure(evidence, batch_size, plan)
+        time_s = self._clock() - begin
+        run = Run(plan=plan, trial=trial, num_steps=trial.num_steps, time_s=time_s)
+        if trial.fits:
+            self._last_fitting = run
+        return run
 
     def _measure(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Trial:
         trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())

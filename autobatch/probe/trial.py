@@ -198,11 +198,14 @@ class _Steps:
             batch = self._source.worst_batch(request.batch_size, longest)
             self._batches = itertools.repeat(batch)
         first_step_s = self._time_first_step(request.plan)
+        warmup_begin = self._clock()
         num_warmup_steps = warm_up(self._step, request.plan, self._clock)
+        warmup_time_s = self._clock() - warmup_begin
         is_finite = self.loss_is_finite
         self._watch.start()
         before, begin = self._device.cpu_use(), self._clock()
-        rounds, peaks = self._run_windows(request.plan)
+        is_slow = warmup_time_s > num_warmup_steps * request.plan.patience_s
+        rounds, peaks = self._run_windows(request.plan, has_slow_steps=is_slow)
         after, elapsed_s = self._device.cpu_use(), self._clock() - begin
         use = self._watch.stop()
         trial = Trial(
@@ -229,15 +232,23 @@ class _Steps:
             others_busy_cores=self._others_busy_cores(before, after, elapsed_s),
         )
 
-    def _run_windows(self, plan: TimingPlan) -> tuple[tuple[TimingRound, ...], tuple[int, ...]]:
-        if plan.num_windows == 1:
+    def _run_windows(
+        self, plan: TimingPlan, *, has_slow_steps: bool
+    ) -> tuple[tuple[TimingRound, ...], tuple[int, ...]]:
+        if not plan.is_confirmation:
             return (time_steps(self._step, plan, self._clock, self._look),), ()
         rounds, peaks = [], []
-        for _ in range(plan.num_windows):
+        if has_slow_steps:  # a part of one step each: then those of the warm-up are one as well
+            peaks.append(self._take_peak())
+        while len(peaks) < plan.num_windows:
             rounds.append(time_steps(self._step, plan, self._clock, self._look))
-            peaks.append(self._device.read_peak().peak_bytes or 0)
-            self._device.reset_peak()
+            peaks.append(self._take_peak())
         return tuple(rounds), tuple(peaks)
+
+    def _take_peak(self) -> int:
+        peak_bytes = self._device.read_peak().peak_bytes or 0
+        self._device.reset_peak()
+        return peak_bytes
 
     def _time_first_step(self, plan: TimingPlan) -> float | None:
         """The step in which a compiled model is compiled, by itself."""

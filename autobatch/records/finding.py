@@ -33,7 +33,7 @@ class FindingWarning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
-    """The final run of the recommended size, after everything else.
+    """The final run of the recommended size, after everything else that fitted.
 
     Attributes:
         batch_size: The size that ran.

@@ -27,8 +27,11 @@ from autobatch.search.plateau import is_on_plateau
 
 # Growth below this share of the peak says nothing of where the line leads.
 _TELLING_GROWTH_FRACTION = 0.05
-_MAX_JUMP = 16
+_MAX_JUMP = 64
 _CAREFUL_JUMP = 4
+# Small sizes make the line too steep, since allocators round up. A size in vain takes less time
+# than one more on the way there.
+_HOPEFUL_RATIO = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,22 @@ def predict_largest(rules: Rules, trials: Mapping[int, Trial]) -> int:
         return bracket.fitted
     candidates = rules.grid.between(bracket.fitted, bracket.refuted or rules.grid.sizes[-1] + 1)
     return max((size for size in candidates if size <= limit), default=bracket.fitted)
+
+
+def is_expected_last(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
+    """Whether a size, if it fits, should be the largest that does: what ``Goal.MEMORY`` asks."""
+    if rules.goal is not Goal.MEMORY:
+        return False
+    following = rules.grid.after(size)
+    if following is None:
+        return True
+    if rules.grid.multiple is not None:  # up to the limit there are others
+        return False
+    refuted = find_bracket(trials).refuted
+    if refuted is not None and following >= refuted:
+        return True
+    limit = _expected_limit(rules, trials)
+    return limit is not None and limit < following
 
 
 def _expected_limit(rules: Rules, trials: Mapping[int, Trial]) -> float | None:
@@ -176,6 +195,8 @@ def _jump(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, following
             return candidates[(len(candidates) - 1) // 2]
         return max((size for size in candidates if size <= farthest), default=following)
     limit = curve.batch_size_at(rules.budget_bytes)
+    if bracket.refuted is None:
+        limit *= _HOPEFUL_RATIO
     reach = [size for size in candidates if size <= min(limit, bracket.fitted * _MAX_JUMP)]
     return max(reach, default=following)
 

@@ -40,7 +40,7 @@ class Neighbour(SilentObserver):
 
 
 def search(neighbour_takes_bytes: int) -> tuple[Finding, Neighbour]:
-    asked = Settings(goal=Goal.MEMORY)
+    asked = Settings(goal=Goal.MEMORY, grid_multiple=4096)  # no size is known to be the last one
     device = SimulatedDevice(10 * GIB)
     prober = SimulatedProber(WORKLOAD, device, asked)
     neighbour = Neighbour(device, after=8192, takes_bytes=neighbour_takes_bytes)
@@ -174,3 +174,17 @@ def test_a_peak_far_from_the_budget_is_confirmed_once() -> None:
     finding = find(prober, asked, target="simulated", clock=prober.clock)
     assert finding.batch_size == 8192
     assert prober.num_confirmations == 1
+
+
+def test_a_size_that_is_expected_to_be_the_largest_runs_once_and_longer() -> None:
+    asked = Settings(goal=Goal.MEMORY)
+    prober = SimulatedProber(WORKLOAD, SimulatedDevice(10 * GIB), asked)
+    finding = find(prober, asked, target="simulated", clock=prober.clock)
+    plans = [plan for size, plan in prober.runs if size == finding.batch_size]
+    assert plans[0].is_confirmation
+    assert all(plan.num_windows < 3 for plan in plans[1:]), "it ran as long once more"
+    assert prober.runs[-1][0] == finding.batch_size
+    assert finding.confirmation is not None
+    assert len(finding.confirmation.window_peaks_bytes) == 3
+    trial = next(each for each in finding.trials if each.batch_size == finding.batch_size)
+    assert len(trial.rounds) == 1

@@ -49,16 +49,17 @@ def test_a_smallest_size_that_is_killed_twice_does_not_fit() -> None:
 
 
 def test_one_kill_of_the_answer_at_its_confirmation_leaves_it_the_answer() -> None:
-    asked = Settings(goal=Goal.MEMORY, max_batch_size=64)
-    prober = StruckProber(asked, lambda size, run: (size, run) == (64, 2))
+    asked = Settings(goal=Goal.MEMORY)
+    prober = StruckProber(asked, lambda size, run: size > 64 or (size, run) == (64, 2))
     finding = find(prober, asked, target="simulated", clock=prober.clock)
     assert finding.batch_size == 64
     assert finding.confirmation is not None
+    assert prober.num_runs[64] == 3
 
 
 def test_after_an_answer_that_does_not_hold_the_sizes_jumped_over_are_tried() -> None:
-    asked = Settings(goal=Goal.MEMORY, max_batch_size=64)
-    prober = StruckProber(asked, lambda size, run: size == 64 and run > 1)
+    asked = Settings(goal=Goal.MEMORY)
+    prober = StruckProber(asked, lambda size, run: size > 64 or (size == 64 and run > 1))
     finding = find(prober, asked, target="simulated", clock=prober.clock)
     assert finding.batch_size == 32
     assert finding.confirmation is not None

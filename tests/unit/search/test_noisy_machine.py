@@ -93,10 +93,11 @@ def test_a_size_that_a_processor_does_not_like_is_not_taken_for_its_neighbours()
 
 def test_a_quiet_machine_is_asked_for_less() -> None:
     workload = SimulatedWorkload.linear(latency_s=0.6e-3, per_sample_s=0.2e-3, dataset_size=30_000)
-    times_s: dict[float, list[float]] = {}
+    timings: dict[float, list[int]] = {}
     for noise in (0.1, 1.0):
         for seed in range(10):
             prober = WanderingProber(workload, seed, noise=noise)
-            finding = find(prober, Settings(), target="simulated", clock=prober.clock)
-            times_s.setdefault(noise, []).append(finding.search_time_s)
-    assert median(times_s[0.1]) < 0.7 * median(times_s[1.0])
+            find(prober, Settings(), target="simulated", clock=prober.clock)
+            num_timings = sum(plan.round_number > 0 for _, plan in prober.runs)
+            timings.setdefault(noise, []).append(num_timings)
+    assert median(timings[0.1]) < 0.8 * median(timings[1.0])

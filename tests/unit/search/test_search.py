@@ -36,9 +36,11 @@ def largest_by_trying_all(
 def assert_trustworthy(finding: Finding, prober: SimulatedProber) -> None:
     ran = {trial.batch_size: trial for trial in finding.trials}
     assert ran[finding.batch_size].outcome is Outcome.FITS
-    first_runs = [
-        size for size, plan in prober.runs if plan.round_number == 0 and plan.num_windows == 1
-    ]
+    first_runs: list[int] = []
+    for size, plan in prober.runs:
+        is_final = plan.is_confirmation and size in first_runs
+        if plan.round_number == 0 and not is_final:
+            first_runs.append(size)
     assert len(first_runs) == len(set(first_runs)), "a size ran twice"
     assert set(first_runs) == set(ran)
     if finding.recommendation.largest_was_run:

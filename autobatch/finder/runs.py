@@ -1,0 +1,75 @@
+"""One run of a size, and what it was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from autobatch.probe.protocol import TimingPlan
+from autobatch.records import Confirmation, TimingRound, Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run, or several of one size after each other.
+
+    Attributes:
+        plan: How it was timed.
+        trial: What was measured; of several, the highest peak.
+        num_steps: Steps of all of them, warm-up included.
+        time_s: What they took, the start of each process included.
+    """
+
+    plan: TimingPlan
+    trial: Trial
+    num_steps: int
+    time_s: float
+
+    def is_final_for(self, batch_size: int) -> bool:
+        """Whether it is of this size, and as long as the final run is."""
+        is_of_size = self.trial.batch_size == batch_size
+        return is_of_size and self.plan.is_confirmation and self.trial.fits
+
+    def followed_by(self, again: Run) -> Run:
+        """This run with one more of the same size."""
+        fits = again.trial.fits
+        return replace(
+            self,
+            trial=self.trial.confirmed_by(again.trial) if fits else again.trial,
+            num_steps=self.num_steps + again.num_steps,
+            time_s=self.time_s + again.time_s,
+        )
+
+    def as_first_run(self) -> Trial:
+        """The trial as it stands beside others, whose steps were timed in one part."""
+        rounds = self.trial.rounds
+        if len(rounds) < 2:
+            return self.trial
+        whole = TimingRound(
+            number=rounds[0].number,
+            step_times_s=self.trial.step_times_s,
+            data_times_s=tuple(time for each in rounds for time in each.data_times_s),
+        )
+        return replace(self.trial, rounds=(whole,))
+
+    def to_confirmation(self) -> Confirmation:
+        """The record of a final run."""
+        trial = self.trial
+        return Confirmation(
+            batch_size=trial.batch_size,
+            num_steps=self.num_steps,
+            peak_bytes=trial.peak_bytes,
+            window_peaks_bytes=trial.window_peaks_bytes,
+            window_num_steps=_count_steps(trial),
+            step_time_s=trial.step_time_s,
+            compile_time_s=trial.compile_time_s,
+            eval_fits=trial.eval_fits,
+            eval_peak_bytes=trial.eval_peak_bytes,
+            eval_message=trial.eval_message,
+        )
+
+
+def _count_steps(trial: Trial) -> tuple[int, ...]:
+    """Steps of each part that has a peak; where steps are slow, the warm-up is one."""
+    timed = tuple(len(each.step_times_s) for each in trial.rounds)
+    has_warmup = len(trial.window_peaks_bytes) > len(timed)
+    return (trial.num_warmup_steps, *timed) if has_warmup else timed
