@@ -33,9 +33,6 @@ _STEP_SPREAD = 0.05
 _QUIETEST = 0.3
 _SMALLEST_ERROR = 0.005
 _CORRELATED_SHARE = 0.4
-# How far the truth lies from a good curve: with less, tiles and caches are smoothed away; with
-# more, noise is taken for them.
-_MISFIT = 0.012
 _HUBER_THRESHOLD = 1.0
 _NUM_REWEIGHTINGS = 5
 # What the figures above count for, in observations, beside the scatter that is seen.
@@ -184,22 +181,6 @@ def _huber(
         residuals = np.abs((values - design @ solution) / errors)
         weights = huber_weights(residuals)
     return solution, covariance, float(np.sum(weights * residuals**2))
-
-
-def draw_to_curve(rates: Rates, curve: ThroughputCurve | None) -> Rates:
-    """Draw rates to a good fitted curve, the more so the less certain they are.
-
-    As a prior: the truth lies about the curve with a standard deviation of ``_MISFIT``.
-    """
-    if curve is None or not curve.is_good:
-        return rates
-    total = rates.covariance + _MISFIT**2 * np.eye(len(rates.sizes))
-    gain = rates.covariance @ np.linalg.inv(total)
-    return Rates(
-        rates.sizes,
-        rates.logs - gain @ _deviations(rates, curve),
-        rates.covariance - gain @ rates.covariance,
-    )
 
 
 def _deviations(rates: Rates, curve: ThroughputCurve) -> np.ndarray:

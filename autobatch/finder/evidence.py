@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from autobatch.curves.rates import Rates, draw_to_curve, estimate_rates
+from autobatch.curves.posterior import draw_to_curve
+from autobatch.curves.rates import Rates, estimate_rates
 from autobatch.curves.throughput import fit_throughput
 from autobatch.probe.protocol import Loaded
 from autobatch.recommend.choice import Choice, choose

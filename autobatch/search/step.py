@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autobatch.curves.memory import fit_memory
-from autobatch.curves.rates import draw_to_curve, estimate_rates
+from autobatch.curves.posterior import draw_to_curve
+from autobatch.curves.rates import estimate_rates
 from autobatch.curves.throughput import fit_throughput
 from autobatch.records import Goal, StopReason, Trial
 from autobatch.search.bracket import (
