@@ -88,6 +88,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="two workloads, four finders, once")
     parser.add_argument("--repeats", type=int, help="searches of each (default: 3; quick: 1)")
+    parser.add_argument(
+        "--more", type=_parse_more, metavar="FINDER=N,...", default={},
+        help="searches of single finders, such as autobatch=10, where they are to be more",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, help="rounds of timing (default: 6; quick: 2)")
     parser.add_argument("--workloads", type=_listed(WORKLOADS), metavar="NAME,...")
     parser.add_argument("--finders", type=_listed(FINDERS), metavar="NAME,...")
@@ -122,6 +126,18 @@ def _listed(names: tuple[str, ...]) -> Callable[[str], list[str]]:
         return chosen
 
     return parse
+
+
+def _parse_more(text: str) -> dict[str, int]:
+    repeats = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        if name not in FINDERS or not number.isdecimal():
+            raise argparse.ArgumentTypeError(
+                f"{part}: not FINDER=N with one of {', '.join(FINDERS)}"
+            )
+        repeats[name] = int(number)
+    return repeats
 
 
 def load_document(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -165,10 +181,16 @@ def measure_finders(
     document: dict[str, Any], arguments: argparse.Namespace, save: Callable[[], None]
 ) -> None:
     """Every finder on every workload in turn, the order of the finders turned at each repeat."""
-    for repeat in range(arguments.repeats):
+    more = arguments.more
+    for repeat in range(max(arguments.repeats, *more.values(), 0)):
+        finders = [
+            finder
+            for finder in arguments.finders
+            if repeat < max(arguments.repeats, more.get(finder, 0))
+        ]
+        shift = repeat % len(finders) if finders else 0
         for workload in arguments.workloads:
-            shift = repeat % len(arguments.finders)
-            for finder in (*arguments.finders[shift:], *arguments.finders[:shift]):
+            for finder in (*finders[shift:], *finders[:shift]):
                 row = run_finder(
                     finder,
                     workload,
@@ -262,13 +284,22 @@ def describe_conditions(document: dict[str, Any]) -> str:
     """Where and with what it was measured."""
     machine = document["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    num_repeats = max(run["repeat"] for run in document["runs"]) + 1
     limit = format_bytes(document["runs"][0]["limit_bytes"])
     return (
         f"{machine['date']}, {machine['num_cores']} cores of {machine['hardware']}, "
         f"{machine['system']}, Python {machine['python']}; {versions}. Memory limit {limit}, "
-        f"searches of each: {num_repeats}, in {machine.get('seconds', 0) / 60:.0f} minutes."
+        f"searches of each: {_count_repeats(document)}, in "
+        f"{machine.get('seconds', 0) / 60:.0f} minutes."
     )
+
+
+def _count_repeats(document: dict[str, Any]) -> str:
+    counts = {run["finder"]: 0 for run in document["runs"]}
+    for run in document["runs"]:
+        counts[run["finder"]] = max(counts[run["finder"]], run["repeat"] + 1)
+    usual = min(counts.values())
+    more = [f"{count} of {name}" for name, count in counts.items() if count > usual]
+    return str(usual) + (f" ({', '.join(more)})" if more else "")
 
 
 def write_readme(document: dict[str, Any]) -> None:
