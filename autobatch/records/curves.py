@@ -51,7 +51,7 @@ class ThroughputCurve:
         late_from: Batch size at which that further cost begins; 0 where there is none.
         quadratic_s: Cost that grows with the square of the size.
         r_squared: Share of the variance of log step time that the curve explains.
-        is_good: Whether it describes the points well enough to decide from.
+        is_good: Whether it describes the points well enough to tell what lies beyond them.
         band: For each fitted size ``(batch_size, low, high)``: 90 % band of samples per second.
     """
 

@@ -103,7 +103,7 @@ def _host_memory(finding: Finding) -> str:
 
 def _confirmation(confirmation: Confirmation, budget: MemoryBudget) -> str:
     steps = _plural("step", confirmation.num_steps)
-    text = f"for {units.format_count(confirmation.num_steps)} {steps} after the search"
+    text = f"for {units.format_count(confirmation.num_steps)} {steps} at the end"
     if confirmation.peak_bytes is None:
         return text
     peak, whole = (units.format_bytes(n) for n in (confirmation.peak_bytes, budget.budget_bytes))

@@ -78,7 +78,7 @@ def _draw_curve(axes: Axes, curve: ThroughputCurve, sizes: Sequence[int]) -> Non
     points = [size for size in spaced_sizes(sizes) if curve.step_time_s(size) > 0]
     if not points:
         return
-    label = "fitted curve" if curve.is_good else "fitted curve (poor, not used)"
+    label = "fitted curve" if curve.is_good else "fitted curve (poor)"
     style = "-" if curve.is_good else ":"
     rates = [curve.samples_per_s(size) for size in points]
     axes.plot(points, rates, style, color=BLUE, linewidth=1.4, label=label)

@@ -113,7 +113,7 @@ _TEXTS: dict[WarningCode, Advice] = {
         title="no curve describes the step times",
         happened=(
             "The fitted curve (R^2 {r_squared}) misses measured step times by more than they are "
-            "uncertain, so the choice rests on the measurements alone."
+            "uncertain, so the choice rests on the measurements more than on the curve."
         ),
         remedy="Search again on a quiet machine if the choice looks odd.",
     ),

@@ -106,6 +106,17 @@ def test_the_plan_reaches_the_trial(perils: Any) -> None:
     assert len(trial.step_times_s) == 7
 
 
+@pytest.mark.parametrize(("patience_s", "num_timed"), [(20.0, 3), (0.0, 2)])
+def test_each_part_of_a_final_run_has_a_peak_the_warm_up_too_where_steps_are_slow(
+    perils: Any, patience_s: float, num_timed: int
+) -> None:
+    trial = perils.measure(4, num_windows=3, min_steps=1, max_time_s=0.0, patience_s=patience_s)
+    assert len(trial.window_peaks_bytes) == 3
+    assert min(trial.window_peaks_bytes) > 100 * MIB
+    assert len(trial.rounds) == num_timed
+    assert trial.eval_fits is not None or trial.eval_message
+
+
 @pytest.mark.parametrize(("size", "allocator"), [(10, "DefaultCPUAllocator"), (11, "")])
 def test_out_of_memory_is_an_outcome_and_the_next_trial_runs(
     size: int, allocator: str, perils: Any

@@ -126,7 +126,7 @@ def test_memory_is_in_the_unit_that_suits_it(make_finding, make_trial):
 
 
 def test_a_poor_fit_says_so_in_the_legend(kinds):
-    assert "fitted curve (poor, not used)" in legend(draw(kinds["poor fit"]).axes[0])
+    assert "fitted curve (poor)" in legend(draw(kinds["poor fit"]).axes[0])
 
 
 def test_a_title_is_no_formula_and_keeps_the_end_of_a_long_path(make_finding):
