@@ -93,11 +93,11 @@ def record(target: str, seconds: float) -> dict[str, Any]:
                 cells.append({**cell, "step_times_s": trial.step_times_s})
                 rates[size] = trial.samples_per_s or 0.0
             sweep += 1
-            known = rates if sweep % _SLOW_INTERVAL else summarize(cells)
-            is_due = sweep % _SLOW_INTERVAL == 0
-            sizes = [
-                size for size in known if is_due or known[size] > _SLOW_RATIO * max(known.values())
-            ]
+            if sweep % _SLOW_INTERVAL == 0:
+                sizes = list(summarize(cells))
+            else:
+                least = _SLOW_RATIO * max(rates.values(), default=0.0)
+                sizes = [size for size in rates if rates[size] > least]
     return {
         "dataset_size": loaded.workload.dataset_size,
         "smallest_batch_size": loaded.smallest_batch_size,
@@ -135,8 +135,13 @@ class RecordedProber(SimulatedProber):
         )
         capacity_bytes = round(recording["budget_bytes"] / (1 - Settings().headroom_fraction))
         super().__init__(workload, SimulatedDevice(capacity_bytes), seed=seed)
-        self._cells = cells
+        self._runs: dict[int, dict[int, Sequence[float]]] = {}
+        for cell in cells:
+            runs = self._runs.setdefault(cell["batch_size"], {})
+            runs[cell["sweep"]] = cell["step_times_s"]
+        self._every_sweep = sorted({cell["sweep"] for cell in cells})
         self._rates = summarize(cells)
+        self._largest = largest
         self._noise = noise
         self._sweeps: dict[int, int] = {}
         self._steps_s: Sequence[float] = ()
@@ -147,23 +152,21 @@ class RecordedProber(SimulatedProber):
     ) -> Trial:
         """Run one size, with the steps of one recorded run of it."""
         self.elapsed_s += _START_TIME_S
-        self._draw(min(batch_size, max(self._rates)), plan.round_number)
+        self._draw(min(batch_size, self._largest), plan.round_number)
         return super().measure(batch_size, plan, timeout_s=timeout_s)
 
     def _draw(self, size: int, round_number: int) -> None:
-        runs = {cell["sweep"]: cell for cell in self._cells if cell["batch_size"] == size}
-        every_sweep = sorted({cell["sweep"] for cell in self._cells})
-        sweep = self._random.choice(every_sweep)
+        runs = self._runs[size]
+        sweep = self._random.choice(self._every_sweep)
         if round_number:
             sweep = self._sweeps.setdefault(round_number, sweep)
-        run = runs.get(sweep) or self._random.choice(list(runs.values()))
-        self._steps_s = run["step_times_s"]
+        self._steps_s = runs.get(sweep) or self._random.choice(list(runs.values()))
         self._num_steps = self._random.randrange(len(self._steps_s))
 
     def _next_step_s(self, batch_size: int) -> float:
         recorded_s = self._steps_s[self._num_steps % len(self._steps_s)]
         self._num_steps += 1
-        size = min(batch_size, max(self._rates))
+        size = min(batch_size, self._largest)
         usual_s = size / self._rates[size]
         return usual_s * math.exp(self._noise * math.log(recorded_s / usual_s)) * batch_size / size
 

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from autobatch.curves.rates import Rates
+from autobatch.curves.rates import Rates, deviations
 from autobatch.records import ThroughputCurve
 
 # Standard deviation of the log of the true throughputs about the curve, and how often it is that.
@@ -33,15 +33,16 @@ def draw_to_curve(rates: Rates, curve: ThroughputCurve | None) -> Rates:
     """
     if curve is None:
         return rates
-    residuals = rates.logs - np.log([curve.samples_per_s(size) for size in rates.sizes])
+    residuals = deviations(rates, curve)
     evidence, shifts, covariances = [], [], []
     for misfit, weight in _MISFITS.items():
         total = rates.covariance + misfit**2 * np.eye(len(rates.sizes))
-        gain = rates.covariance @ np.linalg.inv(total)
+        precision = np.linalg.inv(total)
+        gain = rates.covariance @ precision
         shifts.append(-gain @ residuals)
         covariances.append(rates.covariance - gain @ rates.covariance)
         log_determinant = float(np.linalg.slogdet(total)[1])
-        square = float(residuals @ np.linalg.solve(total, residuals))
+        square = float(residuals @ precision @ residuals)
         evidence.append(math.log(weight) - (log_determinant + square) / 2)
     shares = np.exp(np.array(evidence) - max(evidence))
     shares /= shares.sum()

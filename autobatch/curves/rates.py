@@ -87,7 +87,7 @@ def estimate_rates(trials: Mapping[int, Trial], curve: ThroughputCurve | None = 
     timed = {size: trials[size] for size in sorted(trials) if trials[size].step_time_s}
     rates, scatter, freedom = _solve(timed)
     if curve is not None and curve.is_good:
-        terms = _deviations(rates, curve) ** 2 / np.diag(rates.covariance)
+        terms = deviations(rates, curve) ** 2 / np.diag(rates.covariance)
         ran_once = [len(trial.rounds) == 1 for trial in timed.values()]
         scatter += float(np.sum(terms[ran_once]))
         freedom += max(0, sum(ran_once) - curve.num_terms)
@@ -183,5 +183,6 @@ def _huber(
     return solution, covariance, float(np.sum(weights * residuals**2))
 
 
-def _deviations(rates: Rates, curve: ThroughputCurve) -> np.ndarray:
+def deviations(rates: Rates, curve: ThroughputCurve) -> np.ndarray:
+    """How far each log rate lies above a curve."""
     return rates.logs - np.log([curve.samples_per_s(size) for size in rates.sizes])

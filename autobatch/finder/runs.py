@@ -47,7 +47,7 @@ class Run:
         whole = TimingRound(
             number=rounds[0].number,
             step_times_s=self.trial.step_times_s,
-            data_times_s=tuple(time for each in rounds for time in each.data_times_s),
+            data_times_s=self.trial.data_times_s,
         )
         return replace(self.trial, rounds=(whole,))
 

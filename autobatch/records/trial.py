@@ -100,6 +100,11 @@ class Trial:
         return tuple(time for timed in self.rounds for time in timed.step_times_s)
 
     @property
+    def data_times_s(self) -> tuple[float, ...]:
+        """The part of each of them spent waiting for its batch."""
+        return tuple(time for timed in self.rounds for time in timed.data_times_s)
+
+    @property
     def step_time_s(self) -> float | None:
         """Median step time; ``None`` if nothing was timed."""
         times = self.step_times_s
@@ -108,7 +113,7 @@ class Trial:
     @property
     def data_time_s(self) -> float | None:
         """Median time per step spent waiting for the batch."""
-        times = [time for timed in self.rounds for time in timed.data_times_s]
+        times = self.data_times_s
         return median(times) if times else None
 
     @property

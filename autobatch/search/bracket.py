@@ -24,6 +24,10 @@ class Bracket:
     fitted: int
     refuted: int | None
 
+    def excludes(self, size: int) -> bool:
+        """Whether this size, or a smaller one, ran and did not fit."""
+        return self.refuted is not None and size >= self.refuted
+
 
 def find_bracket(trials: Mapping[int, Trial]) -> Bracket:
     """The bracket that the trials make."""

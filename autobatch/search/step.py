@@ -90,8 +90,7 @@ def next_step(rules: Rules, trials: Mapping[int, Trial]) -> Step:
     following = rules.grid.after(bracket.fitted)
     if following is None:
         return Step(stop_reason=rules.grid.end)
-    has_failed = bracket.refuted is not None and following >= bracket.refuted
-    if has_failed or _is_out(rules, trials, following):
+    if bracket.excludes(following) or _is_out(rules, trials, following):
         return _refine(rules, trials, bracket, following)
     if rules.goal is not Goal.MEMORY:
         return Step(batch_size=following)
@@ -116,8 +115,7 @@ def is_expected_last(rules: Rules, trials: Mapping[int, Trial], size: int) -> bo
         return True
     if rules.grid.multiple is not None:  # up to the limit there are others
         return False
-    refuted = find_bracket(trials).refuted
-    if refuted is not None and following >= refuted:
+    if find_bracket(trials).excludes(following):
         return True
     limit = _expected_limit(rules, trials)
     return limit is not None and limit < following
