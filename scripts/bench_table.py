@@ -97,9 +97,11 @@ def read_rounds(timing: Mapping[str, Any]) -> list[dict[int, float]]:
 def ratio_to_fastest(rounds: list[dict[int, float]], chosen: int) -> float:
     """Median of the throughput at a size over the fastest's; nought if the size did not fit.
 
-    The fastest is picked from one half of the rounds and the ratio taken from the other.
+    The fastest is picked from one half of the rounds and the ratio taken from the other; of slow
+    sizes there are fewer rounds.
     """
-    if any(each.get(chosen, 0.0) == 0.0 for each in rounds):
+    rounds = [each for each in rounds if chosen in each]
+    if not rounds or any(each[chosen] == 0.0 for each in rounds):
         return 0.0
     if len(rounds) == 1:
         return rounds[0][chosen] / max(rounds[0].values())

@@ -29,6 +29,8 @@ _PATIENCE_S = 3.0
 _LONGEST_RUN_S = 120
 # As in check_throughput.py: so much slower than the best so far, it need not be timed again.
 _HOPELESS_RATIO = 0.7
+# Unless a finder answered with it: then once more.
+_NUM_HOPELESS_ROUNDS = 2
 _ENOUGH_FAILURES = 2
 
 
@@ -53,7 +55,8 @@ def time_in_turn(workload: Workload, chosen: list[int], num_rounds: int) -> dict
     Args:
         workload: What to train; nothing may have been trained in this process.
         chosen: Sizes to time whatever their throughput, beside the powers of two.
-        num_rounds: Rounds; all sizes are timed once in each, slow ones in the first alone.
+        num_rounds: Rounds; all sizes are timed once in each, slow ones in the first alone, or in
+            the first two if they are among ``chosen``.
 
     Returns:
         ``rounds``, a list of throughputs by size, in samples per second; ``largest``, the size;
@@ -61,14 +64,14 @@ def time_in_turn(workload: Workload, chosen: list[int], num_rounds: int) -> dict
     """
     first = run_all(workload, chosen)
     largest = confirm_largest(workload, first)
-    best = max(run.samples_per_s for run in first.values())
-    sizes = [
-        size
-        for size, run in first.items()
-        if run.samples_per_s > 0 and (size in chosen or run.samples_per_s >= _HOPELESS_RATIO * best)
-    ]
+    least = _HOPELESS_RATIO * max(run.samples_per_s for run in first.values())
+    fitting = [size for size, run in first.items() if run.samples_per_s > 0]
+    fast = [size for size in fitting if first[size].samples_per_s >= least]
     rounds = [{str(size): run.samples_per_s for size, run in first.items()}]
     for number in range(1, num_rounds):
+        sizes = fast
+        if number < _NUM_HOPELESS_ROUNDS:
+            sizes = [size for size in fitting if size in fast or size in chosen]
         order = sizes if number % 2 == 0 else sizes[::-1]
         rounds.append({str(size): run_size(workload, size).samples_per_s for size in order})
         _report(f"round {number + 1} of {num_rounds}")
