@@ -12,7 +12,7 @@ from autobatch.records import Settings, ThroughputCurve, Trial
 _DOUBT = 3.0
 # In standard errors: an answer that is too small costs time at every step, one that is too large
 # costs memory that is there.
-_CAUTION = 0.5
+_CAUTION = 0.65
 
 
 def epoch_efficiencies(
