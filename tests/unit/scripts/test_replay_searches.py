@@ -4,7 +4,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from replay_searches import RecordedProber, replay, share_of_two, summarize
+from replay_searches import (
+    RecordedProber,
+    replay,
+    share_about_commonest,
+    share_of_two,
+    summarize,
+)
 
 from autobatch.probe.protocol import TimingPlan
 
@@ -60,3 +66,8 @@ def test_sizes_that_are_timed_in_turn_share_a_sweep() -> None:
 def test_answers_of_two_neighbours_are_counted_together() -> None:
     assert share_of_two(Counter({8: 3, 16: 5, 64: 2}), SIZES) == 0.8
     assert share_of_two(Counter({256: 4}), SIZES) == 1.0
+
+
+def test_answers_about_the_commonest_are_counted() -> None:
+    assert share_about_commonest(Counter({8: 3, 16: 4, 32: 1, 64: 2}), SIZES) == 0.8
+    assert share_about_commonest(Counter({1: 3, 2: 1, 256: 1}), SIZES) == 0.8
