@@ -181,14 +181,13 @@ def measure_finders(
     document: dict[str, Any], arguments: argparse.Namespace, save: Callable[[], None]
 ) -> None:
     """Every finder on every workload in turn, the order of the finders turned at each repeat."""
-    more = arguments.more
-    for repeat in range(max(arguments.repeats, *more.values(), 0)):
-        finders = [
-            finder
-            for finder in arguments.finders
-            if repeat < max(arguments.repeats, more.get(finder, 0))
-        ]
-        shift = repeat % len(finders) if finders else 0
+    counts = {
+        finder: max(arguments.repeats, arguments.more.get(finder, 0))
+        for finder in arguments.finders
+    }
+    for repeat in range(max(counts.values())):
+        finders = [finder for finder in arguments.finders if repeat < counts[finder]]
+        shift = repeat % len(finders)
         for workload in arguments.workloads:
             for finder in (*finders[shift:], *finders[:shift]):
                 row = run_finder(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from enum import Enum
 
 from workbench import MEMORY_LIMITS, example_path, print_table
@@ -62,11 +63,17 @@ def judge(positions: list[int]) -> Verdict:
     """Judge answers, each given by its position among the sizes that ran."""
     if max(positions) - min(positions) <= 1:
         return Verdict.TWO
-    counts = Counter(positions)
-    commonest = [each for each in counts if counts[each] == max(counts.values())]
-    if any(all(abs(each - middle) <= 1 for each in positions) for middle in commonest):
+    if share_about_commonest(Counter(positions), range(max(positions) + 1)) == 1.0:
         return Verdict.NEIGHBOURS
     return Verdict.UNSTABLE
+
+
+def share_about_commonest(answers: Counter[int], sizes: Sequence[int]) -> float:
+    """Share of answers that are the commonest or next to it; of several as common, the highest."""
+    most = max(answers.values())
+    middles = [sizes.index(size) for size in answers if answers[size] == most]
+    near = [sizes[max(0, middle - 1) : middle + 2] for middle in middles]
+    return max(sum(answers[size] for size in each) for each in near) / answers.total()
 
 
 def search(target: str) -> Finding:

@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from check_repeats import share_about_commonest
 from workbench import print_table
 
 from autobatch.finder import find
@@ -215,13 +216,6 @@ def share_of_two(answers: Counter[int], sizes: Sequence[int]) -> float:
     """Largest share of answers that two sizes next to each other have between them."""
     pairs = zip(sizes, [*sizes[1:], sizes[-1]], strict=True)
     return max(answers[a] + answers[b] * (a != b) for a, b in pairs) / answers.total()
-
-
-def share_about_commonest(answers: Counter[int], sizes: Sequence[int]) -> float:
-    """Share of answers that are the commonest or next to it, as ``check_repeats.py`` asks."""
-    middle = sizes.index(answers.most_common(1)[0][0])
-    near = sizes[max(0, middle - 1) : middle + 2]
-    return sum(answers[size] for size in near) / answers.total()
 
 
 def _show(figures: Sequence[float]) -> tuple[str, ...]:

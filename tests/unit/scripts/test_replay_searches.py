@@ -4,10 +4,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from check_repeats import share_about_commonest
 from replay_searches import (
     RecordedProber,
     replay,
-    share_about_commonest,
     share_of_two,
     summarize,
 )
