@@ -1,7 +1,8 @@
 """One finder, or the oracle, on one workload, in a process of its own; started by the benchmark.
 
-    python scripts/bench_child.py search FINDER WORKLOAD RESULT.json STEPS.txt SEED
-    python scripts/bench_child.py time SIZE,... WORKLOAD RESULT.json ROUNDS SEED
+    python scripts/bench_child.py search FINDER WORKLOAD RESULT.json SEED STEPS.txt
+    python scripts/bench_child.py survey SIZE,... WORKLOAD RESULT.json SEED
+    python scripts/bench_child.py time SIZE,... WORKLOAD RESULT.json SEED
 
 Exit status 3 if the finder is not installed, 1 if it raised, and the result has the message.
 """
@@ -25,16 +26,16 @@ NOT_INSTALLED = 3
 
 def main() -> int:
     """Run and write the result."""
-    task, what, name, result_path, extra, seed = sys.argv[1:]
+    task, what, name, result_path, seed, *steps_path = sys.argv[1:]
     warnings.simplefilter("ignore")
     random.seed(int(seed))
     np.random.seed(int(seed))
     torch.manual_seed(int(seed))
-    if task == "time":
-        return time_sizes(what, name, Path(result_path), int(extra))
+    if task != "search":
+        return time_sizes(task, what, name, Path(result_path))
     result: dict[str, Any] = {}
     try:
-        result = search(what, name, extra)
+        result = search(what, name, *steps_path)
     except ModuleNotFoundError as error:
         result = {"message": str(error)}
         return NOT_INSTALLED
@@ -67,20 +68,20 @@ def search(finder: str, name: str, steps_path: str) -> dict[str, Any]:
     }
 
 
-def time_sizes(sizes: str, name: str, result_path: Path, num_rounds: int) -> int:
-    """Time sizes in turn, in forks of this process, which starts no threads itself.
+def time_sizes(task: str, sizes: str, name: str, result_path: Path) -> int:
+    """Time sizes in forks of this process, which starts no threads itself.
 
     It holds what a training process holds that asked autobatch for its size.
     """
-    from bench_timing import time_in_turn
+    from bench_timing import survey, time_round
 
     import autobatch.finder
     import autobatch.training  # noqa: F401
 
     torch.set_num_threads(1)
-    workload = make_workload(name)
-    chosen = [int(size) for size in sizes.split(",") if size]
-    result_path.write_text(json.dumps(time_in_turn(workload, chosen, num_rounds)))
+    run = {"survey": survey, "time": time_round}[task]
+    listed = [int(size) for size in sizes.split(",") if size]
+    result_path.write_text(json.dumps(run(make_workload(name), listed)))
     return 0
 
 

@@ -27,6 +27,10 @@ _NOT_INSTALLED = 3
 # The end of what a child that gave no result wrote to stderr.
 _TAIL_CHARACTERS = 500
 _POLL_S = 0.02
+# As in check_throughput.py: what is so much slower than the best need not be timed again.
+_HOPELESS_RATIO = 0.7
+# Unless a finder answered with it: then once more.
+_NUM_HOPELESS_ROUNDS = 2
 
 
 def run_finder(
@@ -55,9 +59,9 @@ def run_finder(
     """
     with tempfile.TemporaryDirectory() as folder:
         steps_path = Path(folder, "steps.txt")
-        command = ["search", finder, workload, f"{folder}/result.json", str(steps_path)]
+        command = ["search", finder, workload, f"{folder}/result.json", str(repeat)]
         kills = group.count_kills() if group else 0
-        row = _run([*command, str(repeat)], Path(folder), limit_bytes, timeout_s, group)
+        row = _run([*command, str(steps_path)], Path(folder), limit_bytes, timeout_s, group)
         row["kills"] = group.count_kills() - kills if group else 0
         steps = read_steps_of(steps_path)
     ran = row.get("batch_size") in steps.finished
@@ -66,12 +70,62 @@ def run_finder(
 
 
 def run_timing(
-    workload: str, sizes: Iterable[int], *, num_rounds: int, limit_bytes: int, timeout_s: float
+    workload: str, chosen: Iterable[int], *, num_rounds: int, limit_bytes: int, timeout_s: float
 ) -> dict[str, Any]:
-    """Throughput of all powers of two and of ``sizes`` in turn, by the common timing code."""
+    """Throughput of all powers of two and of ``chosen`` in turn, by the common timing code.
+
+    Args:
+        workload: Name of the workload.
+        chosen: Sizes that were answered with.
+        num_rounds: Rounds, each in a process of its own; all sizes are timed once in each, slow
+            ones in the first alone, or in the first two if they are among ``chosen``.
+        limit_bytes: Memory that a process may have.
+        timeout_s: Time after which a round is killed.
+
+    Returns:
+        What the survey of all sizes told, with ``rounds``, a list of its ``rates`` and those of
+        every further round. Without it and with a ``message`` if a process gave no result.
+    """
+    chosen = sorted(set(chosen))
+    survey = _time("survey", chosen, workload, 0, limit_bytes, timeout_s)
+    if "rates" not in survey:
+        return survey
+    rounds = [survey.pop("rates")]
+    for number in range(1, num_rounds):
+        sizes = pick_sizes(rounds[0], chosen, number)
+        timed = _time("time", sizes, workload, number, limit_bytes, timeout_s)
+        if "rates" not in timed:
+            return timed
+        rounds.append(timed["rates"])
+        print(f"    round {number + 1} of {num_rounds}", file=sys.stderr, flush=True)
+        survey["process_s"] += timed["process_s"]
+    return {**survey, "rounds": rounds}
+
+
+def pick_sizes(rates: dict[str, float], chosen: list[int], number: int) -> list[int]:
+    """Sizes to time in round ``number``, up and down in turn.
+
+    Args:
+        rates: What the first round, of number 0, has measured, in samples per second by size.
+        chosen: Sizes that were answered with.
+        number: From 1.
+    """
+    least = _HOPELESS_RATIO * max(rates.values())
+    is_early = number < _NUM_HOPELESS_ROUNDS
+    sizes = [
+        int(size)
+        for size, rate in rates.items()
+        if rate >= least or (is_early and rate > 0 and int(size) in chosen)
+    ]
+    return sorted(sizes, reverse=number % 2 == 1)
+
+
+def _time(
+    task: str, sizes: list[int], workload: str, seed: int, limit_bytes: int, timeout_s: float
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        listed = ",".join(map(str, sorted(set(sizes))))
-        command = ["time", listed, workload, f"{folder}/result.json", str(num_rounds), "0"]
+        listed = ",".join(map(str, sizes))
+        command = [task, listed, workload, f"{folder}/result.json", str(seed)]
         return _run(command, Path(folder), limit_bytes, timeout_s, None)
 
 

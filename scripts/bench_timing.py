@@ -1,8 +1,9 @@
 """The oracle: every power of two run and timed in turn, by the same code for all finders.
 
-Each run is a fork of one process that has loaded the workload and never trained. It trains with
-batches from a loader, as a finder's trials do, and the time of a step has the fetching of its
-batch in it. A size that fails has a throughput of nought.
+Each run is a fork of a process that has loaded the workload and never trained, and each round has
+such a process of its own, since what its heap happens to look like favours some sizes
+(docs/benchmark.md). A run trains with batches from a loader, as a finder's trials do, and the time
+of a step has the fetching of its batch in it. A size that fails has a throughput of nought.
 """
 
 from __future__ import annotations
@@ -27,10 +28,6 @@ _TIME_S = 0.5
 # Time after which fewer steps will do: slow ones say enough.
 _PATIENCE_S = 3.0
 _LONGEST_RUN_S = 120
-# As in check_throughput.py: so much slower than the best so far, it need not be timed again.
-_HOPELESS_RATIO = 0.7
-# Unless a finder answered with it: then once more.
-_NUM_HOPELESS_ROUNDS = 2
 _ENOUGH_FAILURES = 2
 
 
@@ -49,39 +46,30 @@ class Run:
     message: str = ""
 
 
-def time_in_turn(workload: Workload, chosen: list[int], num_rounds: int) -> dict[str, Any]:
-    """Throughputs of all sizes by round, and the largest that fits.
+def survey(workload: Workload, chosen: list[int]) -> dict[str, Any]:
+    """Every size once, and the largest that fits.
 
     Args:
         workload: What to train; nothing may have been trained in this process.
-        chosen: Sizes to time whatever their throughput, beside the powers of two.
-        num_rounds: Rounds; all sizes are timed once in each, slow ones in the first alone, or in
-            the first two if they are among ``chosen``.
+        chosen: Sizes to time beside the powers of two.
 
     Returns:
-        ``rounds``, a list of throughputs by size, in samples per second; ``largest``, the size;
+        ``rates``, throughputs by size, in samples per second; ``largest``, the size;
         ``dataset_size``; ``peaks_bytes`` and ``messages`` by size. Keys are text, as in JSON.
     """
-    first = run_all(workload, chosen)
-    largest = confirm_largest(workload, first)
-    least = _HOPELESS_RATIO * max(run.samples_per_s for run in first.values())
-    fitting = [size for size, run in first.items() if run.samples_per_s > 0]
-    fast = [size for size in fitting if first[size].samples_per_s >= least]
-    rounds = [{str(size): run.samples_per_s for size, run in first.items()}]
-    for number in range(1, num_rounds):
-        sizes = fast
-        if number < _NUM_HOPELESS_ROUNDS:
-            sizes = [size for size in fitting if size in fast or size in chosen]
-        order = sizes if number % 2 == 0 else sizes[::-1]
-        rounds.append({str(size): run_size(workload, size).samples_per_s for size in order})
-        _report(f"round {number + 1} of {num_rounds}")
+    runs = run_all(workload, chosen)
     return {
-        "rounds": rounds,
-        "largest": largest,
+        "rates": {str(size): run.samples_per_s for size, run in runs.items()},
+        "largest": confirm_largest(workload, runs),
         "dataset_size": len(workload.dataset),
-        "peaks_bytes": {str(size): run.peak_bytes for size, run in first.items()},
-        "messages": {str(size): run.message for size, run in first.items() if run.message},
+        "peaks_bytes": {str(size): run.peak_bytes for size, run in runs.items()},
+        "messages": {str(size): run.message for size, run in runs.items() if run.message},
     }
+
+
+def time_round(workload: Workload, sizes: list[int]) -> dict[str, Any]:
+    """``rates`` of the sizes, in samples per second, once each and in this order."""
+    return {"rates": {str(size): run_size(workload, size).samples_per_s for size in sizes}}
 
 
 def run_all(workload: Workload, chosen: list[int]) -> dict[int, Run]:

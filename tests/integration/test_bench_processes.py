@@ -14,7 +14,7 @@ LIMIT_BYTES = 2**30
 if sys.platform != "linux":
     pytest.skip("the benchmark needs Linux", allow_module_level=True)
 
-from bench_processes import run_finder, run_timing  # noqa: E402 - it reads /proc
+from bench_processes import pick_sizes, run_finder, run_timing  # noqa: E402 - it reads /proc
 
 
 def test_a_search_that_hangs_is_ended() -> None:
@@ -44,3 +44,9 @@ def test_the_oracle_times_every_size_that_fits() -> None:
     assert set(timing["rounds"][0]) == {"1", "2", "3", "4", "8", "16"}
     assert "3" in timing["rounds"][1]
     assert all(rate > 0 for each in timing["rounds"] for rate in each.values())
+
+
+def test_slow_sizes_are_timed_in_two_rounds_and_only_if_answered() -> None:
+    rates = {"1": 40.0, "2": 80.0, "4": 100.0, "8": 0.0}
+    assert pick_sizes(rates, [1, 8], 1) == [4, 2, 1]
+    assert pick_sizes(rates, [1, 8], 2) == [2, 4]
