@@ -71,7 +71,7 @@ def _stop_reason(reason: StopReason, settings: Settings) -> str:
         StopReason.DATASET: "the next size up is more than the data set holds",
         StopReason.CAP: "the largest size to consider was reached"
         + (f" (--max-batch-size {cap})" if cap else ""),
-        StopReason.PLATEAU: "throughput was flat or falling over two doublings",
+        StopReason.PLATEAU: "throughput has levelled off",
         StopReason.TIME_LIMIT: "the time was used up"
         + (f" (--time-limit {units.format_seconds(limit_s)})" if limit_s else ""),
         StopReason.INTERRUPTED: "it was interrupted",

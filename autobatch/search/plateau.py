@@ -13,17 +13,21 @@ _SHORT_STEP_S = 0.05
 _NUM_DOUBLINGS_AHEAD = 6
 _FALLEN_RATIO = 0.9
 _SURE = 1.5
+# Twice the size takes six seconds and more, where the curve rests on steps long enough to be exact.
+_LONG_STEP_S = 1.0
 
 
 def is_on_plateau(
     rates: Rates, curve: ThroughputCurve | None, *, tolerance_fraction: float
 ) -> bool:
-    """Whether throughput has been flat or falling over the last two doublings.
+    """Whether throughput has been flat or falling over the last two doublings, or will be.
 
     If the step time is ``latency + per_sample * b``, a gain of less than the tolerance over
     two doublings leaves less than a third of it to gain by all further ones. Half of the
     tolerance is asked, since what was measured is uncertain; the whole will do where the curve
-    through all sizes promises next to nothing beyond them, or the last one fell far behind.
+    through all sizes promises next to nothing beyond them, or the last one fell far behind. Where
+    steps take long, that promise alone will do: the doublings that would show it cost more than
+    all that came before.
 
     Args:
         rates: Of the sizes that ran.
@@ -42,9 +46,11 @@ def is_on_plateau(
         if curve.samples_per_s(2 * last) > (1 + tolerance_fraction / 2) * best:
             return False
         promise = max(map(curve.samples_per_s, _sizes_ahead(last))) / best
+    is_exhausted = promise is not None and promise <= 1 + tolerance_fraction / 2
+    if is_exhausted and last / math.exp(rates.log_rate(last)) > _LONG_STEP_S:
+        return True
     before = max(rates.log_rate(size) for size in rates.sizes if size <= base)
     since = max(rates.log_rate(size) for size in rates.sizes if size > base)
-    is_exhausted = promise is not None and promise <= 1 + tolerance_fraction / 2
     gain_fraction = tolerance_fraction / (1 if is_exhausted or _has_fallen(rates) else 2)
     return since <= before + math.log1p(gain_fraction)
 

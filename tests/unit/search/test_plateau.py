@@ -65,6 +65,15 @@ def test_a_gain_within_the_tolerance_is_enough_where_the_last_size_fell_far_behi
     assert is_flat({**risen, 8: 90.0, 16: 96.0, 32: 100.0, 64: 45.0}, with_curve=False)
 
 
+def test_where_steps_take_long_the_promise_of_the_curve_is_enough() -> None:
+    gained = affine(1.0, 0.2, 256)  # 5.8 % from 64 to 256, and 2 % beyond
+    assert 1.05 < gained[256] / gained[64] < 1.06
+    assert is_flat(gained)
+    assert not is_flat(gained, with_curve=False)
+    assert not is_flat({size: 100 * rate for size, rate in gained.items()})
+    assert not is_flat(affine(1.0, 0.2, 128))  # 4 % beyond
+
+
 def test_a_few_samples_of_a_short_step_say_nothing() -> None:
     odd_start = {1: 900.0, 2: 500.0, 4: 700.0}
     assert not is_flat(odd_start)
