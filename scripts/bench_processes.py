@@ -80,7 +80,7 @@ def run_timing(
         num_rounds: Rounds, each in a process of its own; all sizes are timed once in each, slow
             ones in the first alone, or in the first two if they are among ``chosen``.
         limit_bytes: Memory that a process may have.
-        timeout_s: Time after which a round is killed.
+        timeout_s: Time for all rounds, after which the one that runs is killed.
 
     Returns:
         What the survey of all sizes told, with ``rounds``, a list of its ``rates`` and those of
@@ -93,7 +93,8 @@ def run_timing(
     rounds = [survey.pop("rates")]
     for number in range(1, num_rounds):
         sizes = pick_sizes(rounds[0], chosen, number)
-        timed = _time("time", sizes, workload, number, limit_bytes, timeout_s)
+        left_s = timeout_s - survey["process_s"]
+        timed = _time("time", sizes, workload, number, limit_bytes, left_s)
         if "rates" not in timed:
             return timed
         rounds.append(timed["rates"])

@@ -47,7 +47,7 @@ def is_on_plateau(
             return False
         promise = max(map(curve.samples_per_s, _sizes_ahead(last))) / best
     is_exhausted = promise is not None and promise <= 1 + tolerance_fraction / 2
-    if is_exhausted and last / math.exp(rates.log_rate(last)) > _LONG_STEP_S:
+    if is_exhausted and _last_step_time_s(rates) > _LONG_STEP_S:
         return True
     before = max(rates.log_rate(size) for size in rates.sizes if size <= base)
     since = max(rates.log_rate(size) for size in rates.sizes if size > base)
@@ -56,8 +56,12 @@ def is_on_plateau(
 
 
 def _is_only_the_start(rates: Rates) -> bool:
+    return rates.sizes[-1] < _FEW_SAMPLES and _last_step_time_s(rates) < _SHORT_STEP_S
+
+
+def _last_step_time_s(rates: Rates) -> float:
     last = rates.sizes[-1]
-    return last < _FEW_SAMPLES and last / math.exp(rates.log_rate(last)) < _SHORT_STEP_S
+    return last / math.exp(rates.log_rate(last))
 
 
 def _sizes_ahead(last: int) -> list[int]:
