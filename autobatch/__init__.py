@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         WorkerError,
         WorkloadError,
     )
-    from autobatch.probe.running_noise import GradientNoiseScale
+    from autobatch.noise.running import GradientNoiseScale
     from autobatch.records import (
         Finding,
         Goal,
@@ -49,7 +49,7 @@ _HOMES = {
     "DeviceUnavailableError": _ERRORS,
     "Finding": _RECORDS,
     "Goal": _RECORDS,
-    "GradientNoiseScale": "autobatch.probe.running_noise",
+    "GradientNoiseScale": "autobatch.noise.running",
     "LearningRateRule": _RECORDS,
     "NoiseScale": _RECORDS,
     "NothingFitsError": _ERRORS,

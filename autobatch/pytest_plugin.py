@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from autobatch.records import CheckReport
+    from autobatch.check.records import CheckReport
 
 _MARKER = "autobatch"
 _MARKER_HELP = (
@@ -107,12 +107,10 @@ class Checker:
             AutobatchError: If it cannot be measured.
         """
         from autobatch import units
-        from autobatch.records import CheckSettings, Precision, Settings, TargetLimits
+        from autobatch.check.records import CheckSettings, TargetLimits
 
         settings = CheckSettings(
-            training=Settings(
-                device=device, precision=Precision(precision), headroom_fraction=0.02
-            ),
+            training=_make_settings(device, precision),
             batch_size=batch_size,
             limits=TargetLimits(
                 max_memory_bytes=_read(max_memory, units.parse_bytes),
@@ -131,15 +129,15 @@ class Checker:
         return report
 
     def _check(self, workload: Any, settings: Any) -> CheckReport:
-        from autobatch.checker.live import as_target
-        from autobatch.checker.start import check_target
+        from autobatch.check.live import as_target
+        from autobatch.check.start import check_target
 
         module = getattr(self._request, "module", None)
         with as_target(workload, by_value=module) as target, _alone(self._lock):
             return check_target(target, settings)
 
     def _attach(self, report: CheckReport) -> None:
-        from autobatch.reporting.check_document import figures_of
+        from autobatch.check.report.document import figures_of
 
         node = self._request.node
         if report.measurement is not None:
@@ -153,10 +151,11 @@ class Checker:
 def _find_lack(node_id: str, wanted: Mapping[str, Any]) -> str:
     """Why a test has to be skipped, or an empty string."""
     from autobatch import units
-    from autobatch.checker.hardware import read_hardware
+    from autobatch.check.hardware import read_hardware
+    from autobatch.check.records import HardwareLimits
+    from autobatch.check.report.wording import sentence
     from autobatch.errors import DeviceUnavailableError
-    from autobatch.records import HardwareLimits, Status
-    from autobatch.reporting.check_wording import sentence
+    from autobatch.records import Status
 
     known = {"device", "min_free", "min_capacity", "min_devices", "require"}
     unknown = sorted(set(wanted) - known)
@@ -185,7 +184,7 @@ def _read(value: Any, parse: Any) -> Any:
 
 
 def _describe(report: CheckReport) -> str:
-    from autobatch.reporting.check_wording import conclusion, sentence
+    from autobatch.check.report.wording import conclusion, sentence
 
     lines = [conclusion(report), *(sentence(each) for each in report.verdicts), *report.notes]
     return "\n".join(lines)
@@ -202,3 +201,9 @@ def _alone(lock: Path) -> Iterator[None]:
     with lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def _make_settings(device: str, precision: str) -> Any:
+    from autobatch.records import Precision, Settings
+
+    return Settings(device=device, precision=Precision(precision), headroom_fraction=0.02)

@@ -5,7 +5,7 @@
 
 What to look for:
 
-- The data set itself is the largest candidate: 1,797 samples in one step, full-batch training.
+- The dataset itself is the largest candidate: 1,797 samples in one step, full-batch training.
 - Each sample adds roughly 0.2 MiB, so with a memory limit the search ends early and says why.
 - SGD with a learning rate of 0.05 at batch size 32: the recommendation scales it linearly.
 

@@ -10,7 +10,7 @@ What to look for:
   throughput rises many times over before it levels off.
 - What it levels off at is not the network: a loader that fetches a thousand samples one by one
   takes longer than a step on them, and the finding says so (DATA_LOADING).
-- The whole data set fits in one step. The search goes up to 1,000, full-batch training, and the
+- The whole dataset fits in one step. The search goes up to 1,000, full-batch training, and the
   report puts updates per epoch beside the throughput: 16 at batch size 64, 1 at 1,000.
 - What that means for learning, the second command shows in regression_mlp.svg: full batch descends
   smoothly and slowly, one update per epoch; batch 64 oscillates, and is far ahead after 64 epochs.

@@ -7,7 +7,7 @@ What to look for:
 
 - Fifty time steps run one after the other, whatever the batch size: much of a small step is
   latency, so throughput rises a long way with the batch before it levels off.
-- The workload is a DataLoader. Its data set, collation and workers are kept and its batch size
+- The workload is a DataLoader. Its dataset, collation and workers are kept and its batch size
   is tried out; the 32 it has is the base that the learning rate is scaled from.
 
 Run by itself, the file trains for two epochs in plain PyTorch.

@@ -1,7 +1,7 @@
 """The finders, each called as its documentation says, with the defaults that it has.
 
 A finder is prepared, which imports its library, and then searches; only the search is timed. Each
-takes the workload's own model, optimizer and data set, and answers with a batch size. Of those
+takes the workload's own model, optimizer and dataset, and answers with a batch size. Of those
 that train until an exception comes and leave it to the user how long, three steps are asked for
 at each size, as many as Lightning takes by default.
 """
@@ -169,7 +169,7 @@ def prepare_transformers(workload: Workload) -> Search:
 
 
 def prepare_max_mem(workload: Workload) -> Search:
-    """``torch_max_mem.maximize_memory_utilization``: down from the whole data set, by halves."""
+    """``torch_max_mem.maximize_memory_utilization``: down from the whole dataset, by halves."""
     from torch_max_mem import maximize_memory_utilization
 
     @maximize_memory_utilization()

@@ -227,10 +227,10 @@ def measure_throughput(
 def measure_survival(
     document: dict[str, Any], arguments: argparse.Namespace, save: Callable[[], None]
 ) -> None:
-    """Every finder in a control group, on what wants far more than there is."""
+    """Every finder in a cgroup, on what wants far more than there is."""
     with make_memory_group(_GROUP_LIMIT_BYTES) as group:
         if group is None:
-            print("no control group can be made here: survival is not tested", file=sys.stderr)
+            print("no cgroup can be made here: survival is not tested", file=sys.stderr)
             return
         for finder in arguments.finders:
             row = run_finder(

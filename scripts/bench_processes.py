@@ -51,7 +51,7 @@ def run_finder(
         limit_bytes: Memory that it may have: its soft and hard ``RLIMIT_DATA``, as ``ulimit -d``
             would set, or the limit of ``group``.
         timeout_s: Time after which it is killed.
-        group: A control group to run in, under no other limit.
+        group: A cgroup to run in, under no other limit.
 
     Returns:
         A raw row: ``outcome`` is ``answered``, ``raised``, ``not installed``, ``timed out`` or

@@ -254,7 +254,7 @@ def describe_traces(runs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def describe_survival(row: Mapping[str, Any] | None) -> str:
-    """How a search in the control group ended."""
+    """How a search in the cgroup ended."""
     if row is None:
         return "not tested"
     if row["outcome"] == "answered" and not row["kills"]:

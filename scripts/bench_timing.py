@@ -88,7 +88,7 @@ def run_all(workload: Workload, chosen: list[int]) -> dict[int, Run]:
 
 
 def confirm_largest(workload: Workload, runs: dict[int, Run]) -> int:
-    """Largest of the powers of two and the data set's size that bears a longer run too."""
+    """Largest of the powers of two and the dataset's size that bears a longer run too."""
     dataset_size = len(workload.dataset)
     for size in sorted((size for size in runs if size <= dataset_size), reverse=True):
         is_on_grid = size & (size - 1) == 0 or size == dataset_size
@@ -144,7 +144,7 @@ def _time_steps(workload: Workload, batch_size: int, min_steps: int) -> list[flo
 
 
 def _cap(workload: Workload, batch_size: int) -> int:
-    """What a batch of this size has in it, where the data set is smaller."""
+    """What a batch of this size has in it, where the dataset is smaller."""
     return min(batch_size, len(workload.dataset))
 
 

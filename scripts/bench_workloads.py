@@ -1,6 +1,6 @@
 """The workloads of the benchmark: plain PyTorch, so that no finder has an easier one.
 
-Each is a function of no arguments that makes a ``Workload``: model, data set, loss and optimizer.
+Each is a function of no arguments that makes a ``Workload``: model, dataset, loss and optimizer.
 Data is made up and small, a pool of samples that repeats, so that what takes memory is training.
 """
 
@@ -277,7 +277,7 @@ _MAKERS: dict[str, Callable[[], Workload]] = {
 def make_workload(name: str) -> Workload:
     """The workload of a name: ``mlp``, or with sizes of its own ``dense:1000000``, ``rows:4096``.
 
-    ``rows`` takes the floats of a row and, after a second colon, the samples of its data set.
+    ``rows`` takes the floats of a row and, after a second colon, the samples of its dataset.
 
     Raises:
         KeyError: If there is none.

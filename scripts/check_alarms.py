@@ -41,22 +41,15 @@ from typing import Any
 
 from workbench import print_table
 
-from autobatch.checker.reference import choose_batch_size, choose_builtin
-from autobatch.checker.session import FEWEST_FOR_BASELINE, PLAN
-from autobatch.judge.looks import LOOKS, MAX_ROUNDS, Looks
-from autobatch.judge.memory import judge_memory
-from autobatch.judge.timing import PRECISE_ERROR, judge_times, precision_of
+from autobatch.check.judge.looks import LOOKS, MAX_ROUNDS, Looks
+from autobatch.check.judge.memory import judge_memory
+from autobatch.check.judge.timing import PRECISE_ERROR, judge_times, precision_of
+from autobatch.check.measurement import CheckRound, Measurement
+from autobatch.check.records import NO_REFERENCE, TargetLimits
+from autobatch.check.reference import choose_batch_size, choose_builtin
+from autobatch.check.session import FEWEST_FOR_BASELINE, PLAN
 from autobatch.probe.client import TargetProber
-from autobatch.records import (
-    NO_REFERENCE,
-    CheckRound,
-    Environment,
-    Measurement,
-    MemoryBudget,
-    Settings,
-    Status,
-    TargetLimits,
-)
+from autobatch.records import Environment, MemoryBudget, Settings, Status
 
 WORKLOAD = str(Path(__file__).with_name("alarm_workload.py"))
 REFERENCES = "autobatch.workload.reference"

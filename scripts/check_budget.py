@@ -136,7 +136,7 @@ def make_optimizer(namespace: dict[str, Any], model: Any) -> Any:
 
 
 def make_batches(namespace: dict[str, Any], batch_size: int) -> Iterator[Any]:
-    """Endlessly many batches from the example's loader, data set or function."""
+    """Endlessly many batches from the example's loader, dataset or function."""
     from torch.utils.data import DataLoader
 
     if namespace.get("batch") is not None:

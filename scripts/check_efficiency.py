@@ -31,12 +31,13 @@ from dataclasses import dataclass
 
 from workbench import example_path, print_table
 
-from autobatch.cli.types import BATCH_SIZES
-from autobatch.compare import compare
+from autobatch.compare.records import CompareSettings, RunOutcome, TrainingRun
+from autobatch.compare.session import compare
+from autobatch.compare.trainer import TargetTrainer
 from autobatch.finder import find
 from autobatch.probe.client import TargetProber
-from autobatch.probe.trainer import TargetTrainer
-from autobatch.records import CompareSettings, Finding, Goal, RunOutcome, Settings, TrainingRun
+from autobatch.records import Finding, Goal, Settings
+from autobatch.shell.types import BATCH_SIZES
 
 _FIXED = 32
 _GOAL_RATIO = 1.1

@@ -1,7 +1,7 @@
 """Does ``--goal memory`` find what an exhaustive run over all powers of two finds?
 
 For each example and each of three memory limits, the search runs, and then every power of two
-and the data set's own size under the same limit, for as many steps as the search confirms its
+and the dataset's own size under the same limit, for as many steps as the search confirms its
 answer with, and three times over where the peak comes within 5 % of the budget. Where the two
 differ, the larger of the sizes runs six times more: if it fits now and then, its peak varies
 across the budget and neither answer is wrong ("either"). Exit status 1 if any answer differs
@@ -16,12 +16,12 @@ import sys
 
 from workbench import MEMORY_LIMITS, example_path, print_table
 
+from autobatch.decide.grid import make_grid
 from autobatch.errors import NothingFitsError
 from autobatch.finder import find
 from autobatch.finder.plans import CONFIRMATION_PLAN
 from autobatch.probe.client import TargetProber
 from autobatch.records import Goal, Settings, Trial
-from autobatch.search.grid import make_grid
 from autobatch.units import format_bytes, parse_bytes
 
 # Memory of these examples only grows: after so many failures in a row the rest is left out.

@@ -18,7 +18,7 @@ import time
 from workbench import example_path, print_table
 
 import autobatch
-from autobatch.probe.trial import seed_everything
+from autobatch.probe.trial.run import seed_everything
 from autobatch.records import Settings
 from autobatch.workload.task import TrainingTask, load_task
 

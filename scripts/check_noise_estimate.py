@@ -18,7 +18,7 @@ import sys
 import numpy as np
 from workbench import print_table
 
-from autobatch.curves.noise import GradientSums, estimate_noise_scale
+from autobatch.noise.estimate import GradientSums, estimate_noise_scale
 
 _DIMENSIONS = 20
 _MICRO_BATCH_SIZE = 16

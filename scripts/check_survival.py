@@ -1,12 +1,12 @@
 """Does the search live through a workload that wants far more memory than there is?
 
-A full batch of this workload takes 20 GiB. In a control group of 1.5 GiB, as in a container, the
+A full batch of this workload takes 20 GiB. In a cgroup of 1.5 GiB, as in a container, the
 kernel kills whoever goes beyond. In it run: autobatch, which must end with exit status 0 and an
 answer without a single kill; the loop that many finders are made of, which doubles the size until
 an out-of-memory exception is raised; and, where it is installed,
 ``accelerate.utils.find_executable_batch_size``.
 
-Where no control group can be made, or with ``--rlimit``, the same run under ``RLIMIT_DATA``: the
+Where no cgroup can be made, or with ``--rlimit``, the same run under ``RLIMIT_DATA``: the
 kernel kills nobody there, an allocation beyond the limit fails instead. That shows that autobatch
 respects the limit, and that the limit binds: the plain loop must come to its exception, or die.
 
@@ -112,7 +112,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--limit", type=parse_bytes, default="1536MiB")
-    parser.add_argument("--rlimit", action="store_true", help="RLIMIT_DATA, not a control group")
+    parser.add_argument("--rlimit", action="store_true", help="RLIMIT_DATA, not a cgroup")
     arguments = parser.parse_args()
     limit_bytes = arguments.limit
     make_group = nullcontext(None) if arguments.rlimit else make_memory_group(limit_bytes)
@@ -130,7 +130,7 @@ def main() -> int:
     title = f"a workload of 20 GiB within {format_bytes(limit_bytes)} ({where})"
     print_table(title, ("finder", "exit status", "kills", "answer"), rows)
     if group is None:
-        why = "--rlimit" if arguments.rlimit else "no control group can be made here"
+        why = "--rlimit" if arguments.rlimit else "no cgroup can be made here"
         print(f"{why}: nothing is killed under RLIMIT_DATA, allocations fail")
     print(*(f"FAILED: {failure}" for failure in failures), sep="\n", end="\n" * bool(failures))
     if not failures:

@@ -1,6 +1,6 @@
 """Is the chosen size within 5 % of the fastest of all sizes, timed in the same run?
 
-For each example the search runs; then all powers of two up to the data set's size are timed in
+For each example the search runs; then all powers of two up to the dataset's size are timed in
 turn (A B C A B C ...), each time in a process of its own, forked from one that is started anew for
 every round: what its heap happens to look like favours some sizes (docs/benchmark.md). The
 throughput of the chosen size is divided by that of the fastest. A size whose median is slower than
@@ -23,11 +23,11 @@ from contextlib import contextmanager
 
 from workbench import MEMORY_LIMITS, example_path, print_table
 
+from autobatch.decide.grid import make_grid
 from autobatch.finder import find
 from autobatch.probe.client import TargetProber
 from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Finding, Settings
-from autobatch.search.grid import make_grid
 
 _PLAN = TimingPlan(max_time_s=0.5, precision_fraction=0, num_warmup_steps=3)
 # Sizes this much slower than the best cannot be the best.

@@ -213,7 +213,7 @@ def _kill(
 
 def _find_worker(process: subprocess.Popen[str]) -> psutil.Process | None:
     for child in psutil.Process(process.pid).children():
-        if "autobatch.probe.worker" in " ".join(child.cmdline()):
+        if "autobatch.probe.worker.worker" in " ".join(child.cmdline()):
             return child
     return None
 

@@ -18,12 +18,12 @@ import check_largest
 import check_throughput
 from workbench import example_path
 
-from autobatch.curves.memory import fit_memory
+from autobatch.decide.bracket import measured_peaks
+from autobatch.decide.memory import fit_memory
 from autobatch.finder import find
 from autobatch.probe.client import TargetProber
 from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Goal, Settings
-from autobatch.search.bracket import measured_peaks
 
 ROOT = Path(__file__).resolve().parents[1]
 # A sample takes 1 MiB forward and more backward, so few samples fill any device.
@@ -264,7 +264,7 @@ def check_search_time(bench: Bench) -> Result:
 
 
 def check_tests(bench: Bench) -> Result:
-    """``pytest tests/gpu --require-gpu``; on the processor without the requirement."""
+    """``pytest tests/gpu --require-gpu``; on the CPU without the requirement."""
     report = bench.folder / "junit.xml"
     command = [
         sys.executable,

@@ -1,4 +1,4 @@
-"""A control group with a memory limit, version 1 or 2, for as long as it is needed. Linux only."""
+"""A cgroup with a memory limit, version 1 or 2, for as long as it is needed. Linux only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _V1_MOUNT = _MOUNT / "memory"
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryGroup:
-    """A control group.
+    """A cgroup.
 
     Attributes:
         folder: Its folder.
@@ -60,7 +60,7 @@ def make_memory_group(limit_bytes: int) -> Iterator[MemoryGroup | None]:
             (folder / swap_name).write_text(str(swap_bytes))
         version = 2 if limit_name == "memory.max" else 1
         try:
-            yield MemoryGroup(folder=folder, description=f"control group, version {version}")
+            yield MemoryGroup(folder=folder, description=f"cgroup, version {version}")
         finally:
             _remove(folder)
         return

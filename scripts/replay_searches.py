@@ -28,11 +28,11 @@ from typing import Any
 from check_repeats import share_about_commonest
 from workbench import print_table
 
+from autobatch.decide.grid import make_grid
 from autobatch.finder import find
 from autobatch.probe.client import TargetProber
 from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Settings, Trial
-from autobatch.search.grid import make_grid
 from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
 
 _PLAN = TimingPlan(max_time_s=0.25, precision_fraction=0, patience_s=1.5)

@@ -10,7 +10,7 @@
 
 The file has the hardware, the driver, versions and the date; it is written anew after each check,
 so that what was measured is kept whatever happens next. Exit status 0 if all checks passed, 1 if
-one failed, 2 without a GPU. ``--device cpu`` runs the same on the processor.
+one failed, 2 without a GPU. ``--device cpu`` runs the same on the CPU.
 
     python scripts/validate_gpu.py [-o validation.json] [--device cuda:0] [--only CHECK ...]
 """

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import click
 
 from autobatch._version import __version__
-from autobatch.cli.check import check
-from autobatch.cli.compare import compare
+from autobatch.check.cli import check
 from autobatch.cli.devices import devices
 from autobatch.cli.probe import probe
 from autobatch.cli.show import show
-from autobatch.cli.streams import abandon_stdout, make_console
+from autobatch.compare.cli import compare
 from autobatch.errors import AutobatchError, CheckInterrupted, NothingFitsError, SearchInterrupted
+from autobatch.shell.streams import abandon_stdout, make_console
 
 EXIT_ANSWER = 0
 EXIT_NOT_MET = 1
@@ -73,7 +73,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report_interrupt(interrupt: BaseException | None) -> int:
-    from autobatch.reporting import render, render_check
+    from autobatch.check.report import render_check
+    from autobatch.reporting import render
 
     console = make_console(to_stderr=True)
     if isinstance(interrupt, CheckInterrupted) and interrupt.report.verdicts:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from autobatch.cli.streams import make_console
+from autobatch.shell.streams import make_console
 
 
 @click.command(

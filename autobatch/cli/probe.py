@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from autobatch.cli.options import search_options, to_settings
-from autobatch.cli.streams import ignore, print_finding, say, uninterrupted, watch
 from autobatch.errors import AutobatchError, SearchInterrupted
 from autobatch.records import Finding, Settings
+from autobatch.shell.options import search_options, to_settings
+from autobatch.shell.streams import ignore, print_finding, say, uninterrupted, watch
 
 
 @click.command(

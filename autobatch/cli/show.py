@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from autobatch.cli.streams import print_comparison, print_finding
+from autobatch.shell.streams import print_finding, print_result
 
 
 @click.command(
@@ -23,15 +23,14 @@ from autobatch.cli.streams import print_comparison, print_finding
 @click.option("--force", is_flag=True, help="Overwrite a file that exists.")
 def show(file: str, as_json: bool, plot_path: str | None, with_recipe: bool, force: bool) -> None:
     """Read, report."""
-    from autobatch.reporting import (
-        check_plot_path,
-        check_writable,
+    from autobatch.compare.report import (
+        dumps_comparison,
         holds_comparison,
-        load,
         load_comparison,
+        render_comparison,
         save_comparison_plot,
-        save_plot,
     )
+    from autobatch.reporting import check_plot_path, check_writable, load, save_plot
 
     if holds_comparison(file):
         comparison = load_comparison(file)
@@ -39,7 +38,7 @@ def show(file: str, as_json: bool, plot_path: str | None, with_recipe: bool, for
             check_plot_path(plot_path)
             check_writable(plot_path, force)
             save_comparison_plot(comparison, plot_path)
-        print_comparison(comparison, as_json=as_json)
+        print_result(comparison, dumps_comparison if as_json else None, render_comparison)
         return
 
     finding = load(file)

@@ -6,7 +6,3 @@
 plan       which runs there are, and at which learning rate
 session    trains them; holds what is known so far
 """
-
-from autobatch.compare.session import compare
-
-__all__ = ["compare"]

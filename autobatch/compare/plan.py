@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from autobatch.compare.records import CompareSettings, RunOutcome, TrainingRun
 from autobatch.errors import SettingsError
 from autobatch.probe.protocol import TrainReply
 from autobatch.recommend.inputs import find_base_batch_size, find_base_learning_rate
 from autobatch.recommend.learning_rate import scale_learning_rate
-from autobatch.records import (
-    CompareSettings,
-    RunOutcome,
-    Settings,
-    TrainingRun,
-    WorkloadSummary,
-)
+from autobatch.records import Settings, WorkloadSummary
 
 
 @dataclass(kw_only=True)
@@ -114,8 +109,8 @@ def _resolve(size: int | None, num_train_samples: int | None) -> int:
     if size is None:
         if num_train_samples is None:
             raise SettingsError(
-                "batch size 'full' of an iterable data set that does not tell its length",
-                hint="give the size as a number, or the data set a __len__",
+                "batch size 'full' of an iterable dataset that does not tell its length",
+                hint="give the size as a number, or the dataset a __len__",
             )
         return num_train_samples
     return size if num_train_samples is None else min(size, num_train_samples)

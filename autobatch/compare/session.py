@@ -6,21 +6,21 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from autobatch.compare.halving import find_survivors, plan_rounds
 from autobatch.compare.plan import PlannedRun, plan_runs
-from autobatch.errors import ComparisonInterrupted, ResultFormatError
-from autobatch.probe.protocol import Loaded, SplitRequest, TrainRequest
-from autobatch.probe.trainer import Trainer
-from autobatch.recommend.comparison import choose_size, summarize
-from autobatch.records import (
+from autobatch.compare.records import (
     CompareObserver,
     CompareSettings,
     Comparison,
     RunOutcome,
-    Settings,
     SilentCompareObserver,
     epochs_to_loss,
 )
-from autobatch.search.halving import find_survivors, plan_rounds
+from autobatch.compare.summary import choose_size, summarize
+from autobatch.compare.trainer import Trainer
+from autobatch.errors import ComparisonInterrupted, ResultFormatError
+from autobatch.probe.protocol import Loaded, SplitRequest, TrainRequest
+from autobatch.records import Settings
 
 # Long enough that starting a process is little beside it, short enough to see it advance.
 _SLICE_S = 2.0

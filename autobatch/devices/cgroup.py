@@ -1,4 +1,4 @@
-"""Memory limits and CPU quotas of Linux control groups, versions 1 and 2, every ancestor's.
+"""Memory limits and CPU quotas of Linux cgroups, versions 1 and 2, every ancestor's.
 
 Formats: ``man 7 cgroups``, and the kernel's ``admin-guide/cgroup-v2``, ``cgroup-v1/memory`` and
 ``scheduler/sched-bwc`` pages.
@@ -18,7 +18,7 @@ class CgroupLimit:
     """A limit in force on this process.
 
     Attributes:
-        path: The control group's folder.
+        path: The cgroup's folder.
         name: What sets it: ``memory.max``, ``memory.high``, ``memory.limit_in_bytes``.
         limit_bytes: The most that its processes may hold together.
         used_bytes: What they hold now, less page cache that the kernel would drop first.
@@ -32,10 +32,10 @@ class CgroupLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CgroupQuota:
-    """A limit on the processor time of this process and those beside it.
+    """A limit on the CPU time of this process and those beside it.
 
     Attributes:
-        path: The control group's folder.
+        path: The cgroup's folder.
         num_cores: Cores' worth of time that they may use together.
     """
 
@@ -56,7 +56,7 @@ _V2_HIGH = _Files("memory.high", "memory.current", "inactive_file")
 
 
 def read_cgroup_limits(proc: Path = Path("/proc/self")) -> tuple[CgroupLimit, ...]:
-    """Read the memory limits of all control groups above this process.
+    """Read the memory limits of all cgroups above this process.
 
     Args:
         proc: This process's folder under ``/proc``; another one in tests.
@@ -74,7 +74,7 @@ def read_cgroup_limits(proc: Path = Path("/proc/self")) -> tuple[CgroupLimit, ..
 
 
 def read_cgroup_quotas(proc: Path = Path("/proc/self")) -> tuple[CgroupQuota, ...]:
-    """Read the CPU quotas of all control groups above this process.
+    """Read the CPU quotas of all cgroups above this process.
 
     Args:
         proc: This process's folder under ``/proc``; another one in tests.

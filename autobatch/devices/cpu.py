@@ -1,4 +1,4 @@
-"""The processor and the machine's main memory."""
+"""The CPU and the machine's main memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if _ON_LINUX:
 
 
 class CpuDevice:
-    """Training on the processor. Peaks are of the whole process, libraries included.
+    """Training on the CPU. Peaks are of the whole process, libraries included.
 
     Args:
         uses_kernel: Whether to rely on what Linux' kernel tells and enforces; without it peaks
@@ -45,7 +45,7 @@ class CpuDevice:
         self._kernel_tells_peak = False
 
     def hardware_name(self) -> str:
-        """The processor's model name."""
+        """The CPU's model name."""
         if _ON_LINUX:
             for line in Path("/proc/cpuinfo").read_text().splitlines():
                 if line.startswith("model name"):
@@ -63,7 +63,7 @@ class CpuDevice:
         return None
 
     def bounds(self, memory_limit_bytes: int | None) -> tuple[MemoryBound, ...]:
-        """Physical memory, control groups, resource limits and the user's own limit.
+        """Physical memory, cgroups, resource limits and the user's own limit.
 
         What this process holds already is available to it.
         """
@@ -73,7 +73,7 @@ class CpuDevice:
         for limit in read_cgroup_limits():
             free_bytes = limit.limit_bytes - limit.used_bytes
             kind = "memory.high" if limit.name == "memory.high" else "memory limit"
-            name = f"{kind} of control group {limit.path}"
+            name = f"{kind} of cgroup {limit.path}"
             bounds.append(MemoryBound.of(name, limit.limit_bytes, free_bytes + own_bytes))
         if self._uses_kernel:
             bounds += _resource_bounds(own_bytes)
@@ -82,7 +82,7 @@ class CpuDevice:
         return tuple(bounds)
 
     def synchronize(self) -> None:
-        """Work on the processor is done when its call returns."""
+        """Work on the CPU is done when its call returns."""
 
     def release(self) -> None:
         """Collect garbage and give freed memory back to the kernel."""

@@ -1,4 +1,4 @@
-"""What there is to say of the processor: its cores, those that are ours, and its memory."""
+"""What there is to say of the CPU: its cores, those that are ours, and its memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autobatch.records import CpuQuota, CpuReport, DeviceReport, MemoryBudget, U
 
 
 def report_cpu(headroom_fraction: float) -> DeviceReport:
-    """The processor and the machine's memory.
+    """The CPU and the machine's memory.
 
     Args:
         headroom_fraction: Share of the memory that a budget keeps free.
@@ -25,7 +25,7 @@ def report_cpu(headroom_fraction: float) -> DeviceReport:
     return DeviceReport(
         name=device.name,
         hardware_name=device.hardware_name(),
-        driver_version=Unknown(reason="a processor has no driver"),
+        driver_version=Unknown(reason="a CPU has no driver"),
         capacity_bytes=machine.total,
         free_bytes=machine.available,
         bounds=bounds,
@@ -42,7 +42,7 @@ def read_cores(proc: Path = Path("/proc/self")) -> CpuReport:
         proc: This process's folder under ``/proc``; another one in tests.
     """
     quotas = tuple(
-        CpuQuota(name=f"control group {quota.path}", num_cores=quota.num_cores)
+        CpuQuota(name=f"cgroup {quota.path}", num_cores=quota.num_cores)
         for quota in read_cgroup_quotas(proc)
     )
     num_cores = psutil.cpu_count()

@@ -55,7 +55,7 @@ class MpsDevice:
         self._highest_bytes = 0
 
     def hardware_name(self) -> str:
-        """The GPU's name where this PyTorch tells it, else the processor's kind."""
+        """The GPU's name where this PyTorch tells it, else the CPU's kind."""
         name = getattr(self._backend, "get_name", None)
         return str(name()) if name is not None else platform.processor()
 

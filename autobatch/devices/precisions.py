@@ -70,13 +70,13 @@ def apple_precisions() -> tuple[PrecisionSupport, ...]:
 
 
 def cpu_precisions(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[PrecisionSupport, ...]:
-    """Formats of the processor: PyTorch computes with bf16 and fp16 on any, fast on some."""
+    """Formats of the CPU: PyTorch computes with bf16 and fp16 on any, fast on some."""
     flags = _read_flags(cpuinfo)
     supports = [
         PrecisionSupport(name=name, is_supported=True, detail=_cpu_detail(flags, known))
         for name, known in _CPU_FLAGS.items()
     ]
-    return (_FP32, _none("tf32", _NVIDIA_ONLY), *supports, _none("fp8", "no processor has it"))
+    return (_FP32, _none("tf32", _NVIDIA_ONLY), *supports, _none("fp8", "no CPU has it"))
 
 
 def _cpu_detail(flags: set[str], known: tuple[str, ...]) -> str:

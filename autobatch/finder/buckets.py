@@ -6,7 +6,7 @@ which size to run next, and only what ran and fitted is an answer.
 
 from __future__ import annotations
 
-from autobatch.curves.lengths import fit_length_memory
+from autobatch.decide.lengths import fit_length_memory
 from autobatch.finder.beyond import IsOver, Measure
 from autobatch.finder.evidence import Evidence
 from autobatch.probe.protocol import TimingPlan

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autobatch.curves.memory import fit_memory
-from autobatch.curves.throughput import fit_throughput
+from autobatch.decide.bracket import measured_peaks
+from autobatch.decide.memory import fit_memory
+from autobatch.decide.step import predict_largest
+from autobatch.decide.throughput import fit_throughput
 from autobatch.errors import NothingFitsError
 from autobatch.finder.evidence import Evidence
 from autobatch.recommend.beyond_trials import find_warnings_beyond_trials
@@ -23,8 +25,6 @@ from autobatch.records import (
     ThroughputCurve,
     Trial,
 )
-from autobatch.search.bracket import measured_peaks
-from autobatch.search.step import predict_largest
 from autobatch.units import format_bytes
 
 _LOADER_RULES_FRACTION = 0.25

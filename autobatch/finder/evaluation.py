@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from autobatch.decide.step import next_step
 from autobatch.finder.beyond import IsOver, Measure
 from autobatch.finder.evidence import Evidence
 from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Goal, StopReason
-from autobatch.search.step import next_step
 
 _PLAN = TimingPlan(num_warmup_steps=1, min_steps=1, max_time_s=0.1, evaluate=True)
 

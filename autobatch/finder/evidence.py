@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from autobatch.curves.posterior import draw_to_curve
-from autobatch.curves.rates import Rates, estimate_rates
-from autobatch.curves.throughput import fit_throughput
+from autobatch.decide.bracket import find_bracket
+from autobatch.decide.grid import make_grid
+from autobatch.decide.knee import epoch_efficiencies, find_knee
+from autobatch.decide.posterior import draw_to_curve
+from autobatch.decide.race import find_challengers, find_contestants
+from autobatch.decide.rates import Rates, estimate_rates
+from autobatch.decide.step import Rules, is_expected_last
+from autobatch.decide.throughput import fit_throughput
+from autobatch.noise.goodput import find_efficiency, scale_to_goodput
 from autobatch.probe.protocol import Loaded
 from autobatch.recommend.choice import Choice, choose
-from autobatch.recommend.efficiency import find_efficiency, scale_to_goodput
 from autobatch.recommend.inputs import find_dataset_size
-from autobatch.recommend.knee import epoch_efficiencies, find_knee
 from autobatch.records import (
     Confirmation,
     Efficiency,
@@ -24,10 +28,6 @@ from autobatch.records import (
     StopReason,
     Trial,
 )
-from autobatch.search.bracket import find_bracket
-from autobatch.search.contest import find_challengers, find_contestants
-from autobatch.search.grid import make_grid
-from autobatch.search.step import Rules, is_expected_last
 
 _FEWEST_ROUNDS = 3
 

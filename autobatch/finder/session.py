@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
+from autobatch.decide.race import share_out
+from autobatch.decide.step import next_step
 from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
 from autobatch.finder.beyond import IsOver, Measure, failed
 from autobatch.finder.buckets import find_buckets
 from autobatch.finder.conclude import conclude, nothing_fits
 from autobatch.finder.evaluation import search_evaluation
 from autobatch.finder.evidence import Evidence
-from autobatch.finder.noise import plan_noise, require_noise_prober
 from autobatch.finder.plans import (
     CONFIRM_AGAIN_PLAN,
     CONFIRMATION_PLAN,
@@ -23,6 +24,7 @@ from autobatch.finder.plans import (
     plan_search,
 )
 from autobatch.finder.runs import Run
+from autobatch.noise.plan import plan_noise, require_noise_prober
 from autobatch.probe.probers import NoiseProber, Prober
 from autobatch.probe.protocol import TimingPlan
 from autobatch.recommend.choice import choose_exact, find_exact_size
@@ -37,8 +39,6 @@ from autobatch.records import (
     StopReason,
     Trial,
 )
-from autobatch.search.contest import share_out
-from autobatch.search.step import next_step
 
 _MAX_CONTEST_ROUNDS = 60
 # Timing sizes again may take so much of the time that the search took, and a little more where that

@@ -79,7 +79,7 @@ def resize(accelerator: Accelerator, loader: Any, batch_size: int) -> DataLoader
 
     Args:
         accelerator: Which prepared the other one, and forgets it.
-        loader: Whose data set, sampler and workers are kept.
+        loader: Whose dataset, sampler and workers are kept.
         batch_size: Samples in a batch.
     """
     resized: DataLoader[Any] = accelerator.prepare_data_loader(with_batch_size(loader, batch_size))

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from autobatch.errors import WorkloadError
 from autobatch.integrations.loaders import with_batch_size
-from autobatch.probe.process_state import ProcessState
+from autobatch.probe.isolation.process_state import ProcessState
 from autobatch.training import TrainingFinding, find_batch_size
 
 if TYPE_CHECKING:

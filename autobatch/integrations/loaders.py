@@ -11,7 +11,7 @@ from autobatch.workload.batches import KEPT_LOADER_OPTIONS
 
 
 def with_batch_size(loader: Any, batch_size: int | None = None) -> DataLoader[Any]:
-    """A plain ``DataLoader`` over the same data set, sampler and generator.
+    """A plain ``DataLoader`` over the same dataset, sampler and generator.
 
     Drawing from it uses random numbers as drawing from the original does.
 

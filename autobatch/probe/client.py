@@ -8,10 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from autobatch import errors
+from autobatch.check.measurement import StepMakeup
 from autobatch.devices.meter import ProcessMeter, meter_process
-from autobatch.probe.host import HostBudgetError, HostWatch
-from autobatch.probe.noise_errors import noise_not_measured, noise_timed_out
-from autobatch.probe.process import ENTRY, WorkerProcess, start_process
+from autobatch.noise.errors import noise_not_measured, noise_timed_out
 from autobatch.probe.protocol import (
     Failure,
     Loaded,
@@ -28,7 +27,9 @@ from autobatch.probe.protocol import (
     TrialReply,
     TrialRequest,
 )
-from autobatch.records import NoiseScale, Outcome, Settings, StepMakeup, Trial
+from autobatch.probe.trial.host import HostBudgetError, HostWatch
+from autobatch.probe.worker.process import ENTRY, WorkerProcess, start_process
+from autobatch.records import NoiseScale, Outcome, Settings, Trial
 from autobatch.units import format_seconds
 
 if TYPE_CHECKING:

@@ -13,13 +13,14 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from autobatch.check.measurement import StepMakeup
 from autobatch.devices.base import Device
 from autobatch.devices.sticky import undo_at_end
-from autobatch.probe.compiled import run_eagerly
 from autobatch.probe.protocol import MakeupRequest
-from autobatch.probe.step import TrainingStep
-from autobatch.probe.trial import start_anew
-from autobatch.records import Precision, StepMakeup
+from autobatch.probe.trial.compiled import run_eagerly
+from autobatch.probe.trial.run import start_anew
+from autobatch.probe.trial.step import TrainingStep
+from autobatch.records import Precision
 from autobatch.workload.task import TrainingTask
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from autobatch.check.measurement import StepMakeup
 from autobatch.probe.protocol import Loaded, NoisePlan, TimingPlan
-from autobatch.records import NoiseScale, StepMakeup, Trial
+from autobatch.records import NoiseScale, Trial
 
 
 class Prober(Protocol):

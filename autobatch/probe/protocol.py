@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from autobatch.check.measurement import StepMakeup
+from autobatch.compare.records import EpochResult, RunOutcome
 from autobatch.records import (
     Environment,
-    EpochResult,
     MemoryBudget,
     NoiseScale,
-    RunOutcome,
     Settings,
-    StepMakeup,
     Trial,
     WorkloadSummary,
 )
@@ -80,7 +79,7 @@ class NoisePlan:
 
     Attributes:
         micro_batch_size: Samples of each.
-        max_micro_batches: Most of them; never more than one pass through the data set.
+        max_micro_batches: Most of them; never more than one pass through the dataset.
         min_micro_batches: Fewest of them, whatever the time.
         max_time_s: Time after which no further one is begun.
         max_blocks: Most sums of gradients to hold at once.

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from autobatch.recommend.efficiency import relative_efficiency
+from autobatch.noise.goodput import relative_efficiency
 from autobatch.recommend.inputs import (
     find_base_batch_size,
     find_base_learning_rate,

@@ -1,4 +1,4 @@
-"""How much of the data set one optimizer step sees."""
+"""How much of the dataset one optimizer step sees."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from autobatch.records import Regime
 
 
 def find_regime(global_batch_size: int, dataset_size: int | None) -> Regime | None:
-    """Name the regime of training; ``None`` without a data set size.
+    """Name the regime of training; ``None`` without a dataset size.
 
     Args:
         global_batch_size: Samples per optimizer step.

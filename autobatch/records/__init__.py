@@ -1,26 +1,5 @@
 """Frozen records and enums: everything that travels between the rooms of the package."""
 
-from autobatch.records.check import (
-    BUILTIN_REFERENCE,
-    NO_REFERENCE,
-    CheckReport,
-    CheckSettings,
-    HardwareLimits,
-    TargetLimits,
-    Verdict,
-)
-from autobatch.records.comparison import (
-    CompareObserver,
-    CompareSettings,
-    Comparison,
-    EpochResult,
-    RunOutcome,
-    SilentCompareObserver,
-    SizeSummary,
-    TrainingRun,
-    epochs_to_loss,
-    final_loss,
-)
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.device_report import (
     ClockReport,
@@ -50,9 +29,8 @@ from autobatch.records.enums import (
     StopReason,
     WarningCode,
 )
-from autobatch.records.events import CheckObserver, Observer, SilentObserver
+from autobatch.records.events import Observer, SilentObserver
 from autobatch.records.finding import Confirmation, Finding, FindingWarning, LengthBucket
-from autobatch.records.measurement import FEWEST_ROUNDS, CheckRound, Measurement, StepMakeup
 from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.noise import NoiseScale
 from autobatch.records.recipe import RecipeItem
@@ -62,18 +40,8 @@ from autobatch.records.trial import TimingRound, Trial
 from autobatch.records.workload import Environment, LengthScan, WorkloadSummary
 
 __all__ = [
-    "BUILTIN_REFERENCE",
-    "FEWEST_ROUNDS",
-    "NO_REFERENCE",
     "Bottleneck",
-    "CheckObserver",
-    "CheckReport",
-    "CheckRound",
-    "CheckSettings",
     "ClockReport",
-    "CompareObserver",
-    "CompareSettings",
-    "Comparison",
     "Confirmation",
     "CpuQuota",
     "CpuReport",
@@ -83,18 +51,15 @@ __all__ = [
     "Efficiency",
     "EfficiencyScenario",
     "Environment",
-    "EpochResult",
     "Finding",
     "FindingWarning",
     "Goal",
     "Goodput",
     "GpuReport",
-    "HardwareLimits",
     "LearningRateRule",
     "LengthBucket",
     "LengthScan",
     "MachineReport",
-    "Measurement",
     "MemoryBound",
     "MemoryBudget",
     "MemoryCurve",
@@ -110,23 +75,14 @@ __all__ = [
     "Recommendation",
     "Regime",
     "RequirementName",
-    "RunOutcome",
     "Settings",
-    "SilentCompareObserver",
     "SilentObserver",
-    "SizeSummary",
     "Status",
-    "StepMakeup",
     "StopReason",
-    "TargetLimits",
     "ThroughputCurve",
     "TimingRound",
-    "TrainingRun",
     "Trial",
     "Unknown",
-    "Verdict",
     "WarningCode",
     "WorkloadSummary",
-    "epochs_to_loss",
-    "final_loss",
 ]

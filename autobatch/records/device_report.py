@@ -164,10 +164,10 @@ class GpuReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuQuota:
-    """A limit on processor time.
+    """A limit on CPU time.
 
     Attributes:
-        name: What sets it: ``control group /sys/fs/cgroup/app``.
+        name: What sets it: ``cgroup /sys/fs/cgroup/app``.
         num_cores: Cores' worth of time that the processes under it share.
     """
 
@@ -182,7 +182,7 @@ class CpuReport:
     Attributes:
         num_cores: Logical cores of the machine.
         num_affinity_cores: Those that this process may be scheduled on.
-        quotas: Limits on processor time, innermost first.
+        quotas: Limits on CPU time, innermost first.
         num_usable_cores: The least of all these.
     """
 
@@ -206,7 +206,7 @@ class DeviceReport:
         budget: What may be used; its ``bound_by`` names the limit that binds.
         precisions: Number formats.
         gpu: What only a GPU has.
-        cpu: What only a processor has.
+        cpu: What only a CPU has.
     """
 
     name: str

@@ -54,7 +54,7 @@ class LearningRateRule(str, Enum):
 
 
 class Regime(str, Enum):
-    """How much of the data set one optimizer step sees."""
+    """How much of the dataset one optimizer step sees."""
 
     STOCHASTIC = "stochastic"
     MINI_BATCH = "mini_batch"

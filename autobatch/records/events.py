@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from autobatch.records.check import Verdict
 from autobatch.records.enums import Phase
 from autobatch.records.memory import MemoryBudget
 from autobatch.records.trial import Trial
@@ -24,23 +23,10 @@ class Observer(Protocol):
         """A size ran; in phase ``TIMING`` the trial holds its earlier rounds too."""
 
 
-class CheckObserver(Protocol):
-    """Receives what a check has to tell meanwhile; must not raise."""
-
-    def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
-        """The target is built and the memory budget known."""
-
-    def round_finished(self, number: int, verdicts: tuple[Verdict, ...]) -> None:
-        """A round was measured; what the requirements on time look like so far."""
-
-
 class SilentObserver:
     """An observer that says nothing."""
 
     def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
-        """Say nothing."""
-
-    def round_finished(self, number: int, verdicts: tuple[Verdict, ...]) -> None:
         """Say nothing."""
 
     def trial_started(self, batch_size: int, phase: Phase) -> None:

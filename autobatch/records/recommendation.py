@@ -20,14 +20,14 @@ class Recommendation:
         gradient_accumulation_steps: Passes per optimizer step.
         num_devices: Devices that share a global batch.
         global_batch_size: Samples per optimizer step.
-        iterations_per_epoch: Optimizer steps per epoch, ``None`` without a data set size.
+        iterations_per_epoch: Optimizer steps per epoch, ``None`` without a dataset size.
         last_batch_size: Samples of the last optimizer step of an epoch.
         drop_last: Whether a last, smaller batch is left out.
         samples_per_s: Measured throughput of one device.
         step_time_s: Median time of one pass.
         epoch_time_s: Predicted time of one epoch.
         peak_bytes: Measured peak at ``batch_size``.
-        regime: Full-batch, mini-batch or stochastic; ``None`` without a data set size.
+        regime: Full-batch, mini-batch or stochastic; ``None`` without a dataset size.
         learning_rate: Scaled learning rate; ``None`` without a base rate.
         learning_rate_multiplier: Factor from the base rate to the scaled one.
         learning_rate_rule: The rule that was applied.

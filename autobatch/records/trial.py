@@ -38,7 +38,7 @@ class Trial:
         peak_is_lower_bound: Whether ``peak_bytes`` was found by looking now and then, so that more
             may have been used in between.
         host_peak_bytes: Highest use of the machine's memory, by this process and its loader
-            workers, pinned memory included; on the processor the same as ``peak_bytes``.
+            workers, pinned memory included; on the CPU the same as ``peak_bytes``.
         loader_bytes: The part of it that child processes held, batches on their way included:
             loader workers, and any other that the training starts.
         pinned_bytes: The part of it that was pinned for copies to a GPU.

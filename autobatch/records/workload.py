@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthScan:
-    """How the samples of a data set differ in length.
+    """How the samples of a dataset differ in length.
 
     Attributes:
         num_scanned: Samples that were looked at, in random order.

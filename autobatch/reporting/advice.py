@@ -176,7 +176,7 @@ def _iterations(finding: Finding) -> str:
     recommendation = finding.recommendation
     iterations, last = recommendation.iterations_per_epoch, recommendation.last_batch_size
     if iterations is None:
-        return "unknown without the size of the data set (--dataset-size)"
+        return "unknown without the size of the dataset (--dataset-size)"
     text = f"{units.format_count(iterations)} per epoch"
     size = finding.settings.dataset_size or finding.workload.dataset_size
     if recommendation.drop_last:
@@ -233,9 +233,9 @@ def _full_batch(finding: Finding) -> str:
     size = finding.settings.dataset_size or finding.workload.dataset_size
     rule = f"below about {units.format_count(_FULL_BATCH_BELOW)} samples, when it fits"
     if size is None:
-        return f"{rule}; the size of this data set is not known"
+        return f"{rule}; the size of this dataset is not known"
     if size >= _FULL_BATCH_BELOW:
-        return f"{rule}; this data set has {units.format_count(size)}"
+        return f"{rule}; this dataset has {units.format_count(size)}"
     return f"{rule}; {_samples(size)} here: {_measured(finding, size)}"
 
 

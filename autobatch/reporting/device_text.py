@@ -22,7 +22,7 @@ from autobatch.reporting.tables import Row, labelled
 from autobatch.units import format_bytes, format_fraction, format_of
 
 _IDLE = "idle"
-# Absent from every processor: no news.
+# Absent from every CPU: no news.
 _SILENT = ("driver_version",)
 
 

@@ -96,7 +96,7 @@ def _headline(finding: Finding) -> Text:
 def _header_rows(finding: Finding) -> Iterator[Row]:
     workload, budget = finding.workload, finding.budget
     size = finding.settings.dataset_size or workload.dataset_size
-    samples = "data set size unknown" if size is None else f"{units.format_count(size)} samples"
+    samples = "dataset size unknown" if size is None else f"{units.format_count(size)} samples"
     count = units.format_count(workload.num_parameters)
     compiled = ", compiled" if workload.is_compiled else ""
     yield "model", Text(f"{workload.model}, {count} parameters{compiled}")

@@ -144,9 +144,9 @@ _TEXTS: dict[WarningCode, Advice] = {
         remedy="Train with drop_last=True (--drop-last).",
     ),
     WarningCode.DROP_LAST_DROPS_ALL: Advice(
-        title="drop_last drops the whole data set",
+        title="drop_last drops the whole dataset",
         happened=(
-            "The data set has {dataset_size} samples, fewer than one global batch of "
+            "The dataset has {dataset_size} samples, fewer than one global batch of "
             "{global_batch_size}, so an epoch has no iteration."
         ),
         remedy="Leave out --drop-last, or make the global batch smaller.",
@@ -185,7 +185,7 @@ _TEXTS: dict[WarningCode, Advice] = {
         remedy="Ask for a --global-batch-size that is a multiple of {batch_size}.",
     ),
     WarningCode.DATASET_SIZE_UNKNOWN: Advice(
-        title="the size of the data set is not known",
+        title="the size of the dataset is not known",
         happened="Without it there are no iterations per epoch and no epoch time.",
         remedy="Give it with --dataset-size.",
     ),
@@ -255,7 +255,7 @@ _TEXTS: dict[WarningCode, Advice] = {
     WarningCode.NO_SIZES_BY_LENGTH: Advice(
         title="there are no batch sizes by length",
         happened="They were asked for (--max-tokens), but {details}.",
-        remedy="Train with the one batch size; sizes by length need a map-style data set whose "
+        remedy="Train with the one batch size; sizes by length need a map-style dataset whose "
         "samples differ in the measure that 'length' gives.",
     ),
 }

@@ -68,7 +68,7 @@ def _stop_reason(reason: StopReason, settings: Settings) -> str:
         StopReason.MEMORY: "the next size up does not fit the memory budget",
         StopReason.MEMORY_EXPECTED: "the next size up is expected not to fit the memory budget "
         "(--goal memory tries it)",
-        StopReason.DATASET: "the next size up is more than the data set holds",
+        StopReason.DATASET: "the next size up is more than the dataset holds",
         StopReason.CAP: "the largest size to consider was reached"
         + (f" (--max-batch-size {cap})" if cap else ""),
         StopReason.PLATEAU: "throughput has levelled off",

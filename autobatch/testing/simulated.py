@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from autobatch.check.measurement import StepMakeup
 from autobatch.devices.base import CpuUse, PeakReading
 from autobatch.errors import WorkloadError
 from autobatch.probe.protocol import Loaded, NoisePlan, TimingPlan
-from autobatch.probe.timing import time_steps, warm_up
+from autobatch.probe.trial.timing import time_steps, warm_up
 from autobatch.records import (
     Environment,
     MemoryBound,
@@ -23,7 +24,6 @@ from autobatch.records import (
     Outcome,
     Precision,
     Settings,
-    StepMakeup,
     Trial,
     WorkloadSummary,
 )
@@ -116,7 +116,7 @@ class SimulatedDevice:
             self._budget_bytes = before
 
     def cpu_use(self) -> CpuUse | None:
-        """No processor is simulated."""
+        """No CPU is simulated."""
         return None
 
 

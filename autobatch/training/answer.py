@@ -140,7 +140,7 @@ class TrainingFinding(Finding):
         Args:
             dataset: Map-style or iterable.
             **options: Passed on to the loader. Without ``sampler``, ``batch_sampler`` and
-                ``shuffle`` a map-style data set is shuffled; ``drop_last`` is as recommended:
+                ``shuffle`` a map-style dataset is shuffled; ``drop_last`` is as recommended:
                 never so that nothing is left, and so that BatchNorm does not meet a batch of
                 one sample.
 
@@ -174,7 +174,7 @@ class TrainingFinding(Finding):
         """A ``batch_sampler`` with batches of like length, as large as the memory holds.
 
         Args:
-            lengths: Length of each sample of the data set, in its order and in the measure of
+            lengths: Length of each sample of the dataset, in its order and in the measure of
                 the search.
             shuffle: Whether samples and batches come in random order.
             seed: Of that order.

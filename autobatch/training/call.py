@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autobatch.devices.select import check_device_name
 from autobatch.errors import DeviceError, SearchInterrupted, SettingsError, WorkloadError
 from autobatch.finder import find
-from autobatch.probe.live import ForkingProber, SharingProber, can_fork
+from autobatch.probe.isolation.live import ForkingProber, SharingProber, can_fork
 from autobatch.records import MemoryBudget, Phase, Settings, Trial, WorkloadSummary
 from autobatch.training.answer import TrainingFinding
 from autobatch.training.options import SearchOptions, to_settings
@@ -46,12 +46,12 @@ def find_batch_size(
         model: The module, on the device that it is trained on.
         data: A ``DataLoader`` (all but its batch size is kept), a map-style or iterable data
             set, a function of the batch size that returns a batch, or one sample. A tensor, an
-            array, a tuple, a mapping or a dataclass is a sample; a list is a data set.
+            array, a tuple, a mapping or a dataclass is a sample; a list is a dataset.
         loss: A function of output and target; not needed by a model that returns its loss.
         optimizer: An optimizer of the model, a class, or a function of the parameters.
             AdamW if left out.
         training_step: A function of the model and a batch that returns the loss.
-        collate_fn: How samples of a data set become a batch.
+        collate_fn: How samples of a dataset become a batch.
         length: How long a sample is, where the number of its elements does not say it.
         on_trial: Is called with each ``Trial`` when it is done.
         isolation: ``process`` runs trials in forks of this process; ``shared`` in this one,

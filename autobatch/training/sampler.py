@@ -18,7 +18,7 @@ class BucketBatchSampler(Sampler[list[int]]):
     """A ``batch_sampler`` for a ``DataLoader``.
 
     Args:
-        lengths: Length of each sample of the data set, in its order.
+        lengths: Length of each sample of the dataset, in its order.
         buckets: Greatest length and batch size of each bucket, at least one.
         shuffle: Whether samples and batches come in random order, another in each epoch.
         seed: Of that order.
@@ -81,5 +81,5 @@ class BucketBatchSampler(Sampler[list[int]]):
         raise SettingsError(
             f"sample {index} is {length} long, and the longest bucket holds "
             f"{self._buckets[-1].longest}",
-            hint="truncate it, or search again with it in the data set",
+            hint="truncate it, or search again with it in the dataset",
         )

@@ -57,7 +57,7 @@ class BatchSource(Protocol):
 
 
 class LoaderSource:
-    """Batches that a ``DataLoader`` collates from a data set."""
+    """Batches that a ``DataLoader`` collates from a dataset."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class LoaderSource:
         self.dataset_size = _count_samples(_drawn_from(dataset, options.get("sampler")))
         self.num_loader_workers = int(options.get("num_workers", 0))
         if self.dataset_size == 0:
-            raise WorkloadError("the data set has 0 samples", hint="give one that has samples")
+            raise WorkloadError("the dataset has 0 samples", hint="give one that has samples")
 
     def scan(self, seed: int) -> ScannedLengths | None:
         """Look for the largest samples, for a limited time.
@@ -108,7 +108,7 @@ class LoaderSource:
 
     @property
     def dataset(self) -> Any:
-        """The data set itself."""
+        """The dataset itself."""
         return self._dataset
 
     def loader_of(self, dataset: Any, batch_size: int, **options: Any) -> DataLoader[Any]:
@@ -137,7 +137,7 @@ class LoaderSource:
                 yield batch
             if is_empty:
                 raise WorkloadError(
-                    f"the data set ended before one batch of {batch_size} samples",
+                    f"the dataset ended before one batch of {batch_size} samples",
                     hint="lower --max-batch-size",
                 )
 

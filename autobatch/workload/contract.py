@@ -25,7 +25,7 @@ class Workload:
     Attributes:
         model: A module, or a class or function without arguments that makes one.
         train_loader: A loader, of which everything but the batch size is kept.
-        dataset: A map-style or iterable data set of single samples.
+        dataset: A map-style or iterable dataset of single samples.
         collate_fn: How a list of samples of ``dataset`` becomes a batch.
         batch: A function from a batch size to a batch of that size.
         sample: One sample, repeated to fill a batch.

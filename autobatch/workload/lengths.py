@@ -90,7 +90,7 @@ def scan_lengths(
 
 
 def fetch_samples(dataset: Any, indices: Sequence[int]) -> list[Any]:
-    """Samples of a map-style data set, as a loader fetches them."""
+    """Samples of a map-style dataset, as a loader fetches them."""
     if callable(getattr(dataset, "__getitems__", None)):
         return list(dataset.__getitems__(list(indices)))
     return [dataset[index] for index in indices]
@@ -140,6 +140,6 @@ def _measure(sample: Any, length: Callable[[Any], int] | None) -> int:
     except Exception as error:
         raise WorkloadError(
             f"'length' failed on a sample: {type(error).__name__}: {message_of(error)}",
-            hint="it is called with one sample of the data set, and returns a whole number",
+            hint="it is called with one sample of the dataset, and returns a whole number",
             user_traceback=format_user_traceback(error),
         ) from error

@@ -18,7 +18,7 @@ from autobatch.workload.contract import Workload
 from autobatch.workload.synthetic import make_synthetic_source
 from autobatch.workload.task import TrainingTask, assemble
 
-_FORMS = "give a DataLoader, a data set, a function of the batch size, or one sample"
+_FORMS = "give a DataLoader, a dataset, a function of the batch size, or one sample"
 
 
 def describe_objects(
@@ -34,11 +34,11 @@ def describe_objects(
 ) -> Workload:
     """Say in the words of the workload contract what the caller's objects are.
 
-    A tensor, an array, a tuple, a mapping or a dataclass is one sample; a list is a data set.
+    A tensor, an array, a tuple, a mapping or a dataclass is one sample; a list is a dataset.
 
     Args:
         model: A module.
-        data: A ``DataLoader``, a data set, a function of the batch size or a sample.
+        data: A ``DataLoader``, a dataset, a function of the batch size or a sample.
         loss: A function of output and target.
         optimizer: An optimizer of the model, a class, or a function of the parameters.
         training_step: A function of the model and a batch.

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 import autobatch
 from autobatch import find_batch_size
 from autobatch.devices.cpu import CpuDevice
-from autobatch.probe.live import SharingProber
+from autobatch.probe.isolation.live import SharingProber
 from autobatch.probe.protocol import NoisePlan
 from autobatch.records import Settings
 from autobatch.workload.live import describe_objects
@@ -99,7 +99,7 @@ def test_drop_last_never_leaves_an_epoch_without_iterations() -> None:
     finding = find(nn.Linear(8, 3), data, max_batch_size=64, drop_last=True)
     assert finding.batch_size <= 10
     assert finding.iterations_per_epoch >= 1
-    # A data set smaller than the batch: not the one that was asked about.
+    # A dataset smaller than the batch: not the one that was asked about.
     assert len(finding.dataloader(make_data(3))) == 1
     assert sum(len(batch[0]) for batch in finding.dataloader(make_data(3))) == 3
 

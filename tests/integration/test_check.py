@@ -332,7 +332,7 @@ def test_what_is_not_told_is_inconclusive_and_fails_with_strict(
     arguments = ("--device", "cpu", "--min-driver", "550", "--no-throttling")
     done = here(*arguments)
     assert done.returncode == 0, done.stderr
-    assert "a processor has no driver" in done.stdout
+    assert "a CPU has no driver" in done.stdout
     assert "--strict" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert here(*arguments, "--strict").returncode == 1

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from autobatch.cli.compare import SHARED_NAMES
-from autobatch.cli.compare import compare as command_object
+from autobatch.compare.cli import SHARED_NAMES
+from autobatch.compare.cli import compare as command_object
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -250,7 +250,7 @@ def test_full_of_a_stream_without_a_length_is_refused(tmp_path: Path) -> None:
     )
     done = compare(target, "--batch-sizes", "4,full", "--epochs", "1")
     assert done.returncode == 2
-    assert "'full' of an iterable data set" in done.stderr
+    assert "'full' of an iterable dataset" in done.stderr
 
 
 def test_a_checkpoint_that_does_not_match_names_the_keys(target: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_json_holds_what_the_machine_has() -> None:
     assert 0 < cpu["budget"]["budget_bytes"] < cpu["capacity_bytes"]
     assert sum(bound["binds"] for bound in cpu["bounds"]) >= 1
     assert 0 < cpu["cpu"]["num_usable_cores"] <= cpu["cpu"]["num_cores"]
-    assert cpu["unknown"] == {"driver_version": "a processor has no driver"}
+    assert cpu["unknown"] == {"driver_version": "a CPU has no driver"}
 
 
 def test_one_device_can_be_asked_for() -> None:

@@ -121,14 +121,14 @@ def test_a_search_that_ends_over_its_loader_says_so(write: Callable[..., str]) -
 PLAN = TimingPlan(num_warmup_steps=2, min_steps=1, max_time_s=0.0)
 # As on a system without /proc.
 SAMPLED = (
-    "from autobatch.probe.worker import Worker, main; "
+    "from autobatch.probe.worker.worker import Worker, main; "
     "from autobatch.devices.cpu import CpuDevice; "
     "main(Worker(lambda name: CpuDevice(uses_kernel=False), uses_kernel=False))"
 )
 # A device with a memory of its own, on a machine that leaves 1 GiB.
 OWN_MEMORY = (
     "import resource; resource.setrlimit(resource.RLIMIT_DATA, (2**30, -1)); "
-    "from autobatch.probe.worker import Worker, main; "
+    "from autobatch.probe.worker.worker import Worker, main; "
     "from autobatch.devices.cpu import CpuDevice; "
     "Own = type('Own', (CpuDevice,), {'name': 'cpu:0', 'bounds': lambda self, limit: "
     "(__import__('autobatch.records').records.MemoryBound.of('own', 2**36, 2**36),)}); "

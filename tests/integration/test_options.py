@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from autobatch.cli.options import SEARCH_OPTIONS
 from autobatch.cli.probe import probe
+from autobatch.shell.options import SEARCH_OPTIONS
 
 TARGET = """
 import os, torch

@@ -11,7 +11,7 @@ from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Outcome, Settings, Trial
 
 SHARED = (
-    "from autobatch.probe.worker import Worker, main; "
+    "from autobatch.probe.worker.worker import Worker, main; "
     "from autobatch.devices.cpu import CpuDevice; "
     "device = CpuDevice(); device.can_fork = False; "
     "main(Worker(lambda name: device))"

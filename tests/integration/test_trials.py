@@ -360,7 +360,7 @@ def test_no_worker_outlives_a_parent_that_was_killed(
                 f"""
                 from autobatch.probe.client import TargetProber
                 from autobatch.probe.protocol import TimingPlan
-                from autobatch.records import Settings
+                from autobatch.records import (Settings)
                 with TargetProber({target!r}, Settings(device="cpu")) as prober:
                     prober.load()
                     prober.measure(2, TimingPlan())

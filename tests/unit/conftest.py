@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from autobatch.records import CheckRound, Environment, Measurement
+from autobatch.check.measurement import CheckRound, Measurement
+from autobatch.records import Environment
 
 ENVIRONMENT = Environment(
     device_name="Test CPU",

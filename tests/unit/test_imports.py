@@ -38,15 +38,13 @@ def test_nothing_heavy_is_loaded(code: str) -> None:
     assert loaded_modules(code).isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize(
-    "room", ["probe.client", "finder", "compare", "reporting", "checker.start"]
-)
+@pytest.mark.parametrize("room", ["probe.client", "finder", "compare", "reporting", "check.start"])
 def test_whoever_only_decides_waits_for_no_torch(room: str) -> None:
     assert "torch" not in loaded_modules(f"import autobatch.{room}")
 
 
 def test_a_worker_loads_nothing_that_training_would_not() -> None:
-    loaded = loaded_modules("import autobatch.probe.worker")
+    loaded = loaded_modules("import autobatch.probe.worker.worker")
     assert loaded.isdisjoint({"scipy", "rich", "matplotlib", "click"})
 
 

@@ -268,7 +268,7 @@ def test_what_cannot_be_made_says_what_could(
 TRAIN_ALL = """
 import json, sys
 from autobatch.errors import AutobatchError
-from autobatch.records import Settings
+from autobatch.records import (Settings)
 from autobatch.workload.task import load_task
 
 answers = {}

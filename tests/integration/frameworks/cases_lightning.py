@@ -103,7 +103,7 @@ class Net(LightningModule):
 
 
 class Data(LightningDataModule):
-    """A data set, in batches of ``batch_size``."""
+    """A dataset, in batches of ``batch_size``."""
 
     def __init__(self, dataset: TensorDataset, batch_size: int = 4, **options: Any) -> None:
         super().__init__()

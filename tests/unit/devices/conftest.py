@@ -1,4 +1,4 @@
-"""Fake control group trees, processes to run code in, devices to hold to a contract."""
+"""Fake cgroup trees, processes to run code in, devices to hold to a contract."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from autobatch.testing import SimulatedDevice
 
 @dataclass(frozen=True)
 class FakeKernel:
-    """A ``/proc/PID`` folder and mounted control group trees below one root."""
+    """A ``/proc/PID`` folder and mounted cgroup trees below one root."""
 
     root: Path
 
@@ -37,7 +37,7 @@ class FakeKernel:
         return folder
 
     def join(self, *lines: str) -> None:
-        """Put the process into control groups."""
+        """Put the process into cgroups."""
         self._write("cgroup", list(lines))
 
     def _read(self, name: str) -> list[str]:

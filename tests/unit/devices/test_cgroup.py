@@ -1,4 +1,4 @@
-"""Memory limits of control groups, read from trees like those that real systems mount."""
+"""Memory limits of cgroups, read from trees like those that real systems mount."""
 
 from __future__ import annotations
 

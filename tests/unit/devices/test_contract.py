@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autobatch.probe.oom import is_out_of_memory
+from autobatch.probe.trial.oom import is_out_of_memory
 from autobatch.records import MemoryBudget, Precision
 
 

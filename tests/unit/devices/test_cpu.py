@@ -1,4 +1,4 @@
-"""The processor: which limits bind, and what its accounts say."""
+"""The CPU: which limits bind, and what its accounts say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cores and number formats of the processor, under quotas and without."""
+"""The cores and number formats of the CPU, under quotas and without."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_quota_below_the_cores_binds(kernel: Any) -> None:
     _quota_v2(mount / "app", "25000 100000")
     cores = read_cores(kernel.proc)
     assert cores.num_usable_cores == 0.25
-    assert cores.quotas[0].name == f"control group {mount / 'app'}"
+    assert cores.quotas[0].name == f"cgroup {mount / 'app'}"
 
 
 def test_a_quota_above_the_cores_does_not(kernel: Any) -> None:

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from autobatch.checker.reference import BUILTINS
+from autobatch.check.measurement import StepMakeup
+from autobatch.check.reference import BUILTINS
 from autobatch.devices.cpu import CpuDevice
 from autobatch.probe.makeup import inspect_step
 from autobatch.probe.protocol import MakeupRequest
-from autobatch.records import Precision, Settings, StepMakeup
+from autobatch.records import Precision, Settings
 from autobatch.workload.task import load_task
 
 

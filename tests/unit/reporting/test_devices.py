@@ -52,7 +52,7 @@ def _cpu() -> DeviceReport:
     return DeviceReport(
         name="cpu",
         hardware_name="Intel(R) Xeon(R) Processor",
-        driver_version=Unknown(reason="a processor has no driver"),
+        driver_version=Unknown(reason="a CPU has no driver"),
         precisions=(
             PrecisionSupport(name="fp32", is_supported=True),
             PrecisionSupport(name="tf32", is_supported=False, detail="a format of NVIDIA GPUs"),
@@ -60,12 +60,12 @@ def _cpu() -> DeviceReport:
         cpu=CpuReport(
             num_cores=64,
             num_affinity_cores=16,
-            quotas=(CpuQuota(name="control group /sys/fs/cgroup/pod", num_cores=1.5),),
+            quotas=(CpuQuota(name="cgroup /sys/fs/cgroup/pod", num_cores=1.5),),
             num_usable_cores=1.5,
         ),
         **_memory(  # type: ignore[arg-type]
             MemoryBound.of("physical memory", 128 * GIB, 100 * GIB),
-            MemoryBound.of("memory limit of control group /sys/fs/cgroup/pod", 8 * GIB, 6 * GIB),
+            MemoryBound.of("memory limit of cgroup /sys/fs/cgroup/pod", 8 * GIB, 6 * GIB),
         ),
     )
 
@@ -176,14 +176,14 @@ def test_an_idle_gpu_is_not_held_down() -> None:
 def test_a_processor_marks_the_limit_that_binds() -> None:
     lines = _text(_machine(_cpu()), 120).splitlines()
     (binding,) = [line for line in lines if "> " in line]
-    assert "6.0 GiB to have of 8.0 GiB: memory limit of control group" in binding
+    assert "6.0 GiB to have of 8.0 GiB: memory limit of cgroup" in binding
     assert any("100 GiB to have of 128 GiB: physical memory" in line for line in lines)
 
 
 def test_a_processor_says_how_many_cores_are_really_usable_and_why() -> None:
     words = _words(_machine(_cpu()))
     assert "1.5 usable; 64 in the machine; 16 in this process's affinity mask" in words
-    assert "1.5 by the quota of control group /sys/fs/cgroup/pod" in words
+    assert "1.5 by the quota of cgroup /sys/fs/cgroup/pod" in words
 
 
 def test_what_is_not_told_is_one_line_for_each_reason() -> None:

@@ -177,9 +177,9 @@ CHANGES = {
         {"last_batch_size": 128},
         "469 per epoch epoch time",
     ),
-    "without a data set size the option is named": (
+    "without a dataset size the option is named": (
         {"iterations_per_epoch": None, "epoch_time_s": None, "regime": None},
-        "unknown without the size of the data set (--dataset-size)",
+        "unknown without the size of the dataset (--dataset-size)",
     ),
     "without a base rate the factor is given": (
         {"learning_rate": None, "base_learning_rate": None},
@@ -273,7 +273,7 @@ def test_rules_of_thumb_stand_beside_the_measurement(make_finding, make_trial, p
     text = one_line(printed(render, make_finding()))
     assert "start at 32 2,318 samples/s, 83 % of the recommended size's" in text
     assert "128 2,802 samples/s, the recommended size 256 2,726 samples/s, 97 % of" in text
-    assert "below about 2,000 samples, when it fits; this data set has 60,000" in text
+    assert "below about 2,000 samples, when it fits; this dataset has 60,000" in text
     few = make_finding((make_trial(32), make_trial(64, Outcome.OUT_OF_MEMORY)))
     text = one_line(printed(render, few))
     assert "try 64 out of memory 128 not run 256 not run" in text

@@ -16,14 +16,7 @@ from autobatch.devices.nvml.readings import (
     read_gpu,
     read_memory,
 )
-from autobatch.records import (
-    ClockReport,
-    EccReport,
-    GpuReport,
-    PcieReport,
-    ProcessUse,
-    Unknown,
-)
+from autobatch.records import ClockReport, EccReport, GpuReport, PcieReport, ProcessUse, Unknown
 
 GIB = 2**30
 

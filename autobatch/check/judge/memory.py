@@ -1,0 +1,124 @@
+"""Verdicts on memory, from peaks.
+
+Peaks repeat far better than times: each is judged by the quarter of the rounds that speaks for
+it least, with no allowance for noise beyond that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from autobatch.check.measurement import Measurement
+from autobatch.check.records import TargetLimits, Verdict
+from autobatch.records import MemoryBudget, RequirementName, Status
+
+_UNREAD = "the device does not tell the peak"
+_LOWER_BOUND = "the peak is only a lower bound here: this device keeps no high-water mark"
+_OPEN = "the peaks of the rounds lie on both sides of the limit"
+
+
+def judge_memory(
+    limits: TargetLimits,
+    peaks_bytes: tuple[int, ...],
+    budget: MemoryBudget,
+    baseline: Measurement | None,
+    *,
+    is_lower_bound: bool,
+) -> Iterator[Verdict]:
+    """Judge every requirement on memory.
+
+    Args:
+        limits: What is required.
+        peaks_bytes: The peak of each round.
+        budget: What memory there is.
+        baseline: What to compare with, ``None`` for nothing.
+        is_lower_bound: Whether the real peaks may have been higher than those read.
+    """
+    if limits.max_memory_bytes is not None:
+        yield _absolute(
+            RequirementName.MAX_MEMORY, limits.max_memory_bytes, peaks_bytes, is_lower_bound
+        )
+    if limits.min_headroom_fraction is not None:
+        yield _headroom(limits.min_headroom_fraction, peaks_bytes, budget, is_lower_bound)
+    if baseline is not None:
+        yield _growth(limits.memory_tolerance_fraction, peaks_bytes, baseline.peaks_bytes)
+
+
+def judge_fit(batch_size: int, failure: str) -> Verdict:
+    """Whether the size ran inside the memory that there is.
+
+    Args:
+        batch_size: The size.
+        failure: How it failed, or empty if it did not.
+    """
+    return Verdict(
+        requirement=RequirementName.FITS,
+        limit=batch_size,
+        status=Status.NOT_MET if failure else Status.MET,
+        reason=failure,
+    )
+
+
+def not_judged(
+    limits: TargetLimits, baseline: Measurement | None, reason: str
+) -> Iterator[Verdict]:
+    """Every requirement on memory, as inconclusive."""
+    for name, limit in (
+        (RequirementName.MAX_MEMORY, limits.max_memory_bytes),
+        (RequirementName.MIN_HEADROOM, limits.min_headroom_fraction),
+        (RequirementName.BASELINE_MEMORY, limits.memory_tolerance_fraction if baseline else None),
+    ):
+        if limit is not None:
+            yield Verdict.inconclusive(name, limit, reason)
+
+
+def _absolute(
+    name: RequirementName, limit_bytes: int, peaks_bytes: tuple[int, ...], is_lower_bound: bool
+) -> Verdict:
+    if not peaks_bytes:
+        return Verdict.inconclusive(name, limit_bytes, _UNREAD)
+    peak_bytes = max(peaks_bytes)
+    is_met = peak_bytes <= limit_bytes
+    if is_met and is_lower_bound:
+        return Verdict.inconclusive(name, limit_bytes, _LOWER_BOUND, peak_bytes)
+    status = Status.MET if is_met else Status.NOT_MET
+    return Verdict(requirement=name, limit=limit_bytes, status=status, value=peak_bytes)
+
+
+def _headroom(
+    limit: float, peaks_bytes: tuple[int, ...], budget: MemoryBudget, is_lower_bound: bool
+) -> Verdict:
+    name = RequirementName.MIN_HEADROOM
+    if not peaks_bytes or not budget.capacity_bytes:
+        return Verdict.inconclusive(name, limit, _UNREAD)
+    available_bytes = budget.capacity_bytes - budget.used_by_others_bytes
+    headroom = (available_bytes - max(peaks_bytes)) / budget.capacity_bytes
+    is_met = headroom >= limit
+    if is_met and is_lower_bound:
+        return Verdict.inconclusive(name, limit, _LOWER_BOUND, headroom)
+    status = Status.MET if is_met else Status.NOT_MET
+    return Verdict(requirement=name, limit=limit, status=status, value=headroom)
+
+
+def _growth(limit: float, now: tuple[int, ...], before: tuple[int, ...]) -> Verdict:
+    name = RequirementName.BASELINE_MEMORY
+    if not now or not before:
+        return Verdict.inconclusive(name, limit, _UNREAD)
+    low = _quarter(now, 0.25) / _quarter(before, 0.75) - 1
+    high = _quarter(now, 0.75) / _quarter(before, 0.25) - 1
+    status = Status.MET if high <= limit else Status.NOT_MET if low > limit else Status.INCONCLUSIVE
+    return Verdict(
+        requirement=name,
+        limit=limit,
+        status=status,
+        value=median(now) / median(before) - 1,
+        low=low,
+        high=high,
+        reason=_OPEN if status is Status.INCONCLUSIVE else "",
+    )
+
+
+def _quarter(values: tuple[int, ...], share: float) -> int:
+    ordered = sorted(values)
+    return ordered[round(share * (len(ordered) - 1))]

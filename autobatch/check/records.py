@@ -1,0 +1,233 @@
+"""What a check asks, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Protocol
+
+from autobatch.check.measurement import Measurement
+from autobatch.errors import SettingsError
+from autobatch.records.enums import RequirementName, Status
+from autobatch.records.memory import MemoryBudget
+from autobatch.records.settings import Settings
+from autobatch.records.workload import WorkloadSummary
+
+BUILTIN_REFERENCE = "builtin"
+NO_REFERENCE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetLimits:
+    """What a target must keep to. ``None`` requires nothing.
+
+    Attributes:
+        max_memory_bytes: Most memory that training may hold.
+        min_headroom_fraction: Least share of the memory that must stay free at the peak.
+        min_samples_per_s: Least throughput.
+        max_step_time_s: Longest step.
+        tolerance_fraction: How much longer a step may take than in the baseline.
+        memory_tolerance_fraction: How much more memory it may take than in the baseline.
+    """
+
+    max_memory_bytes: int | None = None
+    min_headroom_fraction: float | None = None
+    min_samples_per_s: float | None = None
+    max_step_time_s: float | None = None
+    tolerance_fraction: float = 0.1
+    memory_tolerance_fraction: float = 0.02
+
+    @property
+    def any_of_time(self) -> bool:
+        """Whether a limit on time is set, the baseline aside."""
+        return self.min_samples_per_s is not None or self.max_step_time_s is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardwareLimits:
+    """What the devices must be. ``None``, ``False`` and empty require nothing.
+
+    Attributes:
+        min_devices: Fewest devices of the kind.
+        min_capacity_bytes: Least memory of each, under the limit that binds.
+        min_free_bytes: Least free memory of each.
+        min_cores: Fewest cores of the CPU that can really be used.
+        min_driver: Oldest version of the driver, such as ``550.54``.
+        precisions: Number formats that each must compute with.
+        no_throttling: Whether nothing may hold the clocks down.
+        max_ecc_errors: Most memory errors, corrected or not, since the driver was loaded.
+        min_pcie_width: Fewest PCIe lanes in use.
+        max_other_processes: Most processes of others that hold memory of a device.
+    """
+
+    min_devices: int | None = None
+    min_capacity_bytes: int | None = None
+    min_free_bytes: int | None = None
+    min_cores: float | None = None
+    min_driver: str | None = None
+    precisions: tuple[str, ...] = ()
+    no_throttling: bool = False
+    max_ecc_errors: int | None = None
+    min_pcie_width: int | None = None
+    max_other_processes: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is required."""
+        values = (getattr(self, item.name) for item in fields(self))
+        return all(value is None or value is False or value == () for value in values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSettings:
+    """Everything that a user can ask of a check; one object that travels whole.
+
+    Attributes:
+        training: How the target is trained: device, precision, seed and so on.
+        batch_size: The size to check; ``None`` for the one that the target names.
+        limits: What the target must keep to.
+        hardware: What the devices must be.
+        reference: What is timed in turn with the target: ``builtin`` for the built-in one that
+            goes with it, ``builtin:linear`` and the like for that one, ``none`` or a target;
+            ``None`` for what the baseline was made with.
+        any_hardware: Whether a baseline of other hardware is compared by memory alone.
+        keeps_baseline: Whether the measurement is to become a baseline, and must be precise.
+        time_limit_s: Wall-clock time after which no further round is begun.
+        strict: Whether a requirement that stays inconclusive counts as not met.
+
+    Raises:
+        SettingsError: If a value cannot be used; the message repeats it.
+    """
+
+    training: Settings = field(default_factory=Settings)
+    batch_size: int | None = None
+    limits: TargetLimits = field(default_factory=TargetLimits)
+    hardware: HardwareLimits = field(default_factory=HardwareLimits)
+    reference: str | None = None
+    any_hardware: bool = False
+    keeps_baseline: bool = False
+    time_limit_s: float = 90.0
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        for option, value in (
+            ("--batch-size", self.batch_size),
+            ("--time-limit", self.time_limit_s),
+            ("--max-memory", self.limits.max_memory_bytes),
+            ("--min-throughput", self.limits.min_samples_per_s),
+            ("--max-step-time", self.limits.max_step_time_s),
+        ):
+            if value is not None and not value > 0:
+                raise SettingsError(f"{option} {value} is not above 0", hint=f"change {option}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One requirement, and whether it is met.
+
+    Attributes:
+        requirement: What was required.
+        limit: Where the line is, in the unit of the requirement: bytes, seconds, samples per
+            second, a share, a count; for ``require`` and ``min-driver`` a word.
+        status: Whether it is met.
+        value: The figure that was measured or read; ``None`` if there is none.
+        low: Lower end of the interval of the figure; ``None`` for what is simply read.
+        high: Upper end of it.
+        reason: Why it is inconclusive, or which device it is that does not meet it; may be empty.
+    """
+
+    requirement: RequirementName
+    limit: float | str | None
+    status: Status
+    value: float | str | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+    @classmethod
+    def inconclusive(
+        cls,
+        requirement: RequirementName,
+        limit: float | str | None,
+        reason: str,
+        value: float | None = None,
+    ) -> Verdict:
+        """A verdict that could not be reached.
+
+        Args:
+            requirement: What was required.
+            limit: Where the line is.
+            reason: Why it could not.
+            value: The figure that there is all the same.
+        """
+        return cls(
+            requirement=requirement,
+            limit=limit,
+            status=Status.INCONCLUSIVE,
+            value=value,
+            reason=reason,
+        )
+
+    @property
+    def name(self) -> str:
+        """The requirement in one word, each but once in a report."""
+        suffix = f"-{self.limit}" if self.requirement is RequirementName.REQUIRE else ""
+        return self.requirement.value + suffix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What came of a check.
+
+    Attributes:
+        target: The target, as the user wrote it; ``None`` if the hardware alone was checked.
+        devices: What was checked, such as ``cpu (Intel Xeon)``.
+        settings: What was asked.
+        verdicts: One for each requirement.
+        measurement: What was measured; ``None`` without a target, or if the size never fitted.
+        baseline: What it was compared with.
+        notes: What else to know, one sentence each.
+        elapsed_s: How long it took.
+        is_complete: Whether it came to its end, rather than being interrupted.
+    """
+
+    target: str | None
+    devices: tuple[str, ...]
+    settings: CheckSettings
+    verdicts: tuple[Verdict, ...]
+    measurement: Measurement | None = None
+    baseline: Measurement | None = None
+    notes: tuple[str, ...] = ()
+    elapsed_s: float = 0.0
+    is_complete: bool = True
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the check has passed; with ``strict`` nothing may be inconclusive."""
+        failing = (
+            {Status.NOT_MET, Status.INCONCLUSIVE} if self.settings.strict else {Status.NOT_MET}
+        )
+        return not any(verdict.status in failing for verdict in self.verdicts)
+
+    def count(self, status: Status) -> int:
+        """How many requirements have a status."""
+        return sum(verdict.status is status for verdict in self.verdicts)
+
+
+class CheckObserver(Protocol):
+    """Receives what a check has to tell meanwhile; must not raise."""
+
+    def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
+        """The target is built and the memory budget known."""
+
+    def round_finished(self, number: int, verdicts: tuple[Verdict, ...]) -> None:
+        """A round was measured; what the requirements on time look like so far."""
+
+
+class SilentCheckObserver:
+    """An observer that says nothing."""
+
+    def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
+        """Say nothing."""
+
+    def round_finished(self, number: int, verdicts: tuple[Verdict, ...]) -> None:
+        """Say nothing."""

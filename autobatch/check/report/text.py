@@ -1,0 +1,79 @@
+"""A check as text: a table of requirements, and what else to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from autobatch.check.records import CheckReport
+from autobatch.check.report.wording import (
+    STATUSES,
+    advice,
+    conclusion,
+    effort,
+    figure_text,
+    limit_text,
+)
+from autobatch.records import Status
+from autobatch.reporting.screen import show
+
+_STYLES = {Status.MET: "green", Status.NOT_MET: "bold red", Status.INCONCLUSIVE: "yellow"}
+
+
+def render_check(report: CheckReport, console: Console) -> None:
+    """Print a check, for a person to read.
+
+    Args:
+        report: What to print.
+        console: Where to; its width, colours and encoding are respected.
+    """
+    show(console, _headline(report), "", _table(report))
+    reasons = [f"{each.name}: {each.reason}" for each in report.verdicts if each.reason]
+    if reasons:
+        show(console, "", *(Padding(Text(line), (0, 0, 0, 2)) for line in reasons))
+    show(console, "", *(Text(line) for line in _last_lines(report)))
+
+
+def _headline(report: CheckReport) -> Text:
+    devices = ", ".join(report.devices)
+    if report.target is None:
+        return Text(devices or "no device", style="bold")
+    size = "" if report.measurement is None else f" at batch size {report.measurement.batch_size:,}"
+    where = f" on {devices}" if devices else ""
+    return Text.assemble((report.target, "bold"), f"{size}{where}")
+
+
+def _table(report: CheckReport) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
+    )
+    for header, justify in (
+        ("requirement", "left"),
+        ("limit", "right"),
+        ("measured", "right"),
+        ("verdict", "left"),
+    ):
+        table.add_column(header, justify="left" if justify == "left" else "right")
+    for each in report.verdicts:
+        table.add_row(
+            each.name,
+            Text(limit_text(each)),
+            Text(figure_text(each)),
+            Text(STATUSES[each.status], style=_STYLES[each.status]),
+        )
+    return table
+
+
+def _last_lines(report: CheckReport) -> Iterator[str]:
+    yield from report.notes
+    yield conclusion(report)
+    yield from filter(None, (effort(report), advice(report)))

@@ -1,0 +1,115 @@
+"""Requirements and verdicts in words and numbers, for every form of report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from autobatch import units
+from autobatch.check.records import NO_REFERENCE, CheckReport, Verdict
+from autobatch.records import RequirementName, Status
+
+STATUSES = {
+    Status.MET: "met",
+    Status.NOT_MET: "NOT MET",
+    Status.INCONCLUSIVE: "inconclusive",
+}
+_BYTES = (RequirementName.MAX_MEMORY, RequirementName.MIN_CAPACITY, RequirementName.MIN_FREE)
+_CHANGES = (RequirementName.BASELINE_STEP_TIME, RequirementName.BASELINE_MEMORY)
+_TIMED = (
+    RequirementName.MIN_THROUGHPUT,
+    RequirementName.MAX_STEP_TIME,
+    RequirementName.BASELINE_STEP_TIME,
+)
+_NOTHING = "-"
+
+
+def limit_text(verdict: Verdict) -> str:
+    """Where the line is: ``10.0 GiB``, ``+10 %``."""
+    if verdict.requirement is RequirementName.FITS:
+        return _NOTHING if verdict.limit is None else f"batch size {verdict.limit:,}"
+    return _format(verdict, verdict.limit)
+
+
+def figure_text(verdict: Verdict) -> str:
+    """What was measured, with its interval: ``+1.2 % (-2.0 % to +4.4 %)``."""
+    if verdict.requirement is RequirementName.FITS and verdict.status is not Status.INCONCLUSIVE:
+        return "ran" if verdict.status is Status.MET else "did not"
+    text = _format(verdict, verdict.value)
+    if verdict.low is None or verdict.high is None or verdict.low == verdict.high:
+        return text
+    interval = f"{text} ({_format(verdict, verdict.low)} to {_format(verdict, verdict.high)})"
+    # Said once, with the limit: three times would not fit into a line.
+    return interval.replace(" samples/s", "")
+
+
+def sentence(verdict: Verdict) -> str:
+    """A verdict in a line of its own."""
+    reason = f": {verdict.reason}" if verdict.reason else ""
+    return (
+        f"{verdict.name} {STATUSES[verdict.status]}: measured {figure_text(verdict)}, "
+        f"required {limit_text(verdict)}{reason}"
+    )
+
+
+def conclusion(report: CheckReport) -> str:
+    """The whole check in a line."""
+    num_met, total = report.count(Status.MET), len(report.verdicts)
+    parts = [f"{num_met} of {total} met"]
+    for status in (Status.NOT_MET, Status.INCONCLUSIVE):
+        names = [each.name for each in report.verdicts if each.status is status]
+        if names:
+            parts.append(f"{STATUSES[status].lower()}: {', '.join(names)}")
+    strictly = " (--strict)" if report.settings.strict and report.count(Status.INCONCLUSIVE) else ""
+    verdict = "Passed" if report.is_met else f"Failed{strictly}"
+    return f"{verdict if report.is_complete else 'Interrupted'}: {'; '.join(parts)}."
+
+
+def effort(report: CheckReport) -> str:
+    """How much was measured for it, or an empty string."""
+    if report.measurement is None:
+        return ""
+    count = len(report.measurement.rounds)
+    rounds = f"{count} {'round' if count == 1 else 'rounds'}"
+    reference = report.measurement.reference
+    beside = "" if reference == NO_REFERENCE else f", in turn with {reference},"
+    return (
+        f"Measured {rounds}{beside} in {units.format_seconds(report.elapsed_s)}, loading included."
+    )
+
+
+def advice(report: CheckReport) -> str:
+    """What to do about requirements that stayed open, or an empty string."""
+    if not report.is_complete or report.settings.strict:
+        return ""
+    is_open_in_time = any(
+        each.status is Status.INCONCLUSIVE and each.requirement in _TIMED
+        for each in report.verdicts
+    )
+    if is_open_in_time and report.measurement is not None:
+        return (
+            "A longer --time-limit or a quieter machine narrows the interval; --strict makes "
+            "inconclusive a failure."
+        )
+    return "--strict makes inconclusive a failure." if report.count(Status.INCONCLUSIVE) else ""
+
+
+def _format(verdict: Verdict, value: float | str | None) -> str:
+    if value is None:
+        return _NOTHING
+    if isinstance(value, str):
+        return value
+    return _formatter(verdict.requirement)(value)
+
+
+def _formatter(requirement: RequirementName) -> Callable[[float], str]:
+    if requirement in _BYTES:
+        return units.format_bytes
+    if requirement in _CHANGES:
+        return units.format_change
+    if requirement is RequirementName.MIN_HEADROOM:
+        return units.format_fraction
+    if requirement is RequirementName.MIN_THROUGHPUT:
+        return units.format_rate
+    if requirement is RequirementName.MAX_STEP_TIME:
+        return units.format_seconds
+    return lambda value: f"{value:g}"

@@ -1,0 +1,235 @@
+"""``autobatch compare``: train at several batch sizes and choose one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from autobatch.compare.records import (
+    CompareObserver,
+    CompareSettings,
+    Comparison,
+    SilentCompareObserver,
+)
+from autobatch.errors import ComparisonInterrupted
+from autobatch.records import Settings
+from autobatch.shell import types
+from autobatch.shell.options import pick_options, to_settings
+from autobatch.shell.streams import (
+    ignore,
+    make_console,
+    print_result,
+    say,
+    uninterrupted,
+)
+
+_EXIT_NOTHING_TRAINED = 1
+_EXIT_INTERRUPTED = 130
+#: Settings that a comparison has in common with a search.
+SHARED_NAMES = (
+    "device",
+    "memory_limit_bytes",
+    "headroom_fraction",
+    "precision",
+    "learning_rate",
+    "base_batch_size",
+    "learning_rate_rule",
+    "seed",
+    "variables",
+    "checkpoint",
+)
+
+
+@click.command(
+    help="""Train TARGET at several batch sizes, from the same weights, and choose one.
+
+    The learning rate of each size follows the file's (or --lr) by --lr-rule. A share of the
+    samples is held out, and the sizes are compared by the loss on it.
+
+    \b
+    Examples:
+      autobatch compare examples/regression_mlp.py --batch-sizes 1,32,full --epochs 20
+      autobatch compare model.py --batch-sizes 16,64,256 --target-loss 0.35 --plot loss.png
+    """
+)
+@click.argument("target")
+@click.option(
+    "--batch-sizes",
+    type=types.BATCH_SIZES,
+    default="1,32,256,full",
+    show_default=True,
+    metavar="SIZES",
+    help="Sizes to train with, full for all samples.",
+)
+@click.option(
+    "--epochs",
+    "num_epochs",
+    type=types.COUNT,
+    default="10",
+    show_default=True,
+    metavar="N",
+    help="Epochs of each run.",
+)
+@click.option(
+    "--target-loss",
+    type=types.NUMBER,
+    metavar="LOSS",
+    help="Say when each size reaches this loss, and choose the one that does first.",
+)
+@click.option("--stop-at-target", is_flag=True, help="End each run once it reaches that loss.")
+@click.option(
+    "--validation",
+    "validation_fraction",
+    type=types.FRACTION,
+    default="20%",
+    show_default=True,
+    metavar="SHARE",
+    help="Samples to hold out.",
+)
+@click.option(
+    "--folds",
+    "num_folds",
+    type=types.COUNT,
+    default="1",
+    show_default=True,
+    metavar="N",
+    help="Cross-validate: each sample is held out in one of N runs.",
+)
+@click.option(
+    "--tolerance",
+    "tolerance_fraction",
+    type=types.FRACTION,
+    default="5%",
+    show_default=True,
+    metavar="SHARE",
+    help="How far above the lowest loss counts as equal; with folds, one standard error does.",
+)
+@click.option(
+    "--discard", is_flag=True, help="Give up the sizes that lag behind, half of them in each round."
+)
+@click.option("--resume", metavar="FILE", help="Go on with a comparison that -o FILE saved.")
+@pick_options(*SHARED_NAMES)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
+@click.option("-o", "--output", metavar="FILE", help="Save it as JSON, for --resume.")
+@click.option("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the target prints.")
+def compare(
+    target: str,
+    batch_sizes: tuple[int | None, ...],
+    num_epochs: int,
+    target_loss: float | None,
+    stop_at_target: bool,
+    validation_fraction: float,
+    num_folds: int,
+    discard: bool,
+    resume: str | None,
+    as_json: bool,
+    output: str | None,
+    plot_path: str | None,
+    force: bool,
+    quiet: bool,
+    verbose: bool,
+    **values: Any,
+) -> int:  # fmt: skip
+    """Parse, train, report."""
+    from autobatch.compare.report import load_comparison
+    from autobatch.devices.select import check_device_name
+    from autobatch.reporting import check_plot_path, check_writable
+
+    settings = to_settings(values)
+    asked = CompareSettings(
+        batch_sizes=batch_sizes,
+        num_epochs=num_epochs,
+        target_loss=target_loss,
+        validation_fraction=validation_fraction,
+        num_folds=num_folds,
+        discard=discard,
+        stop_at_target=stop_at_target,
+    )
+    check_device_name(settings.device)
+    previous = None if resume is None else load_comparison(resume)
+    # What is gone on with is replaced by what comes of it, unless there is another place.
+    output = output or resume
+    force = force or output == resume
+    if output is not None:
+        check_writable(output, force)
+    if plot_path is not None:
+        check_plot_path(plot_path)
+        check_writable(plot_path, force)
+    status = 0
+    try:
+        comparison = _train(target, settings, asked, previous, quiet=quiet, verbose=verbose)
+    except ComparisonInterrupted as interrupt:
+        comparison = interrupt.comparison
+        status = _EXIT_INTERRUPTED
+    try:
+        with uninterrupted():
+            _keep(comparison, output, plot_path, force)
+    finally:  # what took long to train is shown, whether it could be saved or not
+        _print(comparison, as_json=as_json, to_stderr=status == _EXIT_INTERRUPTED)
+    if status == 0 and comparison.batch_size is None:
+        status = _EXIT_NOTHING_TRAINED
+    return status
+
+
+def _train(
+    target: str,
+    settings: Settings,
+    asked: CompareSettings,
+    previous: Comparison | None,
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> Comparison:
+    from autobatch.compare.trainer import TargetTrainer
+    from autobatch.workload.files import parse_target
+
+    parse_target(target)
+    with (
+        _watch(quiet=quiet) as observer,
+        TargetTrainer(target, settings, on_output=say if verbose else ignore) as trainer,
+    ):
+        from autobatch.compare.session import compare as run
+
+        return run(trainer, settings, asked, target=target, observer=observer, previous=previous)
+
+
+def _keep(comparison: Comparison, output: str | None, plot_path: str | None, force: bool) -> None:
+    from autobatch.compare.report import save_comparison, save_comparison_plot
+
+    if output is not None:
+        save_comparison(comparison, output, force)
+    if plot_path is not None:
+        save_comparison_plot(comparison, plot_path)
+
+
+def _print(comparison: Comparison, *, as_json: bool, to_stderr: bool) -> None:
+    if not to_stderr:
+        from autobatch.compare.report import dumps_comparison, render_comparison
+
+        print_result(comparison, dumps_comparison if as_json else None, render_comparison)
+        return
+    from autobatch.compare.report import render_comparison
+
+    console = make_console(to_stderr=True)
+    console.print("Interrupted; what was done so far:\n")
+    render_comparison(comparison, console)
+
+
+@contextmanager
+def _watch(*, quiet: bool) -> Iterator[CompareObserver]:
+    from autobatch.compare.report import CompareBars, CompareLines
+
+    if quiet:
+        yield SilentCompareObserver()
+    elif sys.stderr.isatty():
+        with CompareBars(make_console(to_stderr=True)) as bars:
+            yield bars
+    else:
+        yield CompareLines(sys.stderr)

@@ -1,0 +1,259 @@
+"""Training for real, some epochs at a time, in a process that may die of it.
+
+    state file, or the initial one -> epoch, epoch, ... until the slice is used -> state file
+
+Between two slices a run is a file, so that it can go on in another process after one has died,
+and many runs can be trained in turn. Each epoch has a seed of its own, and so the same order of
+samples whatever came before it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from autobatch.compare.records import EpochResult, RunOutcome, epochs_to_loss
+from autobatch.compare.split import Split, split_data
+from autobatch.devices.base import Device
+from autobatch.devices.sticky import is_sticky, undo_at_end
+from autobatch.errors import SettingsError, message_of
+from autobatch.probe.protocol import TrainReply, TrainRequest
+from autobatch.probe.trial.evaluation import EvaluationStep
+from autobatch.probe.trial.oom import is_out_of_memory
+from autobatch.probe.trial.run import seed_everything, start_threads
+from autobatch.probe.trial.step import USUAL_LOSS_SCALE, TrainingStep
+from autobatch.records import Precision
+from autobatch.workload.task import TrainingTask
+
+_LOOK_EVERY = 50
+_DIVERGED_FACTOR = 1e4
+_EVALUATION_BATCH_SIZE = 64
+# Losses kept of one slice, evenly spaced; a picture has no room for more.
+_MAX_LOSSES = 400
+
+
+def train_slice(
+    task: TrainingTask,
+    device: Device,
+    request: TrainRequest,
+    *,
+    precision: Precision,
+    seed: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> TrainReply:
+    """Train one batch size for some epochs.
+
+    Out of memory and a loss that is not finite are outcomes, and so is any other error of the
+    user's code, since it may be one of this batch size only.
+
+    Args:
+        task: What to train; its weights are changed.
+        device: Where.
+        request: The batch size, the epochs and the files.
+        precision: Arithmetic of a step.
+        seed: Of the split, the order of the data, dropout and the rest.
+        clock: Seconds from any origin.
+
+    Raises:
+        SettingsError: If the whole training set is asked for and its size is not known.
+        WorkloadError: If there is no dataset to train on.
+    """
+    split = split_data(
+        task.source,
+        validation_fraction=request.validation_fraction,
+        num_folds=request.num_folds,
+        fold=request.fold,
+        seed=seed,
+    )
+    device.release()
+    start_threads()
+    run = _Slice(task, device, request, split, precision, seed, clock)
+    try:
+        with (
+            undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)),
+            device.enforce(request.budget_bytes),
+        ):
+            return run.train()
+    except SettingsError:
+        raise
+    except Exception as error:
+        outcome = RunOutcome.OUT_OF_MEMORY if is_out_of_memory(error) else RunOutcome.FAILED
+        text = message_of(error).strip().partition("\n")[0][:300]
+        name = "" if outcome is RunOutcome.OUT_OF_MEMORY else f"{type(error).__name__}: "
+        return replace(run.reply(outcome, name + text), device_is_lost=is_sticky(error))
+
+
+class _Slice:
+    """The epochs of one request."""
+
+    def __init__(
+        self,
+        task: TrainingTask,
+        device: Device,
+        request: TrainRequest,
+        split: Split,
+        precision: Precision,
+        seed: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._task = task
+        self._device = device
+        self._request = request
+        self._split = split
+        self._seed = seed
+        self._clock = clock
+        self._batch_size = _resolve(request.batch_size, split)
+        self._step = TrainingStep(task, device.name, precision, loss_scale=USUAL_LOSS_SCALE)
+        # Some training steps ask for gradients of their own, such as those of a penalty.
+        needs_gradients = task.workload.training_step is not None
+        self._evaluate = EvaluationStep(
+            task, device.name, precision, with_gradients=needs_gradients
+        )
+        self._epochs: list[EpochResult] = []
+        self._losses: list[float] = []
+        self._first_loss = math.nan
+        self._last_loss = math.nan
+        self._peak_bytes: int | None = None
+
+    def train(self) -> TrainReply:
+        self._restore()
+        self._task.built.set_rates(self._request.rate_multiplier, self._request.learning_rate)
+        begin = self._clock()
+        for number in range(self._request.num_epochs_done, self._request.num_epochs):
+            if self._epochs and self._clock() - begin > self._request.slice_s:
+                break
+            if not self._train_epoch(number):
+                return self.reply(RunOutcome.DIVERGED, f"the loss is {self._last_loss:g}")
+            if epochs_to_loss(self._epochs, self._request.stop_at_loss) is not None:
+                break
+        self._keep()
+        return self.reply(RunOutcome.UNFINISHED)
+
+    def reply(self, outcome: RunOutcome, message: str = "") -> TrainReply:
+        stride = max(1, math.ceil(len(self._losses) / _MAX_LOSSES))
+        kept = range(0, len(self._losses), stride)
+        rates = {group.get("lr") for group in self._task.built.optimizer.param_groups}
+        rate = rates.pop() if len(rates) == 1 else None
+        return TrainReply(
+            outcome=outcome,
+            epochs=tuple(self._epochs),
+            iterations=tuple(index + 1 for index in kept),
+            losses=tuple(self._losses[index] for index in kept),
+            learning_rate=None if rate is None else float(rate),
+            peak_bytes=self._peak_bytes,
+            message=message,
+        )
+
+    def _train_epoch(self, number: int) -> bool:
+        """Train an epoch; say whether the loss is still one."""
+        seed_everything(self._seed + 1_000_003 * number)
+        self._task.model.train()
+        self._device.reset_peak()
+        losses: list[torch.Tensor] = []
+        counts: list[int] = []
+        begin = self._clock()
+        for count, batch in self._split.train_batches(self._batch_size, self._seed + number):
+            losses.append(self._step(batch))
+            counts.append(count)
+            if len(losses) % _LOOK_EVERY == 0 and not math.isfinite(float(losses[-1])):
+                break
+        self._device.synchronize()
+        time_s = self._clock() - begin
+        self._peak_bytes = max(self._peak_bytes or 0, self._device.read_peak().peak_bytes or 0)
+        values = torch.stack(losses).float().tolist()
+        noise = _spread(values, self._last_loss)
+        self._note(values)
+        if not self._is_sound(values):
+            return False
+        validation_loss = self._validate()
+        if validation_loss is not None and not math.isfinite(validation_loss):
+            self._last_loss = validation_loss
+            return False
+        self._epochs.append(
+            EpochResult(
+                num_iterations=len(values),
+                time_s=time_s,
+                train_loss=_weighted_mean(values, counts),
+                validation_loss=validation_loss,
+                loss_noise=noise,
+            )
+        )
+        return True
+
+    def _note(self, values: list[float]) -> None:
+        if math.isnan(self._first_loss):
+            self._first_loss = values[0]
+        self._last_loss = values[-1]
+        self._losses += [value for value in values if math.isfinite(value)]
+
+    def _is_sound(self, values: list[float]) -> bool:
+        # From a first loss near zero a loss may well rise.
+        limit = _DIVERGED_FACTOR * max(abs(self._first_loss), 1.0)
+        return all(math.isfinite(value) for value in values) and abs(values[-1]) < limit
+
+    def _validate(self) -> float | None:
+        if self._split.validation is None:
+            return None
+        size = max(self._batch_size, _EVALUATION_BATCH_SIZE)
+        rows = [
+            (float(self._evaluate(batch)), count)
+            for count, batch in self._split.validation_batches(size)
+        ]
+        return _weighted_mean([loss for loss, _ in rows], [count for _, count in rows])
+
+    def _restore(self) -> None:
+        initial, state = Path(self._request.initial_path), Path(self._request.state_path)
+        if not initial.exists():
+            _save(self._state(), initial)
+        path = state if self._request.num_epochs_done else initial
+        # A file of our own, in a folder that nobody else can write to.
+        loaded = torch.load(path, map_location=self._device.name, weights_only=False)
+        self._task.model.load_state_dict(loaded["model"])
+        self._task.built.optimizer.load_state_dict(loaded["optimizer"])
+        self._first_loss, self._last_loss = loaded["losses"]
+
+    def _keep(self) -> None:
+        _save(self._state(), Path(self._request.state_path))
+
+    def _state(self) -> dict[str, object]:
+        return {
+            "model": self._task.model.state_dict(),
+            "optimizer": self._task.built.optimizer.state_dict(),
+            "losses": (self._first_loss, self._last_loss),
+        }
+
+
+def _resolve(batch_size: int | None, split: Split) -> int:
+    if batch_size is not None:
+        return min(batch_size, split.num_train_samples or batch_size)
+    if split.num_train_samples is None:
+        raise SettingsError(
+            "batch size 'full' of an iterable dataset that does not tell its length",
+            hint="give the size as a number, or the dataset a __len__",
+        )
+    return split.num_train_samples
+
+
+def _spread(values: list[float], before: float) -> float | None:
+    with_before = values if math.isnan(before) else [before, *values]
+    pairs = list(pairwise(with_before))
+    if not pairs:
+        return None
+    return math.sqrt(sum((b - a) ** 2 for a, b in pairs) / len(pairs) / 2)
+
+
+def _weighted_mean(values: list[float], counts: list[int]) -> float:
+    return sum(v * n for v, n in zip(values, counts, strict=True)) / max(1, sum(counts))
+
+
+def _save(state: dict[str, object], path: Path) -> None:
+    draft = path.with_suffix(f".{os.getpid()}")
+    torch.save(state, draft)
+    draft.replace(path)

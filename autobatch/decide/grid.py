@@ -1,0 +1,79 @@
+"""The sizes that a search may try."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autobatch.errors import SettingsError
+from autobatch.records import Settings, StopReason
+
+# Nothing trains with more samples in a pass; a limit keeps a workload that uses no memory and
+# gets ever faster from being probed forever.
+_LARGEST_POWER = 2**26
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Candidate sizes, ascending.
+
+    Attributes:
+        sizes: Powers of two from the smallest size, and the cap where it is a candidate too.
+        end: Why there is none beyond the last.
+        multiple: Refine at the memory limit to multiples of this; ``None`` for no refining.
+    """
+
+    sizes: tuple[int, ...]
+    end: StopReason
+    multiple: int | None
+
+    def after(self, size: int) -> int | None:
+        """The next larger candidate."""
+        return next((each for each in self.sizes if each > size), None)
+
+    def between(self, low: int, high: int) -> tuple[int, ...]:
+        """Candidates above ``low`` and below ``high``."""
+        return tuple(size for size in self.sizes if low < size < high)
+
+
+def make_grid(settings: Settings, dataset_size: int | None, smallest: int) -> Grid:
+    """The candidates under the settings' limits and the dataset's size.
+
+    Args:
+        settings: For the smallest and largest size, the global batch and the grid.
+        dataset_size: Samples in an epoch, ``None`` if unknown.
+        smallest: Smallest size that the workload can train with.
+
+    Raises:
+        SettingsError: If nothing is left.
+    """
+    first = max(settings.min_batch_size, smallest)
+    caps = [(_LARGEST_POWER, StopReason.CAP)]
+    if settings.max_batch_size is not None:
+        caps.append((settings.max_batch_size, StopReason.CAP))
+    if settings.global_batch_size is not None:
+        caps.append((settings.global_batch_size // settings.num_devices, StopReason.CAP))
+    if dataset_size is not None:
+        caps.append((dataset_size, StopReason.DATASET))
+    cap, end = min(caps, key=lambda each: each[0])
+    if cap < first:
+        raise SettingsError(
+            f"no batch size is left to try: at least {first} is asked for, at most {cap} is "
+            f"there ({_CAP_TEXTS[end]})",
+            hint="lower --min-batch-size",
+        )
+    sizes = {first, *(2**power for power in range(27) if first <= 2**power <= cap)}
+    # Full-batch training, and one pass for the whole global batch, are choices of their own.
+    sizes |= {each for each in (dataset_size, _share(settings)) if each and first <= each <= cap}
+    return Grid(sizes=tuple(sorted(sizes)), end=end, multiple=settings.grid_multiple)
+
+
+_CAP_TEXTS = {
+    StopReason.CAP: "--max-batch-size or --global-batch-size",
+    StopReason.DATASET: "the dataset's size",
+}
+
+
+def _share(settings: Settings) -> int | None:
+    if settings.global_batch_size is None:
+        return None
+    return settings.global_batch_size // settings.num_devices

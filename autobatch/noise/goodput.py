@@ -1,0 +1,128 @@
+"""The batch size that learns fastest: throughput times what a sample is worth.
+
+Beside the throughput, the goodput of Qiao et al. 2021 ("Pollux", OSDI) counts how far the samples
+of a batch repeat each other. With the noise scale ``phi``, the global batch size ``b`` and a base
+``b0`` that is only the unit,
+
+    goodput(b) = throughput(b) * (phi + b0) / (phi + b)
+
+It holds where the learning rate follows the batch size so that an optimizer step gains what
+AdaScale (Johnson et al. 2020) says; the noise scale grows as training goes on. For the signs of
+gradients, which is what Adam is close to, Li et al. 2024 (theorem 5) find the same form, with a
+noise scale of their own that is not the one measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from autobatch.decide.rates import Rates
+from autobatch.recommend.inputs import find_base_batch_size
+from autobatch.records import (
+    Efficiency,
+    EfficiencyScenario,
+    Goodput,
+    NoiseScale,
+    Settings,
+    WorkloadSummary,
+)
+
+# As much as the noise scale was seen to grow over a training run is between these.
+NOISE_MULTIPLIERS = (1.0, 2.0, 10.0)
+
+
+def relative_efficiency(noise_scale: float, batch_size: float, base_batch_size: float) -> float:
+    """What a sample is worth in a batch, against one in a batch of the base size.
+
+    Args:
+        noise_scale: In samples, at least 0.
+        batch_size: Samples per optimizer step.
+        base_batch_size: The size at which a sample is worth 1.
+    """
+    return (noise_scale + base_batch_size) / (noise_scale + batch_size)
+
+
+def find_global_batch_size(settings: Settings, batch_size: int) -> int:
+    """Samples per optimizer step at a batch size."""
+    return settings.global_batch_size or batch_size * settings.num_devices
+
+
+def scale_to_goodput(
+    rates: Rates, noise_scale: float, settings: Settings, workload: WorkloadSummary
+) -> Rates:
+    """Goodputs instead of throughputs, with the same errors."""
+    base = find_base_batch_size(settings, workload)
+    return rates.scaled(
+        {
+            size: relative_efficiency(noise_scale, find_global_batch_size(settings, size), base)
+            for size in rates.sizes
+        }
+    )
+
+
+def find_efficiency(
+    rates: Rates, noise: NoiseScale | None, settings: Settings, workload: WorkloadSummary
+) -> Efficiency | None:
+    """Goodputs of the sizes that ran, and which is best as the noise grows.
+
+    Args:
+        rates: Throughputs of the sizes that ran and fitted.
+        noise: The measured noise scale; its lower end is used where there is no estimate.
+        settings: For the global batch and the tolerance.
+        workload: For the base batch size.
+
+    Returns:
+        ``None`` if nothing is known of the noise scale, not even a lower end above zero.
+    """
+    if noise is None or not rates.sizes or (noise.noise_scale is None and noise.low <= 0):
+        return None
+    base = find_base_batch_size(settings, workload)
+    best = scale_to_goodput(rates, noise.at_least, settings, workload)
+    goodputs = []
+    for size in rates.sizes:
+        samples_per_s = math.exp(rates.log_rate(size))
+        goodput = math.exp(best.log_rate(size))
+        goodputs.append(
+            Goodput(
+                batch_size=size,
+                global_batch_size=find_global_batch_size(settings, size),
+                samples_per_s=samples_per_s,
+                relative_efficiency=goodput / samples_per_s,
+                goodput_samples_per_s=goodput,
+            )
+        )
+    return Efficiency(
+        base_batch_size=base,
+        noise_is_lower_bound=noise.noise_scale is None,
+        goodputs=tuple(goodputs),
+        scenarios=tuple(
+            _find_scenario(rates, noise.at_least, multiplier, settings, workload)
+            for multiplier in NOISE_MULTIPLIERS
+        ),
+    )
+
+
+def _find_scenario(
+    rates: Rates,
+    noise_scale: float,
+    multiplier: float,
+    settings: Settings,
+    workload: WorkloadSummary,
+) -> EfficiencyScenario:
+    goodputs = scale_to_goodput(rates, multiplier * noise_scale, settings, workload)
+    best = goodputs.best()
+    threshold = goodputs.log_rate(best) + math.log1p(-settings.tolerance_fraction)
+    is_flat = [goodputs.log_rate(size) >= threshold for size in goodputs.sizes]
+    index = goodputs.sizes.index(best)
+    return EfficiencyScenario(
+        noise_multiplier=multiplier,
+        noise_scale=multiplier * noise_scale,
+        batch_size=best,
+        flat_from=goodputs.sizes[index - _count_leading(is_flat[:index][::-1])],
+        flat_to=goodputs.sizes[index + _count_leading(is_flat[index + 1 :])],
+    )
+
+
+def _count_leading(flags: Sequence[bool]) -> int:
+    return next((index for index, flag in enumerate(flags) if not flag), len(flags))

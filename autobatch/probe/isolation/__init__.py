@@ -1,0 +1,1 @@
+"""What keeps a trial apart, and what is put back."""

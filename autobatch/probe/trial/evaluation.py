@@ -1,0 +1,117 @@
+"""Evaluation: forward passes in evaluation mode, beside all that training holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from autobatch.devices.base import Device
+from autobatch.errors import message_of
+from autobatch.probe.trial.oom import is_out_of_memory
+from autobatch.probe.trial.step import autocast
+from autobatch.records import Precision, Trial
+from autobatch.workload.task import TrainingTask, move_to
+
+_NUM_PASSES = 2
+# The limit on private memory lets a tenth more through, for what is never touched.
+_WATCHED_FRACTION = 0.9
+
+
+class EvaluationStep:
+    """Forward pass and loss, as an evaluation between two epochs runs them.
+
+    Args:
+        task: What to evaluate.
+        device_name: Where.
+        precision: Arithmetic.
+        with_gradients: Whether they can be asked for on the way; they take memory.
+    """
+
+    def __init__(
+        self,
+        task: TrainingTask,
+        device_name: str,
+        precision: Precision,
+        *,
+        with_gradients: bool = False,
+    ) -> None:
+        self._task = task
+        self._device = torch.device(device_name)
+        self._precision = precision
+        self._with_gradients = with_gradients
+
+    def __call__(self, batch: Any) -> Any:
+        """Evaluate one batch.
+
+        Returns:
+            What the loss returns.
+        """
+        if self._device.type != "cpu":
+            batch = move_to(batch, self._device)
+        with (
+            evaluation_mode(self._task.model),
+            torch.set_grad_enabled(self._with_gradients),
+            autocast(self._device, self._precision),
+        ):
+            result = self._task.loss.evaluate(self._task.model, batch)
+        return result.detach() if isinstance(result, torch.Tensor) else result
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards each module is in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, is_training in modes:
+            module.training = is_training
+
+
+def _stop_before_the_watch(device: Device, budget_bytes: int) -> AbstractContextManager[Any]:
+    """Let evaluation fail as an exception before the whole trial is ended for its memory."""
+    if not device.can_fork:
+        return nullcontext()
+    return device.enforce(round(_WATCHED_FRACTION * budget_bytes))
+
+
+def check_evaluation(
+    trial: Trial, step: EvaluationStep, batch: Any, device: Device, budget_bytes: int
+) -> Trial:
+    """Evaluate at the size that a trial has just trained with.
+
+    Args:
+        trial: The trial, which fitted.
+        step: Evaluates.
+        batch: At the trial's size.
+        device: Where; its peak begins anew.
+        budget_bytes: Memory that may be used.
+
+    Returns:
+        The trial, and whether evaluation fits beside what training holds; ``None`` where
+        evaluation raises, such as in a training step that needs gradients.
+    """
+    device.reset_peak()
+    try:
+        with _stop_before_the_watch(device, budget_bytes):
+            for _ in range(_NUM_PASSES):
+                step(batch)
+            device.synchronize()
+    except Exception as error:
+        if is_out_of_memory(error):
+            peak_bytes = device.read_peak().peak_bytes
+            return replace(trial, eval_fits=False, eval_peak_bytes=peak_bytes)
+        message = f"{type(error).__name__}: {message_of(error)}".partition("\n")[0][:300]
+        return replace(trial, eval_message=message)
+    peak_bytes = device.read_peak().peak_bytes
+    return replace(
+        trial,
+        eval_fits=peak_bytes is None or peak_bytes <= budget_bytes,
+        eval_peak_bytes=peak_bytes,
+    )

@@ -1,0 +1,148 @@
+"""Host memory on a trial: what it took, and whether that is over the budget.
+
+On the CPU the budget is one of host memory, and loader workers count against it. On a GPU
+host memory has a budget of its own, beside the device's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autobatch.devices.host import HostReading
+from autobatch.devices.meter import ProcessMeter
+from autobatch.probe.protocol import NoiseRequest, TrainRequest, TrialRequest
+from autobatch.records import Outcome, Trial, Unknown
+from autobatch.units import format_bytes
+
+_WORTH_A_WORD_FRACTION = 0.05
+
+
+class HostBudgetError(Exception):
+    """What a worker holds has gone over the budget."""
+
+
+class HostWatch:
+    """Looks at a worker's host memory from its parent, for as long as its work takes.
+
+    Args:
+        meter: Of the worker.
+        request: The work.
+        is_on_host: Whether the device's memory is the machine's.
+    """
+
+    def __init__(
+        self,
+        meter: ProcessMeter,
+        request: TrialRequest | NoiseRequest | TrainRequest,
+        *,
+        is_on_host: bool,
+    ) -> None:
+        self._meter, self._request, self._is_on_host = meter, request, is_on_host
+        self._budget_bytes = request.budget_bytes if is_on_host else request.host_budget_bytes
+
+    def look(self) -> None:
+        """Look once.
+
+        Raises:
+            HostBudgetError: If the worker has to be ended.
+        """
+        held_bytes = self._meter.look() or 0
+        if self._budget_bytes is not None and held_bytes > self._budget_bytes:
+            raise HostBudgetError
+
+    def complete(self, trial: Trial) -> Trial:
+        """The trial that the worker measured, with what was seen from here."""
+        trial = with_meter(trial, self._meter, is_on_host=self._is_on_host)
+        return held_against(trial, self._budget_bytes, is_on_host=self._is_on_host)
+
+    def ended_trial(self) -> Trial:
+        """The trial whose worker was ended."""
+        assert isinstance(self._request, TrialRequest)
+        return self._ended(self._request.batch_size)
+
+    @property
+    def reason(self) -> str:
+        """Why the worker was ended."""
+        return self._ended(1).message
+
+    def _ended(self, batch_size: int) -> Trial:
+        assert self._budget_bytes is not None
+        trial = Trial(batch_size=batch_size, outcome=Outcome.OVER_BUDGET, peak_is_lower_bound=True)
+        trial = with_meter(trial, self._meter, is_on_host=self._is_on_host)
+        reason = describe(trial, self._budget_bytes, is_on_host=self._is_on_host)
+        return replace(trial, message=f"ended when its {reason}")
+
+
+def with_reading(trial: Trial, held: HostReading, *, is_on_host: bool) -> Trial:
+    """The trial with the host memory that its own process read.
+
+    Args:
+        trial: Its ``peak_bytes`` is the device's own.
+        held: What was read while loader workers were alive.
+        is_on_host: Whether the device's memory is the machine's.
+    """
+    told = {"loader_bytes": held.loader_bytes, "pinned_bytes": held.pinned_bytes}
+    unknown = {name: each.reason for name, each in told.items() if isinstance(each, Unknown)}
+    loader_bytes, pinned_bytes = map(_known, (held.loader_bytes, held.pinned_bytes))
+    own_bytes = trial.peak_bytes if is_on_host and trial.peak_bytes is not None else held.own_bytes
+    host_peak_bytes = own_bytes + (loader_bytes or 0)
+    return replace(
+        trial,
+        peak_bytes=host_peak_bytes if is_on_host else trial.peak_bytes,
+        peak_is_lower_bound=trial.peak_is_lower_bound or (is_on_host and held.is_lower_bound),
+        host_peak_bytes=host_peak_bytes,
+        loader_bytes=loader_bytes,
+        pinned_bytes=pinned_bytes,
+        unknown={**trial.unknown, **unknown},
+    )
+
+
+def with_meter(trial: Trial, meter: ProcessMeter, *, is_on_host: bool) -> Trial:
+    """The trial with what another process saw of it meanwhile, where that is more.
+
+    Args:
+        trial: As its own process measured it, or the little that is known of one that died.
+        meter: Looked at it from outside.
+        is_on_host: Whether the device's memory is the machine's.
+    """
+    seen_bytes, known_bytes = meter.peak_bytes, trial.loader_bytes or 0
+    if seen_bytes is None:
+        return trial
+    loader_bytes = max(known_bytes, _known(meter.peak_loader_bytes) or 0)
+    own_bytes = (trial.host_peak_bytes or 0) - known_bytes
+    host_peak_bytes = max(own_bytes + loader_bytes, seen_bytes)
+    return replace(
+        trial,
+        peak_bytes=host_peak_bytes if is_on_host else trial.peak_bytes,
+        host_peak_bytes=host_peak_bytes,
+        loader_bytes=loader_bytes if loader_bytes else trial.loader_bytes,
+    )
+
+
+def held_against(trial: Trial, budget_bytes: int | None, *, is_on_host: bool) -> Trial:
+    """The trial, over budget if it took more host memory than that.
+
+    Args:
+        trial: With its host memory.
+        budget_bytes: Host memory that it may use, ``None`` if that is not known.
+        is_on_host: Whether the device's memory is the machine's.
+    """
+    if not trial.fits or budget_bytes is None or (trial.host_peak_bytes or 0) <= budget_bytes:
+        return trial
+    message = describe(trial, budget_bytes, is_on_host=is_on_host)
+    return replace(trial, outcome=Outcome.OVER_BUDGET, message=message)
+
+
+def describe(trial: Trial, budget_bytes: int, *, is_on_host: bool) -> str:
+    """How a trial went over its budget of host memory, and who held it."""
+    peak_bytes = trial.host_peak_bytes or 0
+    what = "memory" if is_on_host else "host memory"
+    peak, budget = format_bytes(peak_bytes), format_bytes(budget_bytes)
+    text = f"{what} of {peak} exceeded the budget of {budget}"
+    if (trial.loader_bytes or 0) > _WORTH_A_WORD_FRACTION * peak_bytes:
+        text += f", {format_bytes(trial.loader_bytes or 0)} of it in loader workers"
+    return text
+
+
+def _known(figure: int | Unknown) -> int | None:
+    return None if isinstance(figure, Unknown) else figure

@@ -1,0 +1,328 @@
+"""Running one batch size in this process."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy
+import torch
+
+from autobatch.devices.base import CpuUse, Device, PeakReading
+from autobatch.devices.host import HostMemory, HostReading, open_pinned
+from autobatch.devices.sticky import is_sticky, undo_at_end
+from autobatch.devices.watch import DeviceWatch, watch_device
+from autobatch.errors import DeviceLostError, first_line_of
+from autobatch.probe.protocol import TimingPlan, TrialRequest
+from autobatch.probe.trial.compiled import is_compiled, run_eagerly
+from autobatch.probe.trial.evaluation import EvaluationStep, check_evaluation
+from autobatch.probe.trial.host import held_against, with_reading
+from autobatch.probe.trial.oom import is_out_of_memory
+from autobatch.probe.trial.step import TrainingStep
+from autobatch.probe.trial.timing import time_steps, warm_up
+from autobatch.records import DeviceUse, Outcome, Precision, TimingRound, Trial, Unknown
+from autobatch.workload.task import TrainingTask
+
+_LONG_ENOUGH_S = 0.1
+# A look is a question to the driver, between two steps.
+_LOOK_INTERVAL_S = 0.1
+# The second has the gradients of the first beside it.
+_NUM_WORST_STEPS = 2
+
+
+def run_trial(
+    task: TrainingTask,
+    device: Device,
+    request: TrialRequest,
+    *,
+    precision: Precision,
+    seed: int,
+    watch: DeviceWatch | None = None,
+    host: HostMemory | None = None,
+) -> Trial:
+    """Run one batch size and measure it.
+
+    Out of memory is an outcome; any other exception passes through with the batch size added
+    as a note.
+
+    Args:
+        task: What to train.
+        device: Where.
+        request: The batch size, the memory budget and how long to time.
+        precision: Arithmetic of a step.
+        seed: Seed of every random generator.
+        watch: Tells energy and throttling; the device's own if left out.
+        host: Tells what is held of the machine's memory; that of this process if left out.
+
+    Raises:
+        DeviceLostError: If this process can use the device no more. It was not touched again.
+    """
+    start_anew(device, seed)
+    steps = _Steps(task, device, precision, watch or watch_device(device.name))
+    host = host or HostMemory(open_pinned(device.name))
+    host.reset_peak()
+    device.reset_peak()
+    with undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)):
+        try:
+            with device.enforce(request.budget_bytes):
+                measured = steps.run(request)
+                reading = device.read_peak()
+                if request.plan.is_confirmation:
+                    measured = steps.check_evaluation(measured, request)
+        except Exception as error:
+            measured = _failed_trial(error, request.batch_size)
+            measured = replace(measured, loss_is_finite=steps.loss_is_finite)
+            reading = device.read_peak()
+        held = host.read()  # loader workers live until the steps are dropped
+    return _with_memory(measured, request, reading, held, is_on_host=device.name == "cpu")
+
+
+def _with_memory(
+    trial: Trial,
+    request: TrialRequest,
+    reading: PeakReading,
+    held: HostReading,
+    *,
+    is_on_host: bool,
+) -> Trial:
+    trial = replace(
+        trial,
+        peak_bytes=max((reading.peak_bytes or 0, *trial.window_peaks_bytes)) or None,
+        peak_allocated_bytes=reading.allocated_bytes,
+        peak_reserved_bytes=reading.reserved_bytes,
+        peak_is_lower_bound=reading.is_lower_bound,
+    )
+    trial = with_reading(trial, held, is_on_host=is_on_host)
+    if not is_on_host and trial.fits and (trial.peak_bytes or 0) > request.budget_bytes:
+        trial = replace(trial, outcome=Outcome.OVER_BUDGET)
+    host_budget_bytes = request.budget_bytes if is_on_host else request.host_budget_bytes
+    return held_against(trial, host_budget_bytes, is_on_host=is_on_host)
+
+
+def _failed_trial(error: Exception, batch_size: int) -> Trial:
+    """A trial that ran out of memory; every other error is raised again."""
+    message = first_line_of(error)
+    # Asked first: from here on the device must be left alone, even to read its memory.
+    if is_sticky(error):
+        raise DeviceLostError(
+            f"batch size {batch_size} left the device unusable: {message}",
+            hint="an index or a label out of range is the usual cause; CUDA_LAUNCH_BLOCKING=1 "
+            "makes the traceback end at the line",
+        ) from error
+    if not is_out_of_memory(error):
+        if hasattr(error, "add_note"):  # Python 3.11 and later
+            error.add_note(f"in a trial at batch size {batch_size}")
+        raise error
+    return Trial(batch_size=batch_size, outcome=Outcome.OUT_OF_MEMORY, message=message)
+
+
+def start_anew(device: Device, seed: int) -> None:
+    """Begin a piece of work as every other begins: the same seeds, no garbage, threads started."""
+    seed_everything(seed)
+    device.release()
+    start_threads()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch on every device."""
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def start_threads() -> None:
+    """Have PyTorch start its threads, while their stacks can still be had.
+
+    Without a large allocation: once one is freed, glibc serves all that are smaller from its heap
+    (``man 3 mallopt``, ``M_MMAP_THRESHOLD``), and steps of small batches take fewer page faults
+    than in a training.
+    """
+    torch.zeros(()).expand(2**20).sum()
+
+
+class _Steps:
+    """Steps of one trial, one after the other."""
+
+    def __init__(
+        self,
+        task: TrainingTask,
+        device: Device,
+        precision: Precision,
+        watch: DeviceWatch,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._source = task.source
+        self._device = device
+        self._watch = watch
+        self._train = TrainingStep(task, device.name, precision)
+        self._evaluate = EvaluationStep(task, device.name, precision)
+        self._is_compiled = is_compiled(task.model)
+        self._run_step: Callable[[Any], Any] = self._train
+        self._clock = clock
+        self._batches: Iterator[Any] = iter(())
+        self._last_look_s = clock()
+        self._loss: Any = torch.zeros(())
+
+    def run(self, request: TrialRequest) -> Trial:
+        if request.plan.is_confirmation:
+            return self._run(request)
+        with run_eagerly():
+            if request.plan.evaluate:
+                self._prepare_evaluation(request.batch_size)
+            return self._run(request)
+
+    def check_evaluation(self, trial: Trial, request: TrialRequest) -> Trial:
+        with run_eagerly():
+            worst = self._source.worst_batch(request.batch_size)
+            batch = next(self._batches) if worst is None else worst
+            budget_bytes = request.budget_bytes
+            return check_evaluation(trial, self._evaluate, batch, self._device, budget_bytes)
+
+    @property
+    def loss_is_finite(self) -> bool:
+        """Whether the last loss is."""
+        return _is_finite(self._loss)
+
+    def _prepare_evaluation(self, batch_size: int) -> None:
+        """Have the optimizer make its state; gradients stay, as they do between two epochs."""
+        self._train(next(self._source.batches(min(2, batch_size))))
+        self._run_step = self._evaluate
+        self._device.release()
+        self._device.reset_peak()
+
+    def _run(self, request: TrialRequest) -> Trial:
+        longest = request.plan.longest
+        if longest is None:
+            self._batches = self._source.batches(request.batch_size)
+        else:
+            batch = self._source.worst_batch(request.batch_size, longest)
+            self._batches = itertools.repeat(batch)
+        first_step_s = self._time_first_step(request.plan)
+        warmup_begin = self._clock()
+        num_warmup_steps = warm_up(self._step, request.plan, self._clock)
+        warmup_time_s = self._clock() - warmup_begin
+        is_finite = self.loss_is_finite
+        self._watch.start()
+        before, begin = self._device.cpu_use(), self._clock()
+        is_slow = warmup_time_s > num_warmup_steps * request.plan.patience_s
+        rounds, peaks = self._run_windows(request.plan, has_slow_steps=is_slow)
+        after, elapsed_s = self._device.cpu_use(), self._clock() - begin
+        use = self._watch.stop()
+        trial = Trial(
+            batch_size=request.batch_size,
+            outcome=Outcome.FITS,
+            num_warmup_steps=num_warmup_steps + (first_step_s is not None),
+            rounds=rounds,
+            window_peaks_bytes=peaks,
+            loss_is_finite=is_finite and self.loss_is_finite,
+        )
+        trial = _with_device_use(trial, use)
+        if first_step_s is not None:
+            compile_time_s = max(0.0, first_step_s - (trial.step_time_s or 0.0))
+            trial = replace(trial, compile_time_s=compile_time_s)
+        if request.plan.round_number == 0 and longest is None:
+            self._run_worst(request.batch_size)
+        if before is None or after is None:
+            return trial
+        return replace(
+            trial,
+            page_faults_per_step=(after.minor_faults - before.minor_faults)
+            / len(trial.step_times_s),
+            kernel_time_fraction=_kernel_time_fraction(before, after),
+            others_busy_cores=self._others_busy_cores(before, after, elapsed_s),
+        )
+
+    def _run_windows(
+        self, plan: TimingPlan, *, has_slow_steps: bool
+    ) -> tuple[tuple[TimingRound, ...], tuple[int, ...]]:
+        if not plan.is_confirmation:
+            return (time_steps(self._step, plan, self._clock, self._look),), ()
+        rounds, peaks = [], []
+        if has_slow_steps:  # a part of one step each: then those of the warm-up are one as well
+            peaks.append(self._take_peak())
+        while len(peaks) < plan.num_windows:
+            rounds.append(time_steps(self._step, plan, self._clock, self._look))
+            peaks.append(self._take_peak())
+        return tuple(rounds), tuple(peaks)
+
+    def _take_peak(self) -> int:
+        peak_bytes = self._device.read_peak().peak_bytes or 0
+        self._device.reset_peak()
+        return peak_bytes
+
+    def _time_first_step(self, plan: TimingPlan) -> float | None:
+        """The step in which a compiled model is compiled, by itself."""
+        if not (self._is_compiled and plan.is_confirmation):
+            return None
+        begin = self._clock()
+        self._step()
+        return self._clock() - begin
+
+    def _run_worst(self, batch_size: int) -> None:
+        """Steps on the largest samples: not timed, for what memory they take."""
+        batch = self._source.worst_batch(batch_size)
+        if batch is None:
+            return
+        for _ in range(_NUM_WORST_STEPS):
+            self._run_step(batch)
+        self._device.synchronize()
+
+    def _step(self) -> float:
+        begin = self._clock()
+        batch = next(self._batches)
+        data_time_s = self._clock() - begin
+        self._loss = self._run_step(batch)
+        self._device.synchronize()
+        return data_time_s
+
+    def _look(self) -> None:
+        if self._clock() - self._last_look_s >= _LOOK_INTERVAL_S:
+            self._watch.sample()
+            self._last_look_s = self._clock()
+
+    def _others_busy_cores(self, before: CpuUse, after: CpuUse, elapsed_s: float) -> float | None:
+        # The machine's clock ticks every 10 ms, and loader workers are no others.
+        if elapsed_s < _LONG_ENOUGH_S or self._source.num_loader_workers:
+            return None
+        if before.machine_busy_s is None or after.machine_busy_s is None:
+            return None
+        busy_s = after.machine_busy_s - before.machine_busy_s
+        return max(0.0, (busy_s - _own_time_s(before, after)) / elapsed_s)
+
+
+def _with_device_use(trial: Trial, use: DeviceUse) -> Trial:
+    unknown = dict(trial.unknown)
+    energy_j, reasons = use.energy_j, use.throttle_reasons
+    if isinstance(energy_j, Unknown):
+        unknown["energy_per_sample_j"] = energy_j.reason
+    if isinstance(reasons, Unknown):
+        unknown["throttle_reasons"] = reasons.reason
+    num_samples = trial.batch_size * len(trial.step_times_s)
+    return replace(
+        trial,
+        energy_per_sample_j=None if isinstance(energy_j, Unknown) else energy_j / num_samples,
+        throttle_reasons=None if isinstance(reasons, Unknown) else reasons,
+        unknown=unknown,
+    )
+
+
+def _own_time_s(before: CpuUse, after: CpuUse) -> float:
+    user_s = after.user_time_s - before.user_time_s
+    return user_s + after.kernel_time_s - before.kernel_time_s
+
+
+def _kernel_time_fraction(before: CpuUse, after: CpuUse) -> float:
+    own_s = _own_time_s(before, after)
+    return (after.kernel_time_s - before.kernel_time_s) / own_s if own_s > 0 else 0.0
+
+
+def _is_finite(loss: Any) -> bool:
+    # An evaluation may return anything.
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        return True
+    return math.isfinite(float(loss))

@@ -1,0 +1,1 @@
+"""What the commands share: options, types of arguments, and where output goes."""

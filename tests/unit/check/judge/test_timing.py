@@ -1,0 +1,106 @@
+"""Verdicts on time: wholly within, wholly beyond, or open."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from autobatch.check.judge.looks import ALPHA
+from autobatch.check.judge.timing import compare_times, judge_times, not_judged, precision_of
+from autobatch.check.records import TargetLimits
+from autobatch.records import RequirementName, Status
+
+
+def judge_one(limits, now, baseline=None):
+    (verdict,) = judge_times(limits, now, baseline, alpha=ALPHA)
+    return verdict
+
+
+def noisy(seed, center, count=24, spread=0.05):
+    generator = random.Random(seed)
+    return [center * 2.718281828 ** generator.gauss(0, spread) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "status"),
+    [
+        (TargetLimits(max_step_time_s=0.012), Status.MET),
+        (TargetLimits(max_step_time_s=0.008), Status.NOT_MET),
+        (TargetLimits(max_step_time_s=0.01), Status.INCONCLUSIVE),
+        (TargetLimits(min_samples_per_s=5000), Status.MET),
+        (TargetLimits(min_samples_per_s=8000), Status.NOT_MET),
+        (TargetLimits(min_samples_per_s=6400), Status.INCONCLUSIVE),
+    ],
+    ids=str,
+)
+def test_a_limit_is_met_beyond_or_open(make_measurement, limits, status) -> None:
+    verdict = judge_one(limits, make_measurement(noisy(0, 0.01)))
+    assert verdict.status is status
+    assert verdict.low < verdict.value < verdict.high
+    assert bool(verdict.reason) == (status is Status.INCONCLUSIVE)
+
+
+def test_the_same_again_is_met_and_a_fifth_slower_is_not(make_measurement) -> None:
+    before = make_measurement(noisy(1, 0.01, 48), noisy(2, 0.02, 48))
+    same = make_measurement(noisy(3, 0.01, 48), noisy(4, 0.02, 48))
+    slower = make_measurement(noisy(5, 0.012, 48), noisy(6, 0.02, 48))
+    assert judge_one(TargetLimits(), same, before).status is Status.MET
+    verdict = judge_one(TargetLimits(), slower, before)
+    assert verdict.status is Status.NOT_MET
+    assert verdict.requirement is RequirementName.BASELINE_STEP_TIME
+    assert verdict.limit == 0.1, "as it was asked for, not 0.10000000000000009"
+    assert 0.1 < verdict.low < verdict.value < verdict.high
+
+
+@pytest.mark.parametrize(
+    ("reference", "status"),
+    [("base/model.py", Status.MET), ("builtin:linear", Status.INCONCLUSIVE)],
+)
+def test_a_machine_that_is_slower_as_a_whole_is_no_regression(
+    make_measurement, reference, status
+) -> None:
+    before = make_measurement(noisy(1, 0.01, 48), noisy(2, 0.02, 48), reference=reference)
+    tired = make_measurement(noisy(3, 0.013, 48), noisy(4, 0.026, 48), reference=reference)
+    assert judge_one(TargetLimits(), tired, before).status is status
+
+
+def test_without_a_reference_more_is_left_open(make_measurement) -> None:
+    before, slower = make_measurement(noisy(1, 0.01, 48)), make_measurement(noisy(3, 0.0115, 48))
+    assert judge_one(TargetLimits(), slower, before).status is Status.INCONCLUSIVE
+    ratio = compare_times(
+        make_measurement(noisy(1, 0.01, 48), noisy(2, 0.02, 48)),
+        make_measurement(noisy(3, 0.01, 48), noisy(4, 0.02, 48)),
+    )
+    assert compare_times(slower, before).error > ratio.error
+
+
+def test_a_faster_step_is_met(make_measurement) -> None:
+    before, now = make_measurement([0.01] * 9), make_measurement([0.007] * 9)
+    verdict = judge_one(TargetLimits(), now, before)
+    assert verdict.status is Status.MET
+    assert verdict.value == pytest.approx(-0.3)
+
+
+def test_two_rounds_are_too_few_to_judge(make_measurement) -> None:
+    verdict = judge_one(TargetLimits(max_step_time_s=9.0), make_measurement([0.01, 0.01]))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "too few rounds" in verdict.reason
+
+
+def test_what_was_not_judged_is_inconclusive_each_with_the_reason(make_measurement) -> None:
+    limits = TargetLimits(max_step_time_s=1.0, min_samples_per_s=1.0)
+    verdicts = list(not_judged(limits, make_measurement(), "it rained"))
+    assert [each.requirement.value for each in verdicts] == [
+        "max-step-time",
+        "min-throughput",
+        "baseline-step-time",
+    ]
+    assert {(each.status, each.reason) for each in verdicts} == {(Status.INCONCLUSIVE, "it rained")}
+    assert list(not_judged(TargetLimits(), None, "it rained")) == []
+
+
+def test_more_rounds_are_more_precise(make_measurement) -> None:
+    few = make_measurement(noisy(1, 0.01, 8), noisy(2, 0.02, 8))
+    many = make_measurement(noisy(1, 0.01, 64), noisy(2, 0.02, 64))
+    assert precision_of(many) < precision_of(few)

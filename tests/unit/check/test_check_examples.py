@@ -1,0 +1,71 @@
+"""What the README and the workflow tell a person to type is understood."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from autobatch.check.cli import check
+from autobatch.check.options import to_check_settings
+from autobatch.errors import AutobatchError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[3]
+README = (ROOT / "README.md").read_text()
+WORKFLOW = (ROOT / "examples" / "ci" / "check.yml").read_text()
+COMMANDS = sorted(
+    {
+        line.strip().removeprefix("$ ").removeprefix("autobatch check ")
+        for line in [*README.splitlines(), *WORKFLOW.splitlines()]
+        if line.strip().removeprefix("$ ").startswith("autobatch check ")
+    }
+)
+
+
+def parse(command: str) -> dict[str, object]:
+    return check.make_context("check", shlex.split(command)).params
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_that_is_shown_can_be_typed(command: str) -> None:
+    values = parse(command)
+    to_check_settings(values, has_target=values["target"] is not None)
+
+
+def test_the_workflow_makes_a_baseline_and_compares_with_it() -> None:
+    assert len(COMMANDS) >= 4
+    assert any("--save-baseline" in each for each in COMMANDS)
+    assert any("--junit" in each for each in COMMANDS)
+
+
+def test_the_options_listed_in_the_readme_exist() -> None:
+    section = README.partition("## In CI")[2].partition("\n## ")[0]
+    known = {option for parameter in check.params for option in parameter.opts}
+    assert set(re.findall(r"--[a-z][a-z-]+", section)) <= known | {"--junit-xml"}
+
+
+def test_the_table_in_the_readme_is_read_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = README.partition("```toml\n")[2].partition("```")[0]
+    assert tomllib.loads(text)["tool"]["autobatch"]["check"]
+    (tmp_path / "pyproject.toml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    values = parse("")
+    assert values["target"] == "model.py"
+    assert values["batch_size"] == 64
+    assert values["max_memory_bytes"] == 10 * 2**30
+    assert values["baseline"] == "baseline.json"
+
+
+def test_a_command_that_cannot_be_typed_is_found() -> None:
+    with pytest.raises(AutobatchError, match="is not a memory size"):
+        parse("model.py --max-memory lots")

@@ -1,0 +1,240 @@
+"""A comparison as JSON, as text, as a picture and as it goes on."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from autobatch.compare.records import (
+    CompareSettings,
+    Comparison,
+    EpochResult,
+    RunOutcome,
+    TrainingRun,
+)
+from autobatch.compare.report import (
+    CompareBars,
+    CompareLines,
+    dumps_comparison,
+    load_comparison,
+    render_comparison,
+    save_comparison,
+    save_comparison_plot,
+)
+from autobatch.compare.report.plot import draw_comparison
+from autobatch.compare.summary import summarize
+from autobatch.errors import ResultFormatError
+
+
+def make_run(size: int, outcome: RunOutcome = RunOutcome.FINISHED, **fields: Any) -> TrainingRun:
+    steps = -(-800 // size)
+    epochs = tuple(
+        EpochResult(
+            num_iterations=steps,
+            time_s=0.12345 * steps,
+            train_loss=12345.678 / (number + size),
+            validation_loss=1.2345678 / (number + size),
+            loss_noise=0.12345 / size,
+        )
+        for number in range(1, 4)
+    )
+    defaults: dict[str, Any] = {
+        "is_full_batch": size == 800,
+        "fold": 0,
+        "learning_rate": 0.000123456,
+        "epochs": epochs,
+        "iterations": tuple(range(1, 3 * steps + 1)),
+        "losses": tuple(1 / number for number in range(1, 3 * steps + 1)),
+        "peak_bytes": 123 * 2**20,
+    }
+    return TrainingRun(batch_size=size, outcome=outcome, **{**defaults, **fields})
+
+
+@pytest.fixture
+def comparison(make_finding: Any) -> Comparison:
+    finding = make_finding()
+    runs = (
+        make_run(1),
+        make_run(64),
+        make_run(256, RunOutcome.DISCARDED),
+        make_run(512, RunOutcome.DIVERGED, epochs=(), message="the loss is nan"),
+        make_run(800),
+    )
+    asked = CompareSettings(batch_sizes=(1, 64, 256, 512, None), num_epochs=3, target_loss=0.02)
+    return Comparison(
+        target="examples/mlp.py",
+        device="cpu",
+        settings=finding.settings,
+        asked=asked,
+        environment=finding.environment,
+        workload=finding.workload,
+        num_train_samples=800,
+        runs=runs,
+        summaries=tuple(summarize([run], 0.02) for run in runs),
+        batch_size=64,
+        reason="it reaches the target loss of 0.02 soonest, in 1.6 s",
+    )
+
+
+def text_of(comparison: Comparison, width: int = 80) -> str:
+    stream = io.StringIO()
+    render_comparison(comparison, Console(file=stream, width=width, color_system=None))
+    return stream.getvalue()
+
+
+def test_every_size_has_its_row_and_the_choice_its_mark(comparison: Comparison) -> None:
+    text = text_of(comparison)
+    rows = [line for line in text.splitlines() if line.startswith(">")]
+    assert [row.split()[1] for row in rows] == ["64", "64", "64"]
+    for words in ("stochastic", "mini-batch", "full batch", "discarded", "diverged"):
+        assert words in text
+    assert "the loss is nan" in text
+    assert "not reached" in text
+    assert "it reaches the target loss" in text
+
+
+def test_nothing_is_cut_off_at_80_columns(comparison: Comparison) -> None:
+    several = replace(
+        comparison,
+        runs=tuple(replace(run, fold=fold) for run in comparison.runs for fold in range(2)),
+        summaries=tuple(summarize([run, run], 0.02) for run in comparison.runs),
+    )
+    for each in (comparison, several):
+        text = text_of(each)
+        assert "\N{HORIZONTAL ELLIPSIS}" not in text
+        assert max(map(len, text.splitlines())) <= 80
+
+
+def test_an_unfinished_comparison_says_how_to_go_on(comparison: Comparison) -> None:
+    unfinished = replace(
+        comparison, runs=(make_run(1, RunOutcome.UNFINISHED), *comparison.runs[1:])
+    )
+    assert "--resume FILE" in text_of(unfinished)
+    assert "--resume FILE" not in text_of(comparison)
+
+
+def test_it_survives_the_file(comparison: Comparison, tmp_path: Any) -> None:
+    path = tmp_path / "comparison.json"
+    save_comparison(comparison, path, overwrite=False)
+    assert load_comparison(path) == comparison
+    document = json.loads(path.read_text())
+    assert document["comparison_version"] == 1
+    assert document["batch_size"] == 64
+    assert document["is_complete"] is True
+    assert dumps_comparison(comparison) == path.read_text()
+
+
+def test_sizes_without_runs_are_refused(comparison: Comparison, tmp_path: Any) -> None:
+    path = tmp_path / "comparison.json"
+    save_comparison(replace(comparison, runs=comparison.runs[1:]), path, overwrite=False)
+    with pytest.raises(ResultFormatError, match="runs and summaries"):
+        load_comparison(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "the file is empty"),
+        ("[1]", "does not hold a comparison"),
+        ('{"schema_version": 1}', "does not hold a comparison"),
+        ('{"comparison_version": 9}', "comparison_version: expected 1, got 9"),
+        ('{"comparison_version": 1}', "missing required field"),
+        ("[" * 100_000, "cannot read"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Any, content: str, message: str) -> None:
+    path = tmp_path / "comparison.json"
+    path.write_text(content)
+    with pytest.raises(ResultFormatError, match=message):
+        load_comparison(path)
+    with pytest.raises(ResultFormatError, match="no such file"):
+        load_comparison(tmp_path / "none.json")
+
+
+def test_the_picture_has_three_panels_with_a_line_for_each_run(comparison: Comparison) -> None:
+    figure = draw_comparison(comparison)
+    panels = figure.axes
+    assert [axes.get_xlabel() for axes in panels] == ["epochs", "iterations", "seconds"]
+    # One of the runs has no epoch; the target is one line more.
+    assert [len(axes.lines) for axes in panels] == [5, 5, 5]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["1", "64", "256, discarded", "full batch (800)"]
+    assert all(tick == int(tick) for tick in panels[0].get_xticks())
+    times = panels[2].lines[0].get_xdata()
+    assert times[-1] == pytest.approx(comparison.runs[0].time_s)
+    assert all(a < b for a, b in itertools.pairwise(times))
+
+
+def test_a_few_samples_that_are_fitted_well_do_not_stretch_the_axis(comparison: Comparison) -> None:
+    usual = draw_comparison(comparison).axes[0].get_ylim()
+    first, *others = comparison.runs
+    lucky = replace(first, losses=(*first.losses[:-3], 1e-8, 1e-9, 1e-10))
+    assert draw_comparison(replace(comparison, runs=(lucky, *others))).axes[0].get_ylim() == usual
+
+
+def test_the_picture_is_written_as_its_suffix_says(comparison: Comparison, tmp_path: Any) -> None:
+    save_comparison_plot(comparison, tmp_path / "loss.svg")
+    assert (tmp_path / "loss.svg").read_text().lstrip().startswith("<?xml")
+    save_comparison_plot(comparison, tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_of_nothing_is_still_one(comparison: Comparison) -> None:
+    nothing = replace(comparison, runs=comparison.runs[3:4])
+    assert len(draw_comparison(nothing).axes) == 3
+
+
+def test_a_run_that_is_over_has_its_line(comparison: Comparison) -> None:
+    stream = io.StringIO()
+    lines = CompareLines(stream)
+    lines.comparing(comparison.workload, "cpu", 2, 1)
+    lines.run_advanced(make_run(64, RunOutcome.UNFINISHED), 10)
+    lines.run_advanced(make_run(64), 3)
+    lines.run_advanced(make_run(800), 10)
+    shown = stream.getvalue().splitlines()
+    assert len(shown) == 3
+    assert "batch 64: finished, 3 of 3 epochs" in shown[1]
+    assert "batch 800 (full): reached the target, 3 of 10 epochs" in shown[2]
+
+
+def test_every_fold_is_named_the_first_among_them(comparison: Comparison) -> None:
+    stream = io.StringIO()
+    lines = CompareLines(stream)
+    lines.comparing(comparison.workload, "cpu", 2, 5)
+    lines.run_advanced(make_run(64), 3)
+    lines.run_advanced(make_run(800, fold=2), 3)
+    shown = stream.getvalue().splitlines()
+    assert "batch 64, fold 1 of 5: finished" in shown[1]
+    assert "batch 800 (full), fold 3 of 5: finished" in shown[2]
+    failed = [
+        make_run(64, RunOutcome.FAILED, fold=fold, epochs=(), message="broken") for fold in (0, 1)
+    ]
+    folded = replace(
+        comparison,
+        asked=replace(comparison.asked, num_folds=2),
+        runs=(make_run(1), make_run(1, fold=1), *failed),
+        summaries=(summarize([make_run(1), make_run(1, fold=1)], 0.02), summarize(failed, 0.02)),
+    )
+    text = text_of(folded)
+    assert "Batch size 64, fold 1 of 2: failed" in text
+    assert "Batch size 64, fold 2 of 2: failed" in text
+    title = draw_comparison(folded).get_suptitle()
+    assert title == "examples/mlp.py on cpu, fold 1 of 2"
+    assert "fold" not in draw_comparison(comparison).get_suptitle()
+
+
+def test_bars_move_and_are_gone_in_the_end(comparison: Comparison) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=80, force_terminal=True, color_system=None)
+    with CompareBars(console) as bars:
+        bars.comparing(comparison.workload, "cpu", 2, 5)
+        bars.run_advanced(make_run(64, RunOutcome.UNFINISHED), 10)
+        bars.run_advanced(make_run(64), 10)
+    assert "3/10" in stream.getvalue()
+    assert "batch 64, fold 1 of 5" in stream.getvalue()

@@ -1,0 +1,3 @@
+"""Records made by hand."""
+
+from fixtures.records import *  # noqa: F403

@@ -1,0 +1,185 @@
+"""Energy and throttling on a trial, and a trial that ends its device."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from autobatch.devices.cpu import CpuDevice
+from autobatch.errors import DeviceLostError
+from autobatch.probe.protocol import TimingPlan, TrialRequest
+from autobatch.probe.trial.run import run_trial
+from autobatch.records import DeviceUse, Outcome, Precision, Unknown
+
+SAMPLES = [(torch.randn(4), torch.randn(3))] * 64
+STICKY = "CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA"
+
+
+class ScriptedWatch:
+    """Tells what it was given, and keeps what it was asked."""
+
+    def __init__(self, use: DeviceUse) -> None:
+        self.use = use
+        self.calls: list[str] = []
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def sample(self) -> None:
+        self.calls.append("sample")
+
+    def stop(self) -> DeviceUse:
+        self.calls.append("stop")
+        return self.use
+
+
+def _use(energy_j: float | Unknown, reasons: tuple[str, ...] | Unknown) -> DeviceUse:
+    return DeviceUse(elapsed_s=1.0, energy_j=energy_j, throttle_reasons=reasons)
+
+
+def _trial(task: Any, device: Any = None, watch: Any = None, **plan: Any) -> Any:
+    plan = {"min_steps": 5, "max_time_s": 0.0, **plan}
+    request = TrialRequest(batch_size=8, budget_bytes=2**40, plan=TimingPlan(**plan))
+    return run_trial(
+        task, device or CpuDevice(), request, precision=Precision.FP32, seed=0, watch=watch
+    )
+
+
+def test_energy_is_of_one_sample_of_the_timed_steps(make_task: Any) -> None:
+    watch = ScriptedWatch(_use(120.0, ("power limit",)))
+    trial = _trial(make_task(nn.Linear(4, 3), dataset=SAMPLES), watch=watch)
+    assert len(trial.step_times_s) == 5
+    assert trial.energy_per_sample_j == pytest.approx(120.0 / 5 / 8)
+    assert trial.throttle_reasons == ("power limit",)
+    assert trial.unknown == {}  # nothing was left untold
+
+
+def test_the_watch_sees_the_timed_steps_alone(make_task: Any) -> None:
+    watch = ScriptedWatch(_use(1.0, ()))
+
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        watch.calls.append("step")
+        return output.sum()
+
+    trial = _trial(make_task(nn.Linear(4, 3), dataset=SAMPLES, loss=loss), watch=watch)
+    first = watch.calls.index("start")
+    assert watch.calls[:first].count("step") == trial.num_warmup_steps
+    assert watch.calls[first:].count("step") == len(trial.step_times_s)
+    assert watch.calls[-1] == "stop"
+
+
+def test_the_watch_looks_between_steps_of_a_longer_run(make_task: Any) -> None:
+    watch = ScriptedWatch(_use(1.0, ()))
+    task = make_task(nn.Linear(4, 3), dataset=SAMPLES)
+    _trial(task, watch=watch, max_time_s=0.5, precision_fraction=0.0)
+    assert "sample" in watch.calls
+
+
+def test_what_cannot_be_told_is_none_with_a_reason(make_task: Any) -> None:
+    watch = ScriptedWatch(_use(Unknown(reason="no counter"), Unknown(reason="no permission")))
+    trial = _trial(make_task(nn.Linear(4, 3), dataset=SAMPLES), watch=watch)
+    assert (trial.energy_per_sample_j, trial.throttle_reasons) == (None, None)
+    assert trial.unknown["energy_per_sample_j"] == "no counter"
+    assert trial.unknown["throttle_reasons"] == "no permission"
+
+
+def test_a_processor_tells_neither(make_task: Any) -> None:
+    trial = _trial(make_task(nn.Linear(4, 3), dataset=SAMPLES))
+    assert (trial.energy_per_sample_j, trial.throttle_reasons) == (None, None)
+    assert "NVIDIA" in trial.unknown["energy_per_sample_j"]
+
+
+class FragileDevice(CpuDevice):
+    """A device that must not be touched once it is lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_lost = False
+
+    def _touch(self) -> None:
+        assert not self.is_lost, "the device was touched after it was lost"
+
+    def release(self) -> None:
+        self._touch()
+        super().release()
+
+    def synchronize(self) -> None:
+        self._touch()
+
+    def read_peak(self) -> Any:
+        self._touch()
+        return super().read_peak()
+
+
+def _losing(device: FragileDevice, message: str = STICKY) -> Any:
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        device.is_lost = True
+        raise RuntimeError(message)
+
+    return loss
+
+
+class FragileOptimizer(torch.optim.SGD):
+    """Says so if its gradients are cleared."""
+
+    num_cleared = 0
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.num_cleared += 1
+        super().zero_grad(set_to_none)
+
+
+def test_a_lost_device_is_named_and_left_alone(make_task: Any) -> None:
+    device, model = FragileDevice(), nn.Linear(4, 3)
+    optimizer = FragileOptimizer(model.parameters())
+    task = make_task(model, dataset=SAMPLES, loss=_losing(device), optimizer=optimizer)
+    with pytest.raises(DeviceLostError) as caught:
+        _trial(task, device)
+    assert "batch size 8 left the device unusable: CUDA error: device-side" in str(caught.value)
+    assert "DSA" not in str(caught.value)
+    assert "CUDA_LAUNCH_BLOCKING" in caught.value.hint
+    assert optimizer.num_cleared == 0
+
+
+def test_a_lost_device_is_recognised_before_out_of_memory(make_task: Any) -> None:
+    device = FragileDevice()
+    message = "CUDA error: an illegal memory access was encountered; out of memory"
+    task = make_task(nn.Linear(4, 3), dataset=SAMPLES, loss=_losing(device, message))
+    with pytest.raises(DeviceLostError, match="illegal memory access"):
+        _trial(task, device)
+
+
+def test_after_plain_out_of_memory_the_device_is_read_and_gradients_go(make_task: Any) -> None:
+    device, model = FragileDevice(), nn.Linear(4, 3)
+    optimizer = FragileOptimizer(model.parameters())
+
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    task = make_task(model, dataset=SAMPLES, loss=loss, optimizer=optimizer)
+    trial = _trial(task, device)
+    assert trial.outcome is Outcome.OUT_OF_MEMORY
+    assert trial.peak_bytes > 0
+    assert optimizer.num_cleared > 0
+
+
+def test_a_lost_device_is_not_asked_to_lift_its_budget() -> None:
+    from autobatch.devices.sticky import undo_at_end
+
+    undone: list[str] = []
+
+    @contextmanager
+    def enforced() -> Any:
+        with undo_at_end(lambda: undone.append("lifted")):
+            yield
+
+    with pytest.raises(RuntimeError), enforced():
+        raise RuntimeError(STICKY)
+    assert undone == []
+    with pytest.raises(KeyError), enforced():
+        raise KeyError
+    assert undone == ["lifted"]

@@ -1,0 +1,157 @@
+"""One training step in this process: what it does, in which order, in which arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from autobatch.devices.cpu import CpuDevice
+from autobatch.probe.protocol import TimingPlan, TrialRequest
+from autobatch.probe.trial.run import run_trial, seed_everything
+from autobatch.probe.trial.step import TrainingStep
+from autobatch.records import Outcome, Precision
+
+SAMPLES = [(torch.randn(4), torch.randn(3))] * 64
+PLAN = TimingPlan(min_steps=3, max_time_s=0.0)
+
+
+def _trial(task: Any, batch_size: int, precision: Precision = Precision.FP32) -> Any:
+    request = TrialRequest(batch_size=batch_size, budget_bytes=2**40, plan=PLAN)
+    return run_trial(task, CpuDevice(), request, precision=precision, seed=0)
+
+
+def test_a_step_is_all_that_training_does(make_task: Any) -> None:
+    events: list[str] = []
+    model = nn.Linear(4, 3)
+    model.register_forward_hook(lambda *_: events.append("forward"))
+    model.weight.register_hook(lambda gradient: events.append("backward"))
+
+    class Recorder(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            events.append("step")
+            return super().step(closure)
+
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            events.append("zero_grad")
+            super().zero_grad(set_to_none)
+
+    task = make_task(model, dataset=SAMPLES, optimizer=Recorder)
+    TrainingStep(task, "cpu", Precision.FP32)(next(task.source.batches(8)))
+    assert events == ["forward", "zero_grad", "backward", "step"]
+
+
+def test_a_step_returns_the_loss_without_its_graph(make_task: Any) -> None:
+    task = make_task(nn.Linear(4, 3), dataset=SAMPLES)
+    batch = next(task.source.batches(8))
+    loss = TrainingStep(task, "cpu", Precision.FP32)(batch)
+    assert not loss.requires_grad
+    assert loss == nn.functional.mse_loss(task.model(batch[0]), batch[1])
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        (Precision.FP32, torch.float32),
+        (Precision.BF16, torch.bfloat16),
+        (Precision.FP16, torch.float16),
+    ],
+)
+def test_the_precision_reaches_the_arithmetic(
+    precision: Precision, dtype: torch.dtype, make_task: Any
+) -> None:
+    seen: list[torch.dtype] = []
+    model = nn.Linear(4, 3)
+    model.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    trial = _trial(make_task(model, dataset=SAMPLES), 8, precision)
+    assert trial.outcome is Outcome.FITS
+    assert set(seen) == {dtype}
+    assert model.weight.dtype is torch.float32
+    assert model.weight.grad is None
+
+
+def test_optimizer_state_is_there_under_fp16_too(make_task: Any) -> None:
+    # These gradients overflow under a scale of 2**16: a scaler that begins there skips the
+    # optimizer's steps, and with them its state and its memory.
+    task = make_task(
+        nn.Linear(4, 3), dataset=SAMPLES, loss=lambda output, target: 50 * output.sum()
+    )
+    batch = next(task.source.batches(8))
+    TrainingStep(task, "cpu", Precision.FP16)(batch)
+    assert task.built.optimizer.state[task.model.weight]
+
+
+def test_weights_stay_and_gradients_go(make_task: Any) -> None:
+    task = make_task(nn.Linear(4, 3), dataset=SAMPLES)
+    before = task.model.weight.detach().clone()
+    _trial(task, 8)
+    assert torch.equal(task.model.weight, before)
+    assert task.model.weight.grad is None
+
+
+def test_a_trial_is_measured(make_task: Any) -> None:
+    trial = _trial(make_task(nn.Linear(4, 3), dataset=SAMPLES), 8)
+    assert (trial.batch_size, trial.outcome) == (8, Outcome.FITS)
+    assert len(trial.step_times_s) == 3
+    assert trial.num_warmup_steps >= 2
+    assert trial.peak_bytes > 50 * 2**20
+    assert trial.page_faults_per_step >= 0
+    assert 0 <= trial.kernel_time_fraction <= 1
+    assert trial.loss_is_finite
+    assert trial.message == ""
+
+
+def test_the_same_seed_gives_the_same_batches(make_task: Any) -> None:
+    samples = [(torch.full((4,), float(number)), torch.zeros(3)) for number in range(64)]
+    losses: list[list[float]] = []
+    for _ in range(2):
+        seen: list[float] = []
+        model = nn.Linear(4, 3)
+        model.register_forward_pre_hook(
+            lambda module, inputs, seen=seen: seen.append(float(inputs[0].sum()))
+        )
+        seed_everything(5)
+        _trial(make_task(model, dataset=samples), 8)
+        losses.append(seen[:5])
+    assert losses[0] == losses[1]
+
+
+def test_out_of_memory_is_an_outcome(make_task: Any) -> None:
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        torch.empty(2**47)
+        return output.sum()
+
+    trial = _trial(make_task(nn.Linear(4, 3), dataset=SAMPLES, loss=loss), 8)
+    assert trial.outcome is Outcome.OUT_OF_MEMORY
+    assert "DefaultCPUAllocator: can't allocate memory" in trial.message
+    assert "\n" not in trial.message
+    assert trial.step_times_s == ()
+    assert trial.step_time_s is None
+
+
+def test_any_other_error_passes_with_the_batch_size_as_a_note(make_task: Any) -> None:
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        raise IndexError("mine")
+
+    with pytest.raises(IndexError, match="mine") as caught:
+        _trial(make_task(nn.Linear(4, 3), dataset=SAMPLES, loss=loss), 8)
+    if hasattr(caught.value, "__notes__"):
+        assert caught.value.__notes__ == ["in a trial at batch size 8"]
+
+
+def test_a_peak_above_the_budget_is_over_budget(make_task: Any) -> None:
+    # A budget that is below what the process holds already cannot be enforced, only noticed.
+    task = make_task(nn.Linear(4, 3), dataset=SAMPLES)
+    request = TrialRequest(batch_size=1, budget_bytes=2**20, plan=PLAN)
+    trial = run_trial(task, CpuDevice(), request, precision=Precision.FP32, seed=0)
+    assert trial.outcome in (Outcome.OVER_BUDGET, Outcome.OUT_OF_MEMORY)
+    assert trial.peak_bytes > 2**20
+
+
+def test_a_loss_that_is_not_finite_is_noticed(make_task: Any) -> None:
+    task = make_task(nn.Linear(4, 3), dataset=SAMPLES, loss=lambda o, t: o.sum() * float("nan"))
+    trial = _trial(task, 8)
+    assert trial.outcome is Outcome.FITS
+    assert not trial.loss_is_finite
