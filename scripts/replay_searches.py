@@ -182,15 +182,15 @@ def replay_all(arguments: argparse.Namespace) -> None:
             results = list(pool.map(search, range(arguments.searches)))
         rates = summarize(recording["cells"])
         best = max(rates.values())
-        ratios = [rates[size] / best for size, _ in results]
+        ratios = [rates.get(size, rates[max(rates)]) / best for size, _ in results]
         answers = Counter(size for size, _ in results)
         num_slow = sum(ratio < 1 - _TOLERANCE for ratio in ratios)
         shares.append(
             (
                 statistics.mean(ratios),
                 num_slow / len(ratios),
-                share_of_two(answers, list(rates)),
-                share_about_commonest(answers, list(rates)),
+                share_of_two(answers, sorted({*rates, *answers})),
+                share_about_commonest(answers, sorted({*rates, *answers})),
                 statistics.median(seconds for _, seconds in results),
             )
         )

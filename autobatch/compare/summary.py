@@ -14,7 +14,7 @@ from autobatch.compare.records import (
     epochs_to_loss,
     final_loss,
 )
-from autobatch.recommend.choice import Choice
+from autobatch.decide.choice import Choice
 from autobatch.units import format_count, format_fraction, format_seconds
 
 _FROM_BEST_TO_WORST = (

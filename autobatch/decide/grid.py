@@ -35,13 +35,19 @@ class Grid:
         return tuple(size for size in self.sizes if low < size < high)
 
 
-def make_grid(settings: Settings, dataset_size: int | None, smallest: int) -> Grid:
+def make_grid(
+    settings: Settings,
+    dataset_size: int | None,
+    smallest: int,
+    your_batch_size: int | None = None,
+) -> Grid:
     """The candidates under the settings' limits and the dataset's size.
 
     Args:
         settings: For the smallest and largest size, the global batch and the grid.
         dataset_size: Samples in an epoch, ``None`` if unknown.
         smallest: Smallest size that the workload can train with.
+        your_batch_size: The size that the user trains with now, if anybody said.
 
     Raises:
         SettingsError: If nothing is left.
@@ -62,8 +68,10 @@ def make_grid(settings: Settings, dataset_size: int | None, smallest: int) -> Gr
             hint="lower --min-batch-size",
         )
     sizes = {first, *(2**power for power in range(27) if first <= 2**power <= cap)}
-    # Full-batch training, and one pass for the whole global batch, are choices of their own.
-    sizes |= {each for each in (dataset_size, _share(settings)) if each and first <= each <= cap}
+    # Full-batch training, one pass for the whole global batch, and the user's size are choices of
+    # their own.
+    special = (dataset_size, _share(settings), your_batch_size)
+    sizes |= {each for each in special if each and first <= each <= cap}
     return Grid(sizes=tuple(sorted(sizes)), end=end, multiple=settings.grid_multiple)
 
 

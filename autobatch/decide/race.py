@@ -1,101 +1,81 @@
-"""Which sizes to time again, in turn, before deciding between them."""
+"""Timing sizes again, in turn: who takes part in a round, and when there is time for one."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
-from autobatch.decide.rates import Rates
+from autobatch.decide.numbers import Numbers
+from autobatch.records import Trial
 
-_MAX_CONTESTANTS = 6
-_DOUBT = 2.5
-# A ratio that is known this well, as a share of the tolerance, is not worth more timing: whichever
-# side of the threshold it lies on, it lies close to it.
-_CLOSE_ENOUGH = 1 / 4
-# A size that costs more per round takes part in fewer of them.
-_FAIR_SHARE = 4
-# A smaller size that is closer to the threshold than this share of the tolerance may be the answer
-# or not: it costs memory, no time, to leave it out.
-_INDIFFERENT = 0.5
+# Optimizer state appears in the first step, and gradients stay from then on.
+_NUM_WARMUP_STEPS = 2
+# A process for the trial, its first batch, an evaluation.
+_START_TIME_S = 1.0
 
 
-def find_contestants(rates: Rates, *, knee: int, tolerance_fraction: float) -> tuple[int, ...]:
-    """Sizes whose timings leave open whether the knee is the right one.
-
-    A smaller size is in doubt if it might be well within the tolerance of the best after all; a
-    larger one, if it might be faster than the knee by more than the tolerance. "Might" means
-    by two and a half standard errors; a ratio that is known to a quarter of the tolerance is in
-    doubt no more. Knee and best are timed along with them, since they are what the others are
-    held against.
-
-    Args:
-        rates: Of the sizes that ran; of the epoch where a dataset's size is known.
-        knee: The size that would be chosen now.
-        tolerance_fraction: How far below the best throughput the knee may lie.
-
-    Returns:
-        Sizes to time in turn, ascending; empty once nothing is open.
-    """
-    best = rates.best()
-    threshold = math.log1p(-tolerance_fraction)
-    doubts: dict[int, float] = {}
-    for size in rates.sizes:
-        if size < knee:
-            log_ratio, error = rates.log_ratio(size, best)
-            distance = (1 - _INDIFFERENT) * threshold - log_ratio
-        elif size > knee:
-            log_ratio, error = rates.log_ratio(size, knee)
-            distance = -threshold - log_ratio
-        else:
-            continue
-        if error > _CLOSE_ENOUGH * tolerance_fraction:
-            doubts[size] = distance / error
-    doubtful = sorted((size for size in doubts if doubts[size] < _DOUBT), key=doubts.__getitem__)
-    if not doubtful:
-        return ()
-    contestants = dict.fromkeys((knee, best, *doubtful))
-    return tuple(sorted(list(contestants)[:_MAX_CONTESTANTS]))
-
-
-def find_challengers(rates: Rates, *, tolerance_fraction: float) -> tuple[int, ...]:
-    """Sizes that might beat the best by more than the tolerance, and the best with them.
-
-    Args:
-        rates: Of what is to be highest, such as goodputs.
-        tolerance_fraction: How far below the best the answer may lie.
-
-    Returns:
-        Sizes to time in turn, ascending; empty once none might.
-    """
-    best = rates.best()
-    doubts = {}
-    for size in rates.sizes:
-        log_ratio, error = rates.log_ratio(size, best)
-        if error <= _CLOSE_ENOUGH * tolerance_fraction:
-            continue
-        if log_ratio + _DOUBT * error > -math.log1p(-tolerance_fraction):
-            doubts[size] = log_ratio
-    if not doubts:
-        return ()
-    closest = sorted(doubts, key=doubts.__getitem__, reverse=True)
-    return tuple(sorted([best, *closest][:_MAX_CONTESTANTS]))
-
-
-def share_out(contestants: Sequence[int], spent_s: Mapping[int, float]) -> tuple[int, ...]:
-    """Who of the contestants takes part in the next round.
+def pick_round(
+    to_race: Sequence[int],
+    trials: Mapping[int, Trial],
+    spent_s: Mapping[int, float],
+    numbers: Numbers,
+) -> tuple[int, ...]:
+    """Who of the sizes in doubt takes part in the next round.
 
     A round of a large size can cost as much as ten of a small one. The one that less time went
     into takes part, with all that have not had several times as much; two at the least, since
     it is their ratio that is asked.
 
     Args:
-        contestants: Sizes in doubt and what they are held against.
-        spent_s: Seconds that went into timing each so far.
+        to_race: Sizes in doubt and what they are held against.
+        trials: Their trials.
+        spent_s: Seconds that went into racing each so far.
+        numbers: Tuned numbers.
 
     Returns:
         Sizes to time in turn, ascending.
     """
-    by_time = sorted(contestants, key=lambda size: spent_s.get(size, 0.0))
-    most_s = _FAIR_SHARE * spent_s.get(by_time[0], 0.0)
-    fair = [size for size in by_time if spent_s.get(size, 0.0) <= most_s]
+
+    def time_with(size: int) -> float:
+        return spent_s.get(size, 0.0) + race_time_s(trials[size], numbers)
+
+    by_time = sorted(to_race, key=time_with)
+    most_s = numbers.fair_share * time_with(by_time[0])
+    fair = [size for size in by_time if time_with(size) <= most_s]
     return tuple(sorted({*by_time[:2], *fair}))
+
+
+def race_time_s(trial: Trial, numbers: Numbers) -> float:
+    """What it will take to time a size once more, if it goes as its trial did."""
+    step_time_s = trial.step_time_s or 0.0
+    return _NUM_WARMUP_STEPS * step_time_s + max(numbers.race_window_s, step_time_s)
+
+
+def final_time_s(trial: Trial, numbers: Numbers) -> float:
+    """What the final run of a size will take at most, if it goes as its trial did."""
+    step_time_s = trial.step_time_s or 0.0
+    window_s = min(numbers.final_steps * step_time_s, numbers.patience_s)
+    num_windows = numbers.final_windows
+    window_s = num_windows * max(numbers.final_window_s, window_s)
+    return _START_TIME_S + _NUM_WARMUP_STEPS * step_time_s + window_s
+
+
+def is_worth_a_round(
+    cost_s: float, *, search_s: float, raced_s: float, noise_fraction: float, numbers: Numbers
+) -> bool:
+    """Whether to spend another round on sizes in doubt.
+
+    The race may take a fraction of the time of the search. Where timings scatter, a search that
+    was short may be followed by a longer race: quiet devices need none.
+
+    Args:
+        cost_s: Of the round.
+        search_s: Of the search so far, racing aside.
+        raced_s: Spent on racing so far.
+        noise_fraction: Scatter from run to run.
+        numbers: Tuned numbers.
+    """
+    is_quiet = noise_fraction < numbers.quiet_noise
+    allowed_s = numbers.quiet_race_fraction * search_s
+    if not is_quiet:
+        allowed_s = max(numbers.race_time_s, numbers.race_fraction * search_s)
+    return raced_s + cost_s <= allowed_s

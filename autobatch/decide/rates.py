@@ -1,42 +1,40 @@
-"""How much faster one size is than another, on a machine whose speed drifts.
+"""How fast each size is, and how sure that is, on a machine whose speed wanders.
 
-Steps timed without a break make a cell (size, round). Sizes timed in turn share a round, and
-what the machine did during it slows all of them: the log of a cell's throughput is modelled as
+Steps timed without a break make a cell (size, round). Sizes that race share a round, and what the
+machine did during it slows all of them; first runs (round 0) were made one after the other, so
+each has a round of its own. One linear mixed model (Henderson 1975; Gelman et al., Bayesian Data
+Analysis, 3rd edition 2013, chapter 15) describes all cells::
 
-    log rate(size, round) = rate of the size + drift of the round + noise
+    log rate(size, round) = curve(size) + deviation(size) + drift(round) + noise(size, round)
 
-First runs (round 0) were made one after the other, so each drifts on its own. The model is
-linear; generalised least squares gives the rates with their covariance, and Huber weights
-(Huber 1964) keep a cell that something disturbed from moving the others.
+The curve is that of ``autobatch.decide.curve``, linear in the logs of its coefficients near the
+fitted ones. Deviations have the standard deviation ``misfit``: what a smooth curve cannot say of
+a size. Drift and noise have the standard deviation ``noise``: what this machine does to a process
+and from one moment to the next. Neither is assumed: each pair of them on a grid is weighted by how
+likely it makes the cells that were seen (empirical Bayes averaged over the grid, same book,
+section 5.4), so that a quiet device is believed after a few cells and a busy machine never is.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autobatch.records import ThroughputCurve, TimingRound, Trial
+from autobatch.decide.curve import Fit, fit_step_time
+from autobatch.decide.numbers import Numbers
+from autobatch.records import ThroughputCurve, Trial
 
-# Logs. On a shared virtual machine the speed was seen to wander by 0.15 to 0.17 with a correlation
-# time of about six seconds; ratios of sizes timed in turn, by 0.1 and more from round to round; one
-# process in seven is slower than the others for all its life, and a few are half as fast. There,
-# steps of one cell strayed by 0.05 and more. Quieter machines show it in that, and in the scatter
-# of the cells; both scale all of these.
-_DRIFT_BETWEEN_ROUNDS = 0.2
-_DRIFT_OF_FIRST_RUNS = 0.2
-_NOISE_WITHIN_ROUND = 0.15
-_STEP_SPREAD = 0.05
-_QUIETEST = 0.3
-_SMALLEST_ERROR = 0.005
-_CORRELATED_SHARE = 0.4
-_HUBER_THRESHOLD = 1.0
-_NUM_REWEIGHTINGS = 5
-# What the figures above count for, in observations, beside the scatter that is seen.
-_PRIOR_FREEDOM = 2
+# Standard deviations in logs, from a quiet device to a machine where nothing can be told.
+_NOISES = np.geomspace(0.0025, 0.64, 13)
+_MISFITS = np.geomspace(0.005, 0.32, 7)
+# Coefficients of the curve may be anything; in logs, this is as good as that.
+_ANY = 3.0
+# The median of n normal values has 1.57 / n of their variance.
+_MEDIAN_VARIANCE = math.pi / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +43,8 @@ class Rates:
 
     Attributes:
         sizes: Batch sizes, ascending.
-        logs: Natural log of samples per second, one per size.
-        covariance: Of ``logs``.
+        logs: Natural log of samples per second, shape ``(n,)``.
+        covariance: Of ``logs``, shape ``(n, n)``.
     """
 
     sizes: tuple[int, ...]
@@ -73,116 +71,163 @@ class Rates:
         return self.sizes[int(np.argmax(self.logs))]
 
 
-def estimate_rates(trials: Mapping[int, Trial], curve: ThroughputCurve | None = None) -> Rates:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """What the timings of all sizes tell together.
+
+    Attributes:
+        rates: Of the sizes that were timed.
+        curve: The curve through them; ``None`` with fewer than three sizes.
+        noise_fraction: Standard deviation of a cell's log rate beyond that of its own steps.
+    """
+
+    rates: Rates
+    curve: ThroughputCurve | None
+    noise_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """All cells as arrays: ``log_rates`` and ``variances`` have the shape ``(m,)``.
+
+    Attributes:
+        sizes: Batch sizes, ascending.
+        of_size: Which size each cell is of, shape ``(m, n)``.
+        same_round: Which cells share a round, shape ``(m, m)``.
+        log_rates: Log of the batch size over the median step time.
+        variances: Of ``log_rates``, as far as steps within a cell tell.
+    """
+
+    sizes: tuple[int, ...]
+    of_size: np.ndarray
+    same_round: np.ndarray
+    log_rates: np.ndarray
+    variances: np.ndarray
+
+
+def estimate(trials: Mapping[int, Trial], numbers: Numbers) -> Timings:
     """Estimate the throughput of every timed size.
 
     Args:
-        trials: Trials by batch size.
-        curve: A fitted curve. If it is good, how far the points lie from it tells, with their
-            scatter from round to round, how noisy the machine is.
+        trials: Trials that fitted, by batch size.
+        numbers: Tuned numbers.
 
     Returns:
-        The rates of the sizes that were timed.
+        The rates of the sizes that were timed, and the curve through them.
     """
+    cells = _collect(trials)
+    if not cells.sizes:
+        return Timings(rates=Rates((), np.zeros(0), np.zeros((0, 0))), curve=None, noise_fraction=0)
+    for _ in range(numbers.num_reweightings):
+        alone, _, _ = _combine(cells, None, numbers)
+        sizes = np.array(cells.sizes, dtype=float)
+        errors = np.sqrt(np.diag(alone.covariance)) + 1e-6
+        fit = fit_step_time(sizes, sizes / np.exp(alone.logs), errors)
+        rates, noise, band = _combine(cells, fit, numbers)
+        cells = _reweighted(cells, rates, noise, numbers)
+    curve = None if fit is None else _finish(fit, rates, band, numbers)
+    return Timings(rates=rates, curve=curve, noise_fraction=noise)
+
+
+def _collect(trials: Mapping[int, Trial]) -> _Cells:
     timed = {size: trials[size] for size in sorted(trials) if trials[size].step_time_s}
-    rates, scatter, freedom = _solve(timed)
-    if curve is not None and curve.is_good:
-        terms = deviations(rates, curve) ** 2 / np.diag(rates.covariance)
-        ran_once = [len(trial.rounds) == 1 for trial in timed.values()]
-        scatter += float(np.sum(terms[ran_once]))
-        freedom += max(0, sum(ran_once) - curve.num_terms)
-    scale = (_PRIOR_FREEDOM + scatter) / (_PRIOR_FREEDOM + freedom)
-    return Rates(rates.sizes, rates.logs, scale * rates.covariance)
-
-
-def cell_log_error(step_times_s: Sequence[float]) -> float:
-    """Standard error of the log of the median step time of one cell.
-
-    From the interquartile range where there are four steps or more; from the range below that.
-    However many steps there are, the error stays above four tenths of their spread: what
-    disturbs a machine lasts longer than a step, so that neighbouring steps are disturbed alike
-    (cells of 15 steps, timed in turn, were seen to differ by half of the spread within them).
-    """
-    count = len(step_times_s)
-    if count < 2:
-        return 0.05
-    share = max(_CORRELATED_SHARE, 1.2533 / math.sqrt(count))
-    return max(_SMALLEST_ERROR, _spread(step_times_s) * share)
-
-
-def _spread(step_times_s: Sequence[float]) -> float:
-    """Standard deviation of two step times or more, over their median."""
-    times = sorted(step_times_s)
-    if len(times) >= 4:
-        quarters = statistics.quantiles(times, n=4, method="inclusive")
-        sigma = (quarters[2] - quarters[0]) / 1.349
-    else:
-        sigma = (times[-1] - times[0]) / 1.7  # expected range of three normal values
-    return sigma / statistics.median(times)
-
-
-def _restlessness(rounds: Iterable[TimingRound]) -> float:
-    """What the usual noise of a cell is to be multiplied with, from that between its steps."""
-    spreads = [_spread(each.step_times_s) for each in rounds if len(each.step_times_s) > 1]
-    if not spreads:
-        return 1.0
-    return min(1.0, max(_QUIETEST, statistics.median(spreads) / _STEP_SPREAD))
-
-
-def huber_weights(residuals: np.ndarray) -> np.ndarray:
-    """Weights that keep what lies far off from moving the rest.
-
-    Args:
-        residuals: Absolute residuals in standard errors.
-    """
-    return np.asarray(np.minimum(1.0, _HUBER_THRESHOLD / np.maximum(residuals, 1e-12)))
-
-
-def _solve(timed: Mapping[int, Trial]) -> tuple[Rates, float, int]:
-    sizes = tuple(timed)
     cells = [
-        (size, each.number, math.log(size / statistics.median(each.step_times_s)), each)
-        for size, trial in timed.items()
+        (index, each.number, size, each.step_times_s)
+        for index, (size, trial) in enumerate(timed.items())
         for each in trial.rounds
+        if each.step_times_s
     ]
-    restlessness = _restlessness(each for *_, each in cells)
-    numbers = sorted({number for _, number, _, _ in cells if number > 0})
-    columns = {("size", size): index for index, size in enumerate(sizes)}
-    columns |= {("round", number): len(sizes) + i for i, number in enumerate(numbers)}
-    rows = len(cells) + len(numbers)
-    design = np.zeros((rows, len(columns)))
-    values = np.zeros(rows)
-    # Those of the drifts themselves, about zero, stay in the last rows.
-    errors = np.full(rows, restlessness * _DRIFT_BETWEEN_ROUNDS)
-    for row, (size, number, log_rate, each) in enumerate(cells):
-        design[row, columns["size", size]] = 1
-        values[row] = log_rate
-        extra = _DRIFT_OF_FIRST_RUNS
-        if number > 0:
-            design[row, columns["round", number]] = 1
-            extra = _NOISE_WITHIN_ROUND
-        errors[row] = math.hypot(cell_log_error(each.step_times_s), restlessness * extra)
-    for row, number in enumerate(numbers, start=len(cells)):
-        design[row, columns["round", number]] = 1
-    solution, covariance, scatter = _huber(design, values, errors)
-    count = len(sizes)
-    rates = Rates(sizes, solution[:count], covariance[:count, :count])
-    return rates, scatter, len(cells) - count
+    rounds = [number or -row for row, (_, number, _, _) in enumerate(cells, start=1)]
+    medians = [statistics.median(times_s) for *_, times_s in cells]
+    step_variance = _pool_step_variance([times_s for *_, times_s in cells])
+    of_size = np.zeros((len(cells), len(timed)))
+    of_size[range(len(cells)), [index for index, *_ in cells]] = 1
+    return _Cells(
+        sizes=tuple(timed),
+        of_size=of_size,
+        same_round=np.equal.outer(rounds, rounds).astype(float),
+        log_rates=np.log([cell[2] / time_s for cell, time_s in zip(cells, medians, strict=True)]),
+        variances=np.array([_MEDIAN_VARIANCE * step_variance / len(t) for *_, t in cells]),
+    )
 
 
-def _huber(
-    design: np.ndarray, values: np.ndarray, errors: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
-    weights = np.ones(len(values))
-    for _ in range(_NUM_REWEIGHTINGS):
-        scale = np.sqrt(weights) / errors
-        covariance = np.linalg.inv((design * scale[:, None]).T @ (design * scale[:, None]))
-        solution = covariance @ (design * (scale**2)[:, None]).T @ values
-        residuals = np.abs((values - design @ solution) / errors)
-        weights = huber_weights(residuals)
-    return solution, covariance, float(np.sum(weights * residuals**2))
+def _pool_step_variance(all_times_s: list[tuple[float, ...]]) -> float:
+    """Variance of the log of a step time about its cell's median, over all cells, robustly."""
+    deviations = [
+        abs(math.log(time_s / statistics.median(times_s)))
+        for times_s in all_times_s
+        if len(times_s) > 2
+        for time_s in times_s
+    ]
+    return (statistics.median(deviations) / 0.6745) ** 2 if deviations else 0.0
 
 
-def deviations(rates: Rates, curve: ThroughputCurve) -> np.ndarray:
-    """How far each log rate lies above a curve."""
-    return rates.logs - np.log([curve.samples_per_s(size) for size in rates.sizes])
+def _combine(
+    cells: _Cells, fit: Fit | None, numbers: Numbers
+) -> tuple[Rates, float, np.ndarray | None]:
+    """The mixed model, averaged over noises and misfits.
+
+    With ``K`` the prior covariance of the log rates about the curve and ``V`` that of the cells,
+    the posterior mean is ``g + K Z' V^-1 (y - Z g)`` and its covariance ``K - K Z' V^-1 Z K``
+    (best linear unbiased prediction). Without a curve nothing is known beforehand.
+
+    Returns:
+        The rates; the expected noise; the covariance of the curve's log rates, if there is one.
+    """
+    z, count = cells.of_size, len(cells.sizes)
+    identity = np.eye(count)
+    if fit is None:
+        middle = np.full(count, float(np.mean(cells.log_rates)))
+        from_curve, misfits = _ANY**2 * identity, np.zeros(1)
+        penalties = np.zeros(1)
+    else:
+        middle = np.log(cells.sizes) - fit.log_times
+        from_curve, misfits = _ANY**2 * fit.jacobian @ fit.jacobian.T, _MISFITS
+        penalties = numbers.misfit_penalty * np.log(_MISFITS / _MISFITS[0])
+    residuals = cells.log_rates - z @ middle
+    # Every pair of a noise and a misfit, along the first axis.
+    noises, misfits = np.repeat(_NOISES, len(misfits)), np.tile(misfits, len(_NOISES))
+    within = np.eye(len(residuals)) + cells.same_round
+    own = np.diag(cells.variances) + noises[:, None, None] ** 2 * within
+    priors = from_curve + misfits[:, None, None] ** 2 * identity
+    totals = own + z @ priors @ z.T
+    precisions = np.linalg.inv(totals)
+    evidence = -(np.linalg.slogdet(totals)[1] + residuals @ (precisions @ residuals).T) / 2
+    evidence -= np.tile(penalties, len(_NOISES))
+    weights = np.exp(evidence - evidence.max())
+    weights /= weights.sum()
+    gains = priors @ z.T @ precisions
+    shifts = gains @ residuals
+    shift = weights @ shifts
+    between = shifts - shift
+    covariance = np.einsum("k,kij->ij", weights, priors - gains @ z @ priors)
+    covariance += np.einsum("k,ki,kj->ij", weights, between, between)
+    noise = float(np.exp(weights @ np.log(noises)))
+    rates = Rates(cells.sizes, middle + shift, covariance)
+    if fit is None:
+        return rates, noise, None
+    of_curve = from_curve @ z.T @ precisions
+    band = np.einsum("k,kij->ij", weights, from_curve - of_curve @ z @ from_curve)
+    return rates, noise, band
+
+
+def _reweighted(cells: _Cells, rates: Rates, noise: float, numbers: Numbers) -> _Cells:
+    """Cells that lie far from what is believed count for less, so that one moves no others."""
+    error = np.sqrt(cells.variances + 2 * noise**2)
+    off = np.abs(cells.log_rates - cells.of_size @ rates.logs) / error
+    excess = np.maximum(1.0, off / numbers.outlier) ** 2 - 1
+    return replace(cells, variances=cells.variances + excess * error**2)
+
+
+def _finish(
+    fit: Fit, rates: Rates, covariance: np.ndarray | None, numbers: Numbers
+) -> ThroughputCurve:
+    residuals = rates.logs - np.log([fit.curve.samples_per_s(size) for size in rates.sizes])
+    assert covariance is not None
+    errors = 1.645 * np.sqrt(np.maximum(0.0, np.diag(covariance)))
+    band = tuple(
+        (size, size * math.exp(-log_time - error), size * math.exp(-log_time + error))
+        for size, log_time, error in zip(rates.sizes, fit.log_times, errors, strict=True)
+    )
+    rms = math.sqrt(float(np.mean(residuals**2)))
+    return replace(fit.curve, is_good=rms <= numbers.good_misfit, band=band)

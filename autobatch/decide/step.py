@@ -7,6 +7,7 @@ memory line meets the budget and tests the boundary itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,21 +19,12 @@ from autobatch.decide.bracket import (
     measured_host_peaks,
     measured_peaks,
 )
+from autobatch.decide.decision import Decision
 from autobatch.decide.grid import Grid
 from autobatch.decide.memory import fit_memory
-from autobatch.decide.posterior import draw_to_curve
-from autobatch.decide.rates import estimate_rates
-from autobatch.decide.stop import is_on_plateau
-from autobatch.decide.throughput import fit_throughput
+from autobatch.decide.numbers import NUMBERS, Numbers
+from autobatch.decide.stop import has_levelled_off
 from autobatch.records import Goal, StopReason, Trial
-
-# Growth below this share of the peak says nothing of where the line leads.
-_TELLING_GROWTH_FRACTION = 0.05
-_MAX_JUMP = 64
-_CAREFUL_JUMP = 4
-# Small sizes make the line too steep, since allocators round up. A size in vain takes less time
-# than one more on the way there.
-_HOPEFUL_RATIO = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,26 +47,34 @@ class Rules:
     Attributes:
         grid: The candidates.
         goal: What to find.
-        tolerance_fraction: How far below the best throughput an answer may lie.
         budget_bytes: Memory that a trial may use.
         uncertainty_fraction: How far added memory may lie from a straight line.
         host_budget_bytes: Host memory that a trial may use, where that is a budget of its own.
+        numbers: Tuned numbers.
     """
 
     grid: Grid
     goal: Goal
-    tolerance_fraction: float
     budget_bytes: int
     uncertainty_fraction: float
     host_budget_bytes: int | None = None
+    numbers: Numbers = NUMBERS
 
 
-def next_step(rules: Rules, trials: Mapping[int, Trial]) -> Step:
-    """Decide what to run next.
+def next_step(
+    rules: Rules,
+    trials: Mapping[int, Trial],
+    decision: Decision | None = None,
+    spent_s: float = math.inf,
+) -> Step:
+    """Decide which size to run next.
 
     Args:
         rules: What to go by.
         trials: All trials so far, by batch size.
+        decision: From those that fitted; ``None`` where throughput does not matter.
+        spent_s: What the search has taken so far: while throughput does not rise, no size is
+            begun that would take longer than that.
 
     Returns:
         A size that has not run yet, or the reason to stop.
@@ -84,10 +84,11 @@ def next_step(rules: Rules, trials: Mapping[int, Trial]) -> Step:
     bracket = find_bracket(trials)
     if bracket.fitted == 0:
         return Step(stop_reason=StopReason.MEMORY)
-    # Where throughput is flat, more samples per step are worth no more either.
-    if rules.goal is not Goal.MEMORY and _is_flat(rules, trials):
-        return Step(stop_reason=StopReason.PLATEAU)
     following = rules.grid.after(bracket.fitted)
+    if rules.goal is not Goal.MEMORY and decision is not None:
+        reason = _find_reason_to_stop(decision, following, spent_s)
+        if reason is not None:
+            return _run_yours(rules, trials, decision) or Step(stop_reason=reason)
     if following is None:
         return Step(stop_reason=rules.grid.end)
     if bracket.excludes(following) or _is_out(rules, trials, following):
@@ -95,6 +96,30 @@ def next_step(rules: Rules, trials: Mapping[int, Trial]) -> Step:
     if rules.goal is not Goal.MEMORY:
         return Step(batch_size=following)
     return Step(batch_size=_jump(rules, trials, bracket, following))
+
+
+def _find_reason_to_stop(
+    decision: Decision, following: int | None, spent_s: float
+) -> StopReason | None:
+    # Where throughput is flat, more samples per step are worth no more either.
+    if has_levelled_off(decision):
+        return StopReason.PLATEAU
+    if following is None or decision.is_rising:
+        return None
+    last = decision.rates.sizes[-1]
+    step_time_s = following / math.exp(decision.rates.log_rate(last))
+    is_dear = decision.asked.numbers.steps_of_a_trial * step_time_s > spent_s
+    return StopReason.COST if is_dear else None
+
+
+def _run_yours(rules: Rules, trials: Mapping[int, Trial], decision: Decision) -> Step | None:
+    """The user's own size, if it has not run and may fit: whatever else is the answer."""
+    yours = decision.asked.your_batch_size
+    if yours is None or yours in trials or yours not in rules.grid.sizes:
+        return None
+    if find_bracket(trials).excludes(yours) or _is_out(rules, trials, yours):
+        return None
+    return Step(batch_size=yours)
 
 
 def predict_largest(rules: Rules, trials: Mapping[int, Trial]) -> int:
@@ -133,12 +158,6 @@ def _expected_limit(rules: Rules, trials: Mapping[int, Trial]) -> float | None:
     return limit
 
 
-def _is_flat(rules: Rules, trials: Mapping[int, Trial]) -> bool:
-    curve = fit_throughput(trials, with_band=False)
-    rates = draw_to_curve(estimate_rates(trials, curve), curve)
-    return is_on_plateau(rates, curve, tolerance_fraction=rules.tolerance_fraction)
-
-
 def _is_refuted(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
     least_bytes = lower_bound_bytes(trials, size, uncertainty_fraction=rules.uncertainty_fraction)
     return least_bytes > rules.budget_bytes
@@ -156,7 +175,7 @@ def _is_out(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
     peaks = measured_peaks(trials)
     if rules.goal is Goal.MEMORY or not peaks or not is_monotone(peaks):
         return False
-    if not _has_grown(min(peaks.values()), max(peaks.values())):
+    if not _has_grown(min(peaks.values()), max(peaks.values()), rules.numbers):
         return False
     limit = _expected_limit(rules, trials)
     return limit is not None and size > limit
@@ -188,23 +207,25 @@ def _jump(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, following
     ]
     peaks = measured_peaks(trials)
     curve = fit_memory(peaks)
-    if curve is None or not _is_telling(peaks) or not is_monotone(peaks):
-        farthest = bracket.fitted * _CAREFUL_JUMP
+    if curve is None or not _is_telling(peaks, rules.numbers) or not is_monotone(peaks):
+        farthest = bracket.fitted * rules.numbers.careful_jump
         if bracket.refuted is not None:  # nothing to go by but the bracket: halve it
             return candidates[(len(candidates) - 1) // 2]
         return max((size for size in candidates if size <= farthest), default=following)
     limit = curve.batch_size_at(rules.budget_bytes)
     if bracket.refuted is None:
-        limit *= _HOPEFUL_RATIO
-    reach = [size for size in candidates if size <= min(limit, bracket.fitted * _MAX_JUMP)]
+        limit *= rules.numbers.hopeful_ratio
+    limit = min(limit, bracket.fitted * rules.numbers.max_jump)
+    reach = [size for size in candidates if size <= limit]
     return max(reach, default=following)
 
 
-def _is_telling(peaks_bytes: Mapping[int, int]) -> bool:
+def _is_telling(peaks_bytes: Mapping[int, int], numbers: Numbers) -> bool:
     if len(peaks_bytes) < 2:
         return False
-    return _has_grown(*list(peaks_bytes.values())[-2:])
+    smaller_bytes, larger_bytes = list(peaks_bytes.values())[-2:]
+    return _has_grown(smaller_bytes, larger_bytes, numbers)
 
 
-def _has_grown(smaller_bytes: int, larger_bytes: int) -> bool:
-    return larger_bytes - smaller_bytes > _TELLING_GROWTH_FRACTION * larger_bytes
+def _has_grown(smaller_bytes: int, larger_bytes: int, numbers: Numbers) -> bool:
+    return larger_bytes - smaller_bytes > numbers.telling_growth_fraction * larger_bytes

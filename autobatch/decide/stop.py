@@ -1,73 +1,131 @@
-"""Whether a larger batch would still be faster."""
+"""When larger sizes are worth no more trials: small rules, each with one threshold.
+
+A rule sees a ``Decision`` and says whether the climb ends. ``has_levelled_off`` asks them all,
+after the reasons to go on whatever a rule says.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Protocol
 
-from autobatch.decide.rates import Rates
-from autobatch.records import ThroughputCurve
-
-# A single sample, or a few, often take a code path of their own; going on costs next to nothing.
-_FEW_SAMPLES = 16
-_SHORT_STEP_S = 0.05
-_NUM_DOUBLINGS_AHEAD = 6
-_FALLEN_RATIO = 0.9
-_SURE = 1.5
-# Twice the size takes six seconds and more, where the curve rests on steps long enough to be exact.
-_LONG_STEP_S = 1.0
+from autobatch.decide.decision import USUAL_BATCH_SIZE, Decision
 
 
-def is_on_plateau(
-    rates: Rates, curve: ThroughputCurve | None, *, tolerance_fraction: float
-) -> bool:
-    """Whether throughput has been flat or falling over the last two doublings, or will be.
+class StopRule(Protocol):
+    """A reason to end the climb."""
 
-    If the step time is ``latency + per_sample * b``, a gain of less than the tolerance over
-    two doublings leaves less than a third of it to gain by all further ones. Half of the
-    tolerance is asked, since what was measured is uncertain; the whole will do where the curve
-    through all sizes promises next to nothing beyond them, or the last one fell far behind. Where
-    steps take long, that promise alone will do: the doublings that would show it cost more than
-    all that came before.
+    def applies(self, decision: Decision) -> bool:
+        """Whether larger sizes need not run."""
 
-    Args:
-        rates: Of the sizes that ran.
-        curve: Fitted step time, ``None`` if there is none.
-        tolerance_fraction: How far below the best throughput an answer may lie.
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """Two doublings brought next to nothing.
+
+    If the step time is ``latency + per_sample * b``, a gain of less than a fraction ``g`` over two
+    doublings leaves less than ``g / 3`` to gain by all further ones. It is fooled by a curve that
+    is flat first and rises later.
+
+    Attributes:
+        gain: As a multiple of the tolerance.
     """
-    last = rates.sizes[-1]
-    base = next((size for size in reversed(rates.sizes) if size * 4 <= last), None)
-    if base is None or _is_only_the_start(rates):
-        return False
-    promise = None
-    if curve is not None and curve.is_good:
-        # Two sizes may look alike by chance; the latency that the curve finds in all of them
-        # together says what further doublings would still bring.
-        best = max(map(curve.samples_per_s, rates.sizes))
-        if curve.samples_per_s(2 * last) > (1 + tolerance_fraction / 2) * best:
+
+    gain: float
+
+    def applies(self, decision: Decision) -> bool:
+        """Whether the best of the last two doublings is no faster than the best before."""
+        rates = decision.rates
+        base = max((size for size in rates.sizes if size * 4 <= rates.sizes[-1]), default=None)
+        if base is None:
             return False
-        promise = max(map(curve.samples_per_s, _sizes_ahead(last))) / best
-    is_exhausted = promise is not None and promise <= 1 + tolerance_fraction / 2
-    if is_exhausted and _last_step_time_s(rates) > _LONG_STEP_S:
-        return True
-    before = max(rates.log_rate(size) for size in rates.sizes if size <= base)
-    since = max(rates.log_rate(size) for size in rates.sizes if size > base)
-    gain_fraction = tolerance_fraction / (1 if is_exhausted or _has_fallen(rates) else 2)
-    return since <= before + math.log1p(gain_fraction)
+        before = max(rates.log_rate(size) for size in rates.sizes if size <= base)
+        since = max(rates.log_rate(size) for size in rates.sizes if size > base)
+        return since <= before + math.log1p(self.gain * decision.asked.tolerance_fraction)
 
 
-def _is_only_the_start(rates: Rates) -> bool:
-    return rates.sizes[-1] < _FEW_SAMPLES and _last_step_time_s(rates) < _SHORT_STEP_S
+@dataclass(frozen=True, slots=True)
+class NothingAhead:
+    """The curve through all sizes promises next to nothing beyond them.
+
+    It is only asked of a curve that describes the sizes well.
+
+    Attributes:
+        gain: As a multiple of the tolerance.
+        doublings: How far ahead to look.
+    """
+
+    gain: float
+    doublings: int
+
+    def applies(self, decision: Decision) -> bool:
+        """Whether no size beyond is more than that faster than the best on the curve."""
+        curve, sizes = decision.curve, decision.rates.sizes
+        if curve is None or not curve.is_good:
+            return False
+        best = max(map(curve.samples_per_s, sizes))
+        ahead = max(
+            curve.samples_per_s(sizes[-1] * 2**power) for power in range(1, self.doublings + 1)
+        )
+        return ahead <= (1 + self.gain * decision.asked.tolerance_fraction) * best
 
 
-def _last_step_time_s(rates: Rates) -> float:
-    last = rates.sizes[-1]
-    return last / math.exp(rates.log_rate(last))
+@dataclass(frozen=True, slots=True)
+class FellBehind:
+    """The largest size is slower than the best, for sure.
+
+    Attributes:
+        ratio: How far it must have fallen.
+    """
+
+    ratio: float
+
+    def applies(self, decision: Decision) -> bool:
+        """Whether it is below that ratio by more than 1.6 standard errors."""
+        rates = decision.rates
+        log_ratio, error = rates.log_ratio(rates.sizes[-1], rates.best())
+        return log_ratio + 1.645 * error < math.log(self.ratio)
 
 
-def _sizes_ahead(last: int) -> list[int]:
-    return [last * 2**power for power in range(1, _NUM_DOUBLINGS_AHEAD + 1)]
+_FLAT = Flat(gain=0.5)
+_NEARLY_FLAT = Flat(gain=1.0)
+_NOTHING_AHEAD = NothingAhead(gain=0.2, doublings=6)
+_NOTHING_NEXT = NothingAhead(gain=0.5, doublings=1)
+_FELL_BEHIND = FellBehind(ratio=0.9)
 
 
-def _has_fallen(rates: Rates) -> bool:
-    log_ratio, error = rates.log_ratio(rates.sizes[-1], rates.best())
-    return log_ratio + _SURE * error < math.log(_FALLEN_RATIO)
+def has_levelled_off(decision: Decision) -> bool:
+    """Whether throughput has levelled off, so that no larger size need run."""
+    numbers = decision.asked.numbers
+    if len(decision.rates.sizes) < 2 or _is_only_the_start(decision) or _rises(decision):
+        return False
+    has_fallen = _FELL_BEHIND.applies(decision)
+    if _NOTHING_AHEAD.applies(decision):
+        is_slow = _last_step_time_s(decision) > numbers.long_step_s
+        return is_slow or _NEARLY_FLAT.applies(decision)
+    has_promise = decision.curve is not None and decision.curve.is_good
+    if has_promise and not has_fallen and not _NOTHING_NEXT.applies(decision):
+        return False
+    return (_NEARLY_FLAT if has_fallen else _FLAT).applies(decision)
+
+
+def _is_only_the_start(decision: Decision) -> bool:
+    """Whether the sizes are so small that going on costs nothing.
+
+    A single sample, or a few, often take a code path of their own.
+    """
+    is_small = decision.rates.sizes[-1] < USUAL_BATCH_SIZE
+    return is_small and _last_step_time_s(decision) < decision.asked.numbers.short_step_s
+
+
+def _rises(decision: Decision) -> bool:
+    """Whether the largest size is faster than the one before it by more than the tolerance."""
+    *_, before, last = decision.rates.sizes
+    log_ratio, _ = decision.rates.log_ratio(last, before)
+    return log_ratio > math.log1p(decision.asked.tolerance_fraction)
+
+
+def _last_step_time_s(decision: Decision) -> float:
+    last = decision.rates.sizes[-1]
+    return last / math.exp(decision.rates.log_rate(last))

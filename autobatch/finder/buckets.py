@@ -29,15 +29,15 @@ def find_buckets(
     """Find the size of each bucket, longest first.
 
     Args:
-        evidence: With a choice, and a workload whose lengths were scanned; is given the buckets
-            for which a size ran and fitted.
+        evidence: In it at least one size fitted, of a workload whose lengths were scanned; is given
+            the buckets for which a size ran and fitted.
         measure: Runs one size; ``None`` if it raised.
         is_over: Whether to stop with the buckets there are.
     """
-    lengths, choice = evidence.loaded.workload.lengths, evidence.choice
-    assert lengths is not None and choice is not None
+    lengths = evidence.loaded.workload.lengths
+    assert lengths is not None
     search = _BucketSearch(evidence, measure, is_over)
-    start = choice.batch_size
+    start = evidence.choose().batch_size
     for longest in lengths.steps_down:
         bucket = search.run(longest, start)
         if bucket is not None:

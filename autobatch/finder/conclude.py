@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from autobatch.decide.bracket import measured_peaks
+from autobatch.decide.decision import Decision
 from autobatch.decide.memory import fit_memory
 from autobatch.decide.step import predict_largest
-from autobatch.decide.throughput import fit_throughput
 from autobatch.errors import NothingFitsError
 from autobatch.finder.evidence import Evidence
 from autobatch.recommend.beyond_trials import find_warnings_beyond_trials
@@ -16,8 +17,10 @@ from autobatch.recommend.recipe import build_recipe
 from autobatch.recommend.warnings import find_warnings
 from autobatch.records import (
     Confirmation,
+    Doubt,
     Finding,
     FindingWarning,
+    Goal,
     MemoryBudget,
     Outcome,
     Recommendation,
@@ -40,10 +43,9 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         search_time_s: How long it took.
     """
     trials = tuple(evidence.trials[size] for size in sorted(evidence.trials))
-    curve = fit_throughput(evidence.trials)
-    choice = evidence.choice
-    if choice is None or choice.batch_size not in evidence.fitting:  # interrupted on the way
-        choice = evidence.choose()
+    decision, choice = evidence.decide(), evidence.choose()
+    curve = decision.curve
+    noise = evidence.worth.noise if evidence.worth else None
     largest = evidence.largest_run
     if evidence.stop_reason is not StopReason.MEMORY:
         largest = predict_largest(evidence.make_rules(), evidence.trials)
@@ -52,7 +54,7 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         workload=evidence.loaded.workload,
         trials=trials,
         batch_size=choice.batch_size,
-        knee=evidence.find_knee(),
+        knee=decision.knee,
         largest_batch_size=largest,
         largest_was_run=largest == evidence.largest_run,
         reason=choice.reason,
@@ -82,15 +84,42 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         search_time_s=search_time_s,
         eval_trials=tuple(evidence.eval_trials[size] for size in sorted(evidence.eval_trials)),
         buckets=evidence.buckets,
-        gradient_noise=evidence.noise,
+        gradient_noise=noise,
         efficiency=evidence.find_efficiency(),
+        decision=decision.to_record(
+            choice.batch_size, evidence.fitting, _find_doubts(evidence, decision)
+        ),
         recipe=build_recipe(
             settings=evidence.settings,
             workload=evidence.loaded.workload,
             recommendation=recommendation,
-            noise=evidence.noise,
+            noise=noise,
         ),
     )
+
+
+def _find_doubts(evidence: Evidence, decision: Decision) -> tuple[Doubt, ...]:
+    """What speaks against the decision beside the scatter of the timings."""
+    if evidence.settings.goal is Goal.MEMORY:
+        return ()
+    doubts = []
+    cut_short = (StopReason.TIME_LIMIT, StopReason.INTERRUPTED, StopReason.COST)
+    if evidence.stop_reason in cut_short and decision.is_rising:
+        doubts.append(Doubt.STILL_RISING)
+    if _is_contradicted(evidence, decision):
+        doubts.append(Doubt.CONTRADICTED)
+    return tuple(doubts)
+
+
+def _is_contradicted(evidence: Evidence, decision: Decision) -> bool:
+    """Whether the final run was far slower or faster than all that was measured of its size."""
+    final = evidence.confirmation
+    if final is None or not final.step_time_s or evidence.loaded.workload.is_compiled:
+        return False
+    rate = final.batch_size / final.step_time_s
+    off = abs(math.log(rate) - decision.rates.log_rate(final.batch_size))
+    chance = 3 * decision.noise_fraction
+    return off > math.log1p(2 * evidence.settings.tolerance_fraction) + chance
 
 
 def _highest_peak(peak_bytes: int | None, final: Confirmation | None) -> int | None:

@@ -24,13 +24,12 @@ def search_evaluation(
     the memory limit from there.
 
     Args:
-        evidence: With a choice; is given the trials.
+        evidence: In it at least one size fitted; is given the trials.
         measure: Runs one size; ``None`` if it raised.
         is_over: Whether to stop with what there is.
     """
-    assert evidence.choice is not None
     rules = replace(evidence.make_rules(), goal=Goal.MEMORY)
-    size: int | None = evidence.choice.batch_size
+    size: int | None = evidence.choose().batch_size
     trials = evidence.eval_trials
     while size is not None:
         trial = None if is_over() else measure(size, _PLAN)

@@ -1,35 +1,27 @@
-"""One run of a size, and what it was asked for."""
+"""One run of a size, and what was measured."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Confirmation, TimingRound, Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Measured:
     """A run, or several of one size after each other.
 
     Attributes:
-        plan: How it was timed.
         trial: What was measured; of several, the highest peak.
         num_steps: Steps of all of them, warm-up included.
         time_s: What they took, the start of each process included.
     """
 
-    plan: TimingPlan
     trial: Trial
     num_steps: int
     time_s: float
 
-    def is_final_for(self, batch_size: int) -> bool:
-        """Whether it is of this size, and as long as the final run is."""
-        is_of_size = self.trial.batch_size == batch_size
-        return is_of_size and self.plan.is_confirmation and self.trial.fits
-
-    def followed_by(self, again: Run) -> Run:
+    def followed_by(self, again: Measured) -> Measured:
         """This run with one more of the same size."""
         fits = again.trial.fits
         return replace(

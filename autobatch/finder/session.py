@@ -1,36 +1,26 @@
-"""A search as it runs."""
+"""Carrying out what is decided: the short loop of a search."""
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
-from autobatch.decide.race import share_out
-from autobatch.decide.step import next_step
+from autobatch.decide.action import Finish, MeasureWorth, Run, Time, next_action
+from autobatch.decide.numbers import NUMBERS
 from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
 from autobatch.finder.beyond import IsOver, Measure, failed
 from autobatch.finder.buckets import find_buckets
 from autobatch.finder.conclude import conclude, nothing_fits
 from autobatch.finder.evaluation import search_evaluation
 from autobatch.finder.evidence import Evidence
-from autobatch.finder.plans import (
-    CONFIRM_AGAIN_PLAN,
-    CONFIRMATION_PLAN,
-    CONTEST_PLAN,
-    confirmation_time_s,
-    contest_time_s,
-    plan_search,
-)
-from autobatch.finder.runs import Run
-from autobatch.noise.plan import plan_noise, require_noise_prober
-from autobatch.probe.probers import NoiseProber, Prober
+from autobatch.finder.plans import FINAL_AGAIN_PLAN, FINAL_PLAN, RACE_PLAN, plan_search
+from autobatch.finder.runs import Measured
+from autobatch.finder.worth import Worth
+from autobatch.probe.probers import Prober
 from autobatch.probe.protocol import TimingPlan
-from autobatch.recommend.choice import choose_exact, find_exact_size
 from autobatch.records import (
     Finding,
-    Goal,
     Observer,
     Outcome,
     Phase,
@@ -40,21 +30,12 @@ from autobatch.records import (
     Trial,
 )
 
-_MAX_CONTEST_ROUNDS = 60
-# Timing sizes again may take so much of the time that the search took, and a little more where that
-# was short.
-_CONTEST_TIME_S = 6.0
-_CONTEST_SHARE = 0.6
 # Each thing that is looked for after the answer may take as long as all before it, or a little
 # more if that was short.
 _EVALUATION_TIME_S = 15.0
 # Reading data and importing libraries may take longer than any step.
 _LOADING_TIME_S = 600.0
-# An allocator makes the peaks of one size differ from run to run, on CPU by some percent.
-_CLOSE_FRACTION = 0.05
-_MAX_CONFIRMATIONS = 3
-# What has taken this long was many steps, or is too slow to be asked again.
-_CONFIRMATION_TIME_S = 4.0
+_MAX_FINALS_OF_A_SIZE = 3
 
 
 def find(
@@ -63,6 +44,7 @@ def find(
     *,
     target: str,
     observer: Observer | None = None,
+    worth: Worth | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Finding:
     """Find the batch size for a workload.
@@ -72,6 +54,7 @@ def find(
         settings: What is asked.
         target: The workload's name, for the finding.
         observer: Is told of every trial.
+        worth: Says what a sample is worth at each size, for ``Goal.EFFICIENCY``.
         clock: Seconds from any origin.
 
     Returns:
@@ -82,7 +65,7 @@ def find(
         SearchInterrupted: On Ctrl-C once a size has fitted; carries the best answer so far.
         AutobatchError: If the workload or the device cannot be measured; carries the trials.
     """
-    session = _Session(prober, settings, observer or SilentObserver(), clock)
+    session = _Session(prober, settings, observer or SilentObserver(), worth, clock)
     try:
         session.run()
         return session.conclude(target)
@@ -100,39 +83,42 @@ def find(
 
 
 class _Session:
-    """Runs trials until the evidence settles the question."""
+    """Asks what to do next, and does it, until there is nothing to do."""
 
     def __init__(
         self,
         prober: Prober,
         settings: Settings,
         observer: Observer,
+        worth: Worth | None,
         clock: Callable[[], float],
     ) -> None:
         self.evidence: Evidence | None = None
         self._prober = prober
         self._settings = settings
         self._observer = observer
+        self._worth = worth
         self._clock = clock
         self._begin = self._first_trial_s = clock()
-        self._contest_times_s: defaultdict[int, float] = defaultdict(float)
-        self._round_number = 0
-        self._last_fitting: Run | None = None
 
     def run(self) -> None:
-        require_noise_prober(self._prober, self._settings)
+        if self._worth is not None:
+            self._worth.require(self._prober)
         loaded = self._prober.load(timeout_s=self._timeout_s(_LOADING_TIME_S))
         self._first_trial_s = self._clock()
-        evidence = self.evidence = Evidence(settings=self._settings, loaded=loaded)
+        evidence = Evidence(settings=self._settings, loaded=loaded, worth=self._worth)
+        self.evidence = evidence
         self._observer.loaded(loaded.workload, loaded.budget, loaded.device)
-        self._search(evidence)
-        while evidence.has_answer:
-            if self._settle(evidence) and (self._is_time_up() or self._confirm(evidence)):
-                self._evaluate(evidence)
-                self._find_buckets(evidence)
-                return
-            self._search(evidence)  # sizes that it had jumped over may now be the largest
-        raise nothing_fits(evidence)
+        while not isinstance(action := next_action(evidence.progress(), self._time()), Finish):
+            if isinstance(action, MeasureWorth):
+                self._measure_worth(evidence)
+            else:
+                self._carry_out(evidence, action)
+        evidence.stop_reason = action.reason
+        if not evidence.has_answer:
+            raise nothing_fits(evidence)
+        self._evaluate(evidence)
+        self._find_buckets(evidence)
 
     def stop_for_time(self) -> bool:
         """Say whether the time is up and there is an answer; if so, that is why it stopped."""
@@ -145,127 +131,84 @@ class _Session:
         assert self.evidence is not None
         return conclude(self.evidence, target=target, search_time_s=self._clock() - self._begin)
 
-    def _search(self, evidence: Evidence) -> None:
-        rules = evidence.make_rules()
-        while not self._is_time_up():
-            step = next_step(rules, evidence.trials)
-            if step.batch_size is not None:
-                self._probe(evidence, step.batch_size)
-                continue
-            assert step.stop_reason is not None
-            evidence.stop_reason = step.stop_reason
-            self._measure_noise(evidence)
-            if not self._hold_contest(evidence):
-                return
-        evidence.stop_reason = StopReason.TIME_LIMIT
+    def _carry_out(self, evidence: Evidence, action: Run) -> None:
+        if action.phase is Phase.TIMING:
+            evidence.num_rounds += 1
+            plan = replace(RACE_PLAN, round_number=evidence.num_rounds)
+            for size in action.batch_sizes:
+                self._race(evidence, size, plan)
+        elif action.phase is Phase.CONFIRMATION:
+            self._confirm(evidence, *action.batch_sizes)
+        else:
+            self._search(evidence, *action.batch_sizes)
 
-    def _probe(self, evidence: Evidence, batch_size: int) -> None:
+    def _search(self, evidence: Evidence, batch_size: int) -> None:
         plan = plan_search(self._settings.goal, evidence.trials, batch_size)
-        if evidence.is_expected_answer(batch_size):
-            plan = CONFIRMATION_PLAN  # rather than run it twice
+        is_final = evidence.is_expected_answer(batch_size)
+        if is_final:
+            plan = FINAL_PLAN  # rather than run it twice
         self._observer.trial_started(batch_size, Phase.SEARCH)
-        trial = evidence.trials[batch_size] = self._run(evidence, batch_size, plan).as_first_run()
-        self._observer.trial_finished(trial, Phase.SEARCH)
+        run = self._measure_and_keep(evidence, batch_size, plan)
+        if is_final:
+            run = self._run_again_if_close(evidence, run)
+        evidence.trials[batch_size] = run.as_first_run()
+        if is_final and run.trial.fits:
+            evidence.final_of = batch_size
+            evidence.confirmation = run.to_confirmation()
+        self._observer.trial_finished(evidence.trials[batch_size], Phase.SEARCH)
 
-    def _measure_noise(self, evidence: Evidence) -> None:
-        """Measure the gradient noise scale, once, if the answer needs it."""
-        is_wanted = self._settings.wants_noise and evidence.noise is None
-        if not is_wanted or not evidence.has_answer or self._is_time_up():
-            return
-        assert isinstance(self._prober, NoiseProber)
-        plan = plan_noise(evidence, self._time_left_s())
-        self._observer.trial_started(plan.micro_batch_size, Phase.NOISE)
-        self._last_fitting = None
-        evidence.noise = self._prober.measure_noise(plan, timeout_s=self._timeout_s())
+    def _measure_worth(self, evidence: Evidence) -> None:
+        assert self._worth is not None
+        evidence.final_of = None
+        left_s = self._time().left_s
+        self._worth.measure(
+            self._prober,
+            evidence,
+            self._observer,
+            time_left_s=left_s,
+            timeout_s=self._timeout_s(),
+        )
 
-    def _hold_contest(self, evidence: Evidence) -> bool:
-        """Time the sizes in doubt once more, in turn; say whether anything was timed."""
-        is_over = self._round_number >= _MAX_CONTEST_ROUNDS or self._is_time_up()
-        if self._settings.goal is Goal.MEMORY or not evidence.has_answer or is_over:
-            return False
-        contestants = evidence.find_contestants()
-        if not contestants:
-            return False
-        contestants = share_out(contestants, self._contest_times_s)
-        cost_s = sum(contest_time_s(evidence.trials[size]) for size in contestants)
-        spent_s = sum(self._contest_times_s.values())
-        search_time_s = self._clock() - self._first_trial_s - spent_s
-        allowed_s = max(_CONTEST_TIME_S, _CONTEST_SHARE * search_time_s)
-        if spent_s + cost_s > allowed_s:
-            return False
-        left_s = self._time_left_s()
-        final_s = confirmation_time_s(evidence.trials[max(contestants)])
-        if left_s is not None and left_s < cost_s + final_s:
-            return False  # better one final run than one more round
-        self._round_number += 1
-        plan = replace(CONTEST_PLAN, round_number=self._round_number)
-        for size in contestants:
-            begin = self._clock()
-            self._time_again(evidence, size, plan)
-            self._contest_times_s[size] += self._clock() - begin
-        return True
-
-    def _time_again(self, evidence: Evidence, size: int, plan: TimingPlan) -> None:
+    def _race(self, evidence: Evidence, size: int, plan: TimingPlan) -> None:
+        begin = self._clock()
         self._observer.trial_started(size, Phase.TIMING)
-        again = self._run(evidence, size, plan).trial
+        again = self._measure_and_keep(evidence, size, plan).trial
         if again.fits:
             evidence.trials[size] = evidence.trials[size].with_round(again)
         elif again.outcome is not Outcome.TIMED_OUT:
             # What fitted a moment ago no longer does: something took the memory.
             evidence.trials[size] = again
         self._observer.trial_finished(evidence.trials[size], Phase.TIMING)
+        evidence.raced_s[size] += self._clock() - begin
 
-    def _settle(self, evidence: Evidence) -> bool:
-        """Settle on a size; prefer one that divides the global batch, if it is about as fast.
-
-        Returns:
-            Whether there is one; not if that divisor failed, and all that is larger with it.
-        """
-        evidence.choice = evidence.choose()
-        size = find_exact_size(self._settings, evidence.choice.batch_size)
-        if size is None:
-            return True
-        if size not in evidence.trials and not self._is_time_up():
-            self._probe(evidence, size)
-        if size not in evidence.fitting:
-            has_failed = size in evidence.trials
-            evidence.choice = evidence.choose() if evidence.has_answer else None
-            return not has_failed
-        log_ratio, error = evidence.rates()[0].log_ratio(size, evidence.choice.batch_size)
-        if log_ratio + error >= -self._settings.tolerance_fraction:
-            evidence.choice = choose_exact(self._settings, size)
-        return True
-
-    def _confirm(self, evidence: Evidence) -> bool:
-        """Have run the chosen size last, longer, with the memory that there is by then."""
-        assert evidence.choice is not None
-        size = evidence.choice.batch_size
-        if self._last_fitting is not None and self._last_fitting.is_final_for(size):
-            run = self._run_again_if_close(evidence, self._last_fitting)
-        else:
-            self._observer.trial_started(size, Phase.CONFIRMATION)
-            run = self._run(evidence, size, CONFIRMATION_PLAN)
-            run = self._run_again_if_close(evidence, run)
-            self._observer.trial_finished(run.trial, Phase.CONFIRMATION)
+    def _confirm(self, evidence: Evidence, size: int) -> None:
+        """Run the chosen size last, longer, with the memory that there is by then."""
+        self._observer.trial_started(size, Phase.CONFIRMATION)
+        run = self._measure_and_keep(evidence, size, FINAL_PLAN)
+        run = self._run_again_if_close(evidence, run)
+        self._observer.trial_finished(run.trial, Phase.CONFIRMATION)
+        evidence.num_finals += 1
         if run.trial.outcome is Outcome.TIMED_OUT and self._is_time_up():
-            return True
+            return
         if not run.trial.fits:
             evidence.trials[size] = run.trial
-            return False
+            return
         is_compiled = evidence.loaded.workload.is_compiled
         told = _without_memory(run.trial) if is_compiled else run.trial
         evidence.trials[size] = evidence.trials[size].confirmed_by(told)
+        if not is_compiled:  # the others ran eagerly
+            evidence.count_final_steps(run.trial)
+        evidence.final_of = size
         evidence.confirmation = run.to_confirmation()
-        return True
 
-    def _run_again_if_close(self, evidence: Evidence, run: Run) -> Run:
+    def _run_again_if_close(self, evidence: Evidence, run: Measured) -> Measured:
         """Run a size more often if its peak comes close to the budget and that takes no time."""
-        close_bytes = (1 - _CLOSE_FRACTION) * evidence.loaded.budget.budget_bytes
-        for _ in range(_MAX_CONFIRMATIONS - 1):
-            is_enough = self._is_time_up() or run.time_s > _CONFIRMATION_TIME_S
+        close_bytes = (1 - NUMBERS.close_fraction) * evidence.loaded.budget.budget_bytes
+        for _ in range(_MAX_FINALS_OF_A_SIZE - 1):
+            is_enough = self._is_time_up() or run.time_s > NUMBERS.repeat_time_s
             if not run.trial.fits or (run.trial.peak_bytes or 0) < close_bytes or is_enough:
                 break
-            again = self._run(evidence, run.trial.batch_size, CONFIRM_AGAIN_PLAN)
+            again = self._measure_and_keep(evidence, run.trial.batch_size, FINAL_AGAIN_PLAN)
             run = run.followed_by(again)
         return run
 
@@ -307,35 +250,29 @@ class _Session:
 
         search(evidence, measure, is_over)
 
-    def _run(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Run:
+    def _measure_and_keep(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Measured:
         begin = self._clock()
-        trial = self._measure(evidence, batch_size, plan)
-        time_s = self._clock() - begin
-        run = Run(plan=plan, trial=trial, num_steps=trial.num_steps, time_s=time_s)
-        if trial.fits:
-            self._last_fitting = run
-        return run
-
-    def _measure(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Trial:
         trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
         is_surprise = not evidence.trials or batch_size in evidence.fitting
         if trial.outcome is Outcome.KILLED and is_surprise and not self._is_time_up():
             # Whoever killed it may have meant another: the second time counts.
             trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
-        return trial
+        if trial.fits:
+            evidence.final_of = None
+        return Measured(trial=trial, num_steps=trial.num_steps, time_s=self._clock() - begin)
+
+    def _time(self) -> Time:
+        now = self._clock()
+        limit_s = self._settings.time_limit_s
+        left_s = None if limit_s is None else max(0.0, limit_s - (now - self._begin))
+        return Time(spent_s=now - self._first_trial_s, left_s=left_s)
 
     def _timeout_s(self, extra_s: float = 0.0) -> float:
-        timeout_s = self._settings.trial_timeout_s + extra_s
-        left_s = self._time_left_s()
+        timeout_s, left_s = self._settings.trial_timeout_s + extra_s, self._time().left_s
         return timeout_s if left_s is None else min(timeout_s, left_s)
 
-    def _time_left_s(self) -> float | None:
-        if self._settings.time_limit_s is None:
-            return None
-        return max(0.0, self._settings.time_limit_s - (self._clock() - self._begin))
-
     def _is_time_up(self) -> bool:
-        return self._time_left_s() == 0.0
+        return self._time().is_up
 
 
 def _without_memory(trial: Trial) -> Trial:

@@ -1,13 +1,12 @@
 """From trials and curves to a decision. Pure functions of records: no torch, no files."""
 
-from autobatch.decide.epochs import epoch_time_s, iterations_per_epoch, last_batch_size
 from autobatch.recommend.accumulation import (
     GlobalBatchSplit,
-    largest_divisor,
     split_global_batch,
 )
 from autobatch.recommend.bottleneck import find_bottleneck
 from autobatch.recommend.build import recommend
+from autobatch.recommend.epochs import epoch_time_s, iterations_per_epoch, last_batch_size
 from autobatch.recommend.learning_rate import ScaledLearningRate, scale_learning_rate
 from autobatch.recommend.regime import find_regime
 from autobatch.recommend.warnings import find_warnings
@@ -20,7 +19,6 @@ __all__ = [
     "find_regime",
     "find_warnings",
     "iterations_per_epoch",
-    "largest_divisor",
     "last_batch_size",
     "recommend",
     "scale_learning_rate",

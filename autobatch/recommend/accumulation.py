@@ -36,15 +36,3 @@ def split_global_batch(
     per_device = global_batch_size // num_devices
     steps = -(-per_device // batch_size)
     return GlobalBatchSplit(steps=steps, remainder=steps * batch_size - per_device)
-
-
-def largest_divisor(per_device: int, at_most: int) -> int:
-    """Largest batch size that divides a device's share of a global batch.
-
-    Args:
-        per_device: Samples per optimizer step and device.
-        at_most: Largest batch size to consider, at least 1.
-    """
-    small = (size for size in range(1, int(per_device**0.5) + 1) if per_device % size == 0)
-    divisors = {divisor for size in small for divisor in (size, per_device // size)}
-    return max(divisor for divisor in divisors if divisor <= at_most)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autobatch.decide.epochs import epoch_time_s, iterations_per_epoch, last_batch_size
 from autobatch.recommend.accumulation import split_global_batch
 from autobatch.recommend.bottleneck import find_bottleneck
+from autobatch.recommend.epochs import epoch_time_s, iterations_per_epoch, last_batch_size
 from autobatch.recommend.inputs import (
     find_base_batch_size,
     find_base_learning_rate,

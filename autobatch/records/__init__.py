@@ -1,6 +1,7 @@
 """Frozen records and enums: everything that travels between the rooms of the package."""
 
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
+from autobatch.records.decision import Confidence, Doubt, SizeEstimate, TimingDecision
 from autobatch.records.device_report import (
     ClockReport,
     CpuQuota,
@@ -42,11 +43,13 @@ from autobatch.records.workload import Environment, LengthScan, WorkloadSummary
 __all__ = [
     "Bottleneck",
     "ClockReport",
+    "Confidence",
     "Confirmation",
     "CpuQuota",
     "CpuReport",
     "DeviceReport",
     "DeviceUse",
+    "Doubt",
     "EccReport",
     "Efficiency",
     "EfficiencyScenario",
@@ -77,9 +80,11 @@ __all__ = [
     "RequirementName",
     "Settings",
     "SilentObserver",
+    "SizeEstimate",
     "Status",
     "StopReason",
     "ThroughputCurve",
+    "TimingDecision",
     "TimingRound",
     "Trial",
     "Unknown",

@@ -23,6 +23,7 @@ class StopReason(str, Enum):
     DATASET = "dataset"
     CAP = "cap"
     PLATEAU = "plateau"
+    COST = "cost"
     TIME_LIMIT = "time_limit"
     INTERRUPTED = "interrupted"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
+from autobatch.records.decision import Confidence, TimingDecision
 from autobatch.records.efficiency import Efficiency
 from autobatch.records.enums import StopReason, WarningCode
 from autobatch.records.memory import MemoryBudget
@@ -107,6 +108,7 @@ class Finding:
         buckets: Batch sizes by length, longest first; empty if they were not asked for.
         gradient_noise: The measured noise scale; ``None`` if it was not asked for.
         efficiency: Goodput by batch size; ``None`` without a noise scale.
+        decision: What the timings say of each size, and how sure that is.
         recipe: What else to change along with the batch size, by which rule.
     """
 
@@ -130,11 +132,17 @@ class Finding:
     gradient_noise: NoiseScale | None = None
     efficiency: Efficiency | None = None
     recipe: tuple[RecipeItem, ...] = ()
+    decision: TimingDecision | None = None
 
     @property
     def batch_size(self) -> int:
         """The recommended batch size."""
         return self.recommendation.batch_size
+
+    @property
+    def confidence(self) -> Confidence:
+        """How sure the answer is; high where throughput was not asked for."""
+        return self.decision.confidence if self.decision else Confidence.HIGH
 
     @property
     def iterations_per_epoch(self) -> int | None:

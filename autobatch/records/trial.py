@@ -146,6 +146,10 @@ class Trial:
             others_busy_cores=again.others_busy_cores,
         )
 
+    def with_timing(self, timed: TimingRound) -> Trial:
+        """This trial with more timed steps."""
+        return replace(self, rounds=(*self.rounds, timed))
+
     @property
     def num_steps(self) -> int:
         """Steps that it ran for, those of the warm-up included."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autobatch.decide.choice import choose
 from autobatch.decide.rates import Rates
 from autobatch.noise.goodput import find_efficiency, relative_efficiency
-from autobatch.recommend.choice import choose
 from autobatch.records import Goal, NoiseScale, Settings
 
 SIZES = (8, 16, 32, 64, 128, 256)

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autobatch.decide.choice import largest_divisor
 from autobatch.recommend.accumulation import (
     GlobalBatchSplit,
-    largest_divisor,
     split_global_batch,
 )
 

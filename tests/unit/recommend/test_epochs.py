@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.decide.epochs import epoch_time_s, iterations_per_epoch, last_batch_size
+from autobatch.recommend.epochs import epoch_time_s, iterations_per_epoch, last_batch_size
 
 sizes = st.integers(min_value=1, max_value=10**6)
 

@@ -1,0 +1,97 @@
+"""What samples are worth, by the gradient noise scale: the goal of efficiency for a search."""
+
+from __future__ import annotations
+
+from autobatch.decide.rates import Rates
+from autobatch.finder.evidence import Evidence
+from autobatch.noise.goodput import find_efficiency, find_global_batch_size, relative_efficiency
+from autobatch.noise.plan import plan_noise, require_noise_prober
+from autobatch.probe.probers import NoiseProber, Prober
+from autobatch.recommend.inputs import find_base_batch_size
+from autobatch.records import (
+    Efficiency,
+    Goal,
+    NoiseScale,
+    Observer,
+    Phase,
+    Settings,
+    WorkloadSummary,
+)
+from autobatch.units import format_count
+
+
+def worth_of(settings: Settings) -> GradientWorth | None:
+    """What a search with these settings needs to know of the gradient noise scale.
+
+    Returns:
+        ``None`` if it needs nothing of it.
+    """
+    return GradientWorth(settings) if settings.wants_noise else None
+
+
+class GradientWorth:
+    """Measures the gradient noise scale once, and says what follows from it.
+
+    Args:
+        settings: Of the search.
+
+    Attributes:
+        noise: The noise scale; ``None`` before it was measured.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.noise: NoiseScale | None = None
+        self._settings = settings
+        self._workload: WorkloadSummary | None = None
+
+    def require(self, prober: Prober) -> None:
+        """Find out before the search whether it can be measured at all.
+
+        Raises:
+            SettingsError: If the prober has no way to.
+        """
+        require_noise_prober(prober, self._settings)
+
+    def measure(
+        self,
+        prober: Prober,
+        evidence: Evidence,
+        observer: Observer,
+        *,
+        time_left_s: float | None,
+        timeout_s: float,
+    ) -> None:
+        """Measure it with the workload that the prober has loaded."""
+        assert isinstance(prober, NoiseProber)
+        plan = plan_noise(evidence, time_left_s)
+        observer.trial_started(plan.micro_batch_size, Phase.NOISE)
+        self._workload = evidence.loaded.workload
+        self.noise = prober.measure_noise(plan, timeout_s=timeout_s)
+
+    def is_known(self) -> bool:
+        """Whether the measurement says what samples are worth, and the goal asks it."""
+        if self.noise is None or self._settings.goal is not Goal.EFFICIENCY:
+            return False
+        return self.noise.noise_scale is not None or self.noise.low > 0
+
+    def of(self, batch_size: int) -> float:
+        """What a sample is worth in a batch of this size; 1 at the base size."""
+        assert self.noise is not None and self._workload is not None
+        base = find_base_batch_size(self._settings, self._workload)
+        global_batch_size = find_global_batch_size(self._settings, batch_size)
+        return relative_efficiency(self.noise.at_least, global_batch_size, base)
+
+    def reason(self) -> str:
+        """Why the size with the highest throughput times worth is the answer."""
+        assert self.noise is not None
+        at_least = "at least " if self.noise.noise_scale is None else ""
+        return (
+            "the highest throughput x efficiency of the sizes that ran, at a gradient noise "
+            f"scale of {at_least}{format_count(self.noise.at_least)} samples"
+        )
+
+    def efficiency(self, rates: Rates) -> Efficiency | None:
+        """Throughput times worth of the sizes that ran, ``None`` if nothing is known."""
+        if self._workload is None:
+            return None
+        return find_efficiency(rates, self.noise, self._settings, self._workload)
