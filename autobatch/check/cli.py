@@ -8,9 +8,14 @@ from typing import Any
 
 import click
 
-from autobatch.check.measurement import Measurement
 from autobatch.check.options import check_options, to_check_settings
-from autobatch.check.records import CheckObserver, CheckReport, CheckSettings, SilentCheckObserver
+from autobatch.check.records import (
+    CheckObserver,
+    CheckReport,
+    CheckSettings,
+    Measurement,
+    SilentCheckObserver,
+)
 from autobatch.errors import AutobatchError, CheckInterrupted, SettingsError
 from autobatch.records import Status
 from autobatch.shell.streams import ignore, print_result, say, uninterrupted

@@ -8,7 +8,7 @@ from autobatch.check.judge.likeness import (
     find_other_differences,
     find_task_differences,
 )
-from autobatch.check.measurement import Measurement
+from autobatch.check.records import Measurement
 from autobatch.errors import BaselineError, SettingsError
 from autobatch.probe.protocol import Loaded
 from autobatch.records import Outcome, Trial

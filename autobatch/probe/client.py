@@ -8,15 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from autobatch import errors
-from autobatch.check.measurement import StepMakeup
 from autobatch.devices.meter import ProcessMeter, meter_process
 from autobatch.noise.errors import noise_not_measured, noise_timed_out
 from autobatch.probe.protocol import (
     Failure,
     Loaded,
     LoadRequest,
-    MakeupReply,
-    MakeupRequest,
     NoisePlan,
     NoiseReply,
     NoiseRequest,
@@ -177,23 +174,6 @@ class TargetProber:
         if isinstance(reply, NoiseReply):
             return reply.noise
         raise self._to_error(reply, "while the gradient noise scale was measured")
-
-    def inspect_step(self, batch_size: int, *, timeout_s: float | None = None) -> StepMakeup | None:
-        """Run one step and count what it does; ``None`` if it did not run to its end."""
-        if self._worker is None:
-            self.load(timeout_s=timeout_s)
-        request = MakeupRequest(
-            batch_size=batch_size,
-            budget_bytes=self._require_loaded().budget.budget_bytes,
-            timeout_s=timeout_s,
-        )
-        try:
-            reply = self._exchange(request)
-        except TimeoutError:
-            reply = None
-        if reply is None:
-            self._end_worker()
-        return reply.makeup if isinstance(reply, MakeupReply) else None
 
     def _spoiled_weights(self, trial: Trial) -> bool:
         """Say whether a trial left weights that are not numbers to those after it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from autobatch.check.measurement import StepMakeup
 from autobatch.probe.protocol import Loaded, NoisePlan, TimingPlan
 from autobatch.records import NoiseScale, Trial
 
@@ -45,19 +44,4 @@ class NoiseProber(Protocol):
         Raises:
             WorkloadError: If the data or the gradients do not allow it.
             WorkerError: If it did not end in time, or ended without a result.
-        """
-
-
-class InspectingProber(Prober, Protocol):
-    """Whoever can also say what a step of the workload that it has loaded is made of."""
-
-    def inspect_step(self, batch_size: int, *, timeout_s: float | None = None) -> StepMakeup | None:
-        """Run one step and count what it does.
-
-        Args:
-            batch_size: The size to run.
-            timeout_s: Give up after this time.
-
-        Returns:
-            What it is made of, or ``None`` if the step did not run to its end.
         """

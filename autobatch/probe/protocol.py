@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from autobatch.check.measurement import StepMakeup
 from autobatch.compare.records import EpochResult, RunOutcome
 from autobatch.records import (
     Environment,
@@ -147,21 +146,6 @@ class NoiseRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MakeupRequest:
-    """Say what a step is made of.
-
-    Attributes:
-        batch_size: The size.
-        budget_bytes: Memory that it may use.
-        timeout_s: Give up after this time, ``None`` for never.
-    """
-
-    batch_size: int
-    budget_bytes: int
-    timeout_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRequest:
     """Train one batch size for some epochs more, for real.
 
@@ -247,13 +231,6 @@ class NoiseReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MakeupReply:
-    """What a step is made of was counted."""
-
-    makeup: StepMakeup
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SplitReply:
     """Samples of an epoch, ``None`` if the data does not tell."""
 
@@ -316,9 +293,5 @@ class TrialReply:
     lost_device: Failure | None = None
 
 
-Request: TypeAlias = (
-    "LoadRequest | TrialRequest | NoiseRequest | MakeupRequest | SplitRequest | TrainRequest"
-)
-Reply: TypeAlias = (
-    "Loaded | TrialReply | NoiseReply | MakeupReply | SplitReply | TrainReply | Failure"
-)
+Request: TypeAlias = "LoadRequest | TrialRequest | NoiseRequest | SplitRequest | TrainRequest"
+Reply: TypeAlias = "Loaded | TrialReply | NoiseReply | SplitReply | TrainReply | Failure"

@@ -63,11 +63,11 @@ def convert_value(value: Any, where: str, kind: type[_T], *, redo: str) -> _T:
 
 
 def check_version(document: Any, known_version: int, what: str, *, redo: str) -> None:
-    """Refuse what is no document of this kind, or one of a later version.
+    """Refuse what is no document of this kind, or one of another version.
 
     Args:
         document: What was read.
-        known_version: The latest that this version reads.
+        known_version: The one that this version of autobatch reads.
         what: What it should hold, with its article: ``a finding``.
         redo: How to make such a file again, as a hint.
     """
@@ -77,10 +77,12 @@ def check_version(document: Any, known_version: int, what: str, *, redo: str) ->
     if type(version) is not int or version < 1:
         reason = f"expected {known_version}, got {version!r:.40}"
         raise format_error("schema_version", reason, redo=redo)
-    if version > known_version:
+    if version != known_version:
+        is_newer = version > known_version
         raise ResultFormatError(
-            f"schema_version {version} is newer than {known_version}, which this version reads",
-            hint="upgrade autobatch",
+            f"schema_version {version} is {'newer' if is_newer else 'older'} than {known_version}, "
+            "which this version reads",
+            hint="upgrade autobatch" if is_newer else redo,
         )
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from autobatch.check.measurement import StepMakeup
 from autobatch.devices.base import CpuUse, PeakReading
 from autobatch.errors import WorkloadError
 from autobatch.probe.protocol import Loaded, NoisePlan, TimingPlan
@@ -135,7 +134,6 @@ class SimulatedWorkload:
         smallest_batch_size: Smallest size that can be trained with.
         optimizer: Class name of the optimizer.
         noise_scale: Gradient noise scale in samples; ``None`` if it cannot be measured.
-        makeup: What a step is made of; ``None`` if it cannot be told.
     """
 
     peak_bytes: Callable[[int], int]
@@ -148,7 +146,6 @@ class SimulatedWorkload:
     smallest_batch_size: int = 1
     optimizer: str = "SGD"
     noise_scale: float | None = 1000.0
-    makeup: StepMakeup | None = None
 
     @classmethod
     def linear(
@@ -251,10 +248,6 @@ class SimulatedProber:
             )
         self._device.free(need_bytes)
         return self._time(batch_size, plan)
-
-    def inspect_step(self, batch_size: int, *, timeout_s: float | None = None) -> StepMakeup | None:
-        """What the workload says it is made of."""
-        return self._workload.makeup
 
     def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
         """The workload's noise scale, known to a tenth."""

@@ -35,7 +35,6 @@ ALLOWED_SIBLINGS = {("units", "errors")}
 NOT_YET = {
     ("probe", "noise"),
     ("probe", "compare"),
-    ("probe", "check"),
     ("finder", "noise"),
     ("recommend", "noise"),
 }

@@ -2,7 +2,6 @@
 
     looks           when to look at the rounds, and how sure to be at each look
     location        rounds in, their middle and its error out
-    coupling        how much of what moves the reference moves the target
     timing          verdicts on time
     memory          verdicts on memory
     hardware        verdicts on devices, from what they say of themselves

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autobatch.check.measurement import Measurement
+from autobatch.check.records import Measurement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 
 from autobatch._version import __version__
-from autobatch.check.measurement import FEWEST_ROUNDS, Measurement
-from autobatch.check.records import NO_REFERENCE
+from autobatch.check.records import FEWEST_ROUNDS, NO_REFERENCE, Measurement
 from autobatch.errors import ResultFormatError
 from autobatch.reporting.checks import first_range_complaint
 from autobatch.reporting.files import check_writable, write_atomically
 from autobatch.reporting.reading import check_version, convert_value, format_error, read_document
 
-BASELINE_SCHEMA_VERSION = 1
+# 1 could be in turn with a step that was built in.
+BASELINE_SCHEMA_VERSION = 2
 _KIND = "baseline"
 _OWN_KEYS = ("schema_version", "autobatch_version", "kind")
 _REDO = "make it again with autobatch check TARGET --save-baseline FILE --force"

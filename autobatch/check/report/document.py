@@ -14,8 +14,7 @@ from typing import Any
 import msgspec
 
 from autobatch._version import __version__
-from autobatch.check.measurement import Measurement
-from autobatch.check.records import CheckReport, Verdict
+from autobatch.check.records import CheckReport, Measurement, Verdict
 from autobatch.records import RequirementName
 from autobatch.reporting.document import without_nonfinite
 

@@ -16,7 +16,6 @@ from autobatch.errors import (
 from autobatch.noise.errors import noise_not_measured
 from autobatch.probe.protocol import (
     Failure,
-    MakeupRequest,
     NoiseRequest,
     TrainReply,
     TrainRequest,
@@ -58,12 +57,6 @@ def noise_failure_of_the_dead(request: NoiseRequest, death: ChildDied) -> Failur
     """What became of a noise scale whose process ended without a result."""
     _, message = describe_death(death, request.timeout_s)
     return to_failure(noise_not_measured(message))
-
-
-def makeup_of_the_dead(request: MakeupRequest, death: ChildDied) -> Failure:
-    """What became of a look at a step whose process ended without a result."""
-    _, message = describe_death(death, request.timeout_s)
-    return Failure(error="WorkerError", message=message)
 
 
 def training_of_the_dead(request: TrainRequest, death: ChildDied) -> TrainReply:

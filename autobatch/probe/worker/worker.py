@@ -17,10 +17,7 @@ from typing import BinaryIO, TypeVar
 from autobatch.compare.split import split_data
 from autobatch.compare.training import train_slice
 from autobatch.noise.measure import measure_noise
-from autobatch.probe.makeup import inspect_step
 from autobatch.probe.protocol import (
-    MakeupReply,
-    MakeupRequest,
     NoiseReply,
     NoiseRequest,
     Reply,
@@ -30,7 +27,6 @@ from autobatch.probe.protocol import (
     TrainRequest,
 )
 from autobatch.probe.worker.endings import (
-    makeup_of_the_dead,
     noise_failure_of_the_dead,
     training_of_the_dead,
 )
@@ -41,7 +37,7 @@ if _ON_LINUX:
     from autobatch.devices import linux
     from autobatch.probe.isolation.child import ChildDied, run_in_child
 
-_R = TypeVar("_R", NoiseRequest, TrainRequest, MakeupRequest)
+_R = TypeVar("_R", NoiseRequest, TrainRequest)
 
 
 class Worker(TrialWorker):
@@ -54,9 +50,6 @@ class Worker(TrialWorker):
         if isinstance(request, TrainRequest):
             doing = "while it was trained"
             return self._run_apart(request, self._train, doing, training_of_the_dead)
-        if isinstance(request, MakeupRequest):
-            doing = f"in a look at a step at batch size {request.batch_size}"
-            return self._run_apart(request, self._inspect_step, doing, makeup_of_the_dead)
         if isinstance(request, SplitRequest):
             return self._count_samples(request)
         return super()._answer(request)
@@ -66,12 +59,6 @@ class Worker(TrialWorker):
         precision, seed = self._settings.precision, self._settings.seed
         noise = measure_noise(self._task, self._device, request, precision=precision, seed=seed)
         return NoiseReply(noise=noise)
-
-    def _inspect_step(self, request: MakeupRequest) -> Reply:
-        assert self._task is not None and self._device is not None
-        precision, seed = self._settings.precision, self._settings.seed
-        makeup = inspect_step(self._task, self._device, request, precision=precision, seed=seed)
-        return MakeupReply(makeup=makeup)
 
     def _train(self, request: TrainRequest) -> Reply:
         assert self._task is not None and self._device is not None

@@ -24,8 +24,9 @@ def test_what_is_saved_is_what_is_read(measurement, tmp_path) -> None:
 
 
 SPOILED = {
-    "another version": (("schema_version",), 2, "schema_version 2 is newer"),
-    "no version": (("schema_version",), None, "schema_version: expected 1"),
+    "a later version": (("schema_version",), 3, "schema_version 3 is newer than 2"),
+    "an earlier version": (("schema_version",), 1, "schema_version 1 is older than 2"),
+    "no version": (("schema_version",), None, "schema_version: expected 2"),
     "a finding": (("kind",), "finding", "something else than a baseline"),
     "an unknown key": (("colour",), "red", "colour: unknown key"),
     "an unknown key within": (("environment", "colour"), 1, "environment.colour: unknown key"),

@@ -95,7 +95,14 @@ def test_too_few_rounds_for_an_interval_ask_for_more_time(report, printed) -> No
 def test_the_text_names_what_was_timed_in_turn(make_measurement, report, printed) -> None:
     measurement = make_measurement(references_s=(0.02,) * 8)
     text = printed(render_check, replace(report, measurement=measurement))
-    assert "8 rounds, in turn with builtin:linear, in 12.5 s" in " ".join(text.split())
+    assert "8 rounds, in turn with base/model.py, in 12.5 s" in " ".join(text.split())
+
+
+def test_a_time_in_doubt_without_a_reference_advises_one(make_measurement, report, printed) -> None:
+    advice = "a baseline made with --reference"
+    assert advice in " ".join(printed(render_check, report).split())
+    beside = replace(report, measurement=make_measurement(references_s=(0.02,) * 8))
+    assert advice not in " ".join(printed(render_check, beside).split())
 
 
 def test_a_report_is_met_unless_something_is_not(report) -> None:
