@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from autobatch.check.hardware import Hardware
 from autobatch.check.judge import memory, timing
+from autobatch.check.judge.likeness import refuse_or_note
 from autobatch.check.judge.looks import MAX_ROUNDS, Looks
 from autobatch.check.records import (
     FEWEST_ROUNDS,
@@ -25,11 +26,7 @@ from autobatch.check.records import (
     Verdict,
 )
 from autobatch.check.reference import Reference, choose_reference, load_reference
-from autobatch.check.terms import (
-    describe_failure,
-    refuse_or_note,
-    resolve_batch_size,
-)
+from autobatch.check.terms import describe_failure, resolve_batch_size
 from autobatch.devices.watch import BlindWatch, DeviceWatch
 from autobatch.errors import CheckInterrupted, WorkloadError
 from autobatch.probe.probers import Prober
