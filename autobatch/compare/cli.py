@@ -187,17 +187,17 @@ def _train(
     quiet: bool,
     verbose: bool,
 ) -> Comparison:
-    from autobatch.compare.trainer import TargetTrainer
+    from autobatch.probe.client import TargetProber
     from autobatch.workload.files import parse_target
 
     parse_target(target)
     with (
         _watch(quiet=quiet) as observer,
-        TargetTrainer(target, settings, on_output=say if verbose else ignore) as trainer,
+        TargetProber(target, settings, on_output=say if verbose else ignore) as prober,
     ):
         from autobatch.compare.session import compare as run
 
-        return run(trainer, settings, asked, target=target, observer=observer, previous=previous)
+        return run(prober, settings, asked, target=target, observer=observer, previous=previous)
 
 
 def _keep(comparison: Comparison, output: str | None, plot_path: str | None, force: bool) -> None:

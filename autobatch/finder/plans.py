@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from autobatch.probe.protocol import TimingPlan
+from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.records import Goal, Trial
 
 # The spread between processes is larger than that within one: more steps of the same tell little.
@@ -15,15 +15,25 @@ _MEMORY_PLAN = TimingPlan(min_steps=1, max_time_s=0.05)
 _SLOW_RATIO = 0.75
 # Short, and often: what disturbs a machine, or one process on it, lasts longer than this, so that
 # more steps of the same moment tell less than a few of the next.
-CONTEST_PLAN = TimingPlan(min_steps=1, max_time_s=0.1, precision_fraction=0)
+CONTEST_PLAN = TimingPlan(purpose=Purpose.RACE, min_steps=1, max_time_s=0.1, precision_fraction=0)
 #: Tens of steps, or some where they are slow, in windows whose peaks show whether memory grows.
 CONFIRMATION_PLAN = TimingPlan(
-    min_steps=10, max_time_s=0.15, precision_fraction=0, patience_s=0.5, num_windows=3
+    purpose=Purpose.FINAL,
+    min_steps=10,
+    max_time_s=0.15,
+    precision_fraction=0,
+    patience_s=0.5,
+    num_windows=3,
 )
 #: Once more, for a peak that comes close to the budget: what differs from run to run is what the
 #: allocator makes of the first steps.
 CONFIRM_AGAIN_PLAN = TimingPlan(
-    min_steps=1, max_time_s=0.1, precision_fraction=0, patience_s=1.0, num_windows=2
+    purpose=Purpose.FINAL,
+    min_steps=1,
+    max_time_s=0.1,
+    precision_fraction=0,
+    patience_s=1.0,
+    num_windows=2,
 )
 # A process for the trial, its first batch, an evaluation.
 _START_TIME_S = 1.0

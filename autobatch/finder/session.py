@@ -24,8 +24,9 @@ from autobatch.finder.plans import (
     plan_search,
 )
 from autobatch.finder.runs import Run
-from autobatch.noise.plan import plan_noise, require_noise_prober
-from autobatch.probe.probers import NoiseProber, Prober
+from autobatch.noise.job import measure_noise
+from autobatch.noise.plan import plan_noise, require_noise_prober, require_real_data
+from autobatch.probe.probers import JobProber, Prober
 from autobatch.probe.protocol import TimingPlan
 from autobatch.recommend.choice import choose_exact, find_exact_size
 from autobatch.records import (
@@ -122,6 +123,7 @@ class _Session:
     def run(self) -> None:
         require_noise_prober(self._prober, self._settings)
         loaded = self._prober.load(timeout_s=self._timeout_s(_LOADING_TIME_S))
+        require_real_data(loaded, self._settings)
         self._first_trial_s = self._clock()
         evidence = self.evidence = Evidence(settings=self._settings, loaded=loaded)
         self._observer.loaded(loaded.workload, loaded.budget, loaded.device)
@@ -172,11 +174,11 @@ class _Session:
         is_wanted = self._settings.wants_noise and evidence.noise is None
         if not is_wanted or not evidence.has_answer or self._is_time_up():
             return
-        assert isinstance(self._prober, NoiseProber)
+        assert isinstance(self._prober, JobProber)
         plan = plan_noise(evidence, self._time_left_s())
         self._observer.trial_started(plan.micro_batch_size, Phase.NOISE)
         self._last_fitting = None
-        evidence.noise = self._prober.measure_noise(plan, timeout_s=self._timeout_s())
+        evidence.noise = measure_noise(self._prober, plan, timeout_s=self._timeout_s())
 
     def _hold_contest(self, evidence: Evidence) -> bool:
         """Time the sizes in doubt once more, in turn; say whether anything was timed."""

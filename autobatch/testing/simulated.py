@@ -10,10 +10,12 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from autobatch.devices.base import CpuUse, PeakReading
 from autobatch.errors import WorkloadError
-from autobatch.probe.protocol import Loaded, NoisePlan, TimingPlan
+from autobatch.noise.job import NoiseJob
+from autobatch.probe.protocol import Loaded, TimingPlan
 from autobatch.probe.trial.timing import time_steps, warm_up
 from autobatch.records import (
     Environment,
@@ -234,7 +236,7 @@ class SimulatedProber:
         need_bytes = self._workload.peak_bytes(batch_size)
         left_bytes = self._device.capacity_bytes - self._device.used_by_others_bytes
         budget_bytes = self._budget_bytes
-        if plan.num_windows > 1:  # the confirmation, held against what is left by then
+        if plan.is_confirmation:  # held against what is left by then
             budget_bytes = min(budget_bytes, left_bytes)
         try:
             with self._device.enforce(budget_bytes):
@@ -249,10 +251,12 @@ class SimulatedProber:
         self._device.free(need_bytes)
         return self._time(batch_size, plan)
 
-    def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
-        """The workload's noise scale, known to a tenth."""
+    def run(self, job: Any, *, timeout_s: float | None = None) -> Any:
+        """The workload's noise scale, known to a tenth; nothing else is simulated."""
+        if not isinstance(job, NoiseJob):
+            raise WorkloadError(f"simulated: no {type(job).__name__}")
+        plan, phi = job.plan, self._workload.noise_scale
         self.elapsed_s += plan.max_time_s
-        phi = self._workload.noise_scale
         if phi is None:
             raise WorkloadError("simulated: no noise scale")
         return NoiseScale(
@@ -282,7 +286,7 @@ class SimulatedProber:
             outcome=Outcome.FITS,
             peak_bytes=peak_bytes,
             num_warmup_steps=num_warmup_steps,
-            window_peaks_bytes=(peak_bytes,) * plan.num_windows if plan.num_windows > 1 else (),
+            window_peaks_bytes=(peak_bytes,) * plan.num_windows if plan.is_confirmation else (),
             rounds=rounds,
         )
 

@@ -8,13 +8,13 @@ import pytest
 
 from autobatch.probe.client import TargetProber
 from autobatch.probe.protocol import TimingPlan
+from autobatch.probe.worker.process import start_process
 from autobatch.records import Outcome, Settings, Trial
 
 SHARED = (
     "from autobatch.probe.worker.worker import Worker, main; "
-    "from autobatch.devices.cpu import CpuDevice; "
-    "device = CpuDevice(); device.can_fork = False; "
-    "main(Worker(lambda name: device))"
+    "from autobatch.probe.isolation.in_place import InPlace; "
+    "main(Worker(isolate=lambda device, request: InPlace(keeps_weights=request.keeps_weights)))"
 )
 # Size 4 has a loss that is no number; size 8 has one too, and then runs out of memory.
 SPOILING = """
@@ -46,7 +46,9 @@ def printed() -> list[str]:
 def measure(write: Callable[..., str], printed: list[str]) -> Iterator[Callable[[int], Trial]]:
     """Run a size in a worker that forks for no trial."""
     settings = Settings(device="cpu", min_batch_size=2)
-    prober = TargetProber(write(SPOILING), settings, on_output=printed.append, entry=SHARED)
+    prober = TargetProber(
+        write(SPOILING), settings, on_output=printed.append, start=lambda: start_process({}, SHARED)
+    )
     with prober:
         assert prober.load().environment.isolation == "shared"
         yield lambda size: prober.measure(size, PLAN, timeout_s=100)

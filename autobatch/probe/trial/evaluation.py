@@ -74,15 +74,14 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = is_training
 
 
-def _stop_before_the_watch(device: Device, budget_bytes: int) -> AbstractContextManager[Any]:
-    """Let evaluation fail as an exception before the whole trial is ended for its memory."""
-    if not device.can_fork:
-        return nullcontext()
-    return device.enforce(round(_WATCHED_FRACTION * budget_bytes))
-
-
 def check_evaluation(
-    trial: Trial, step: EvaluationStep, batch: Any, device: Device, budget_bytes: int
+    trial: Trial,
+    step: EvaluationStep,
+    batch: Any,
+    device: Device,
+    budget_bytes: int,
+    *,
+    is_watched: bool,
 ) -> Trial:
     """Evaluate at the size that a trial has just trained with.
 
@@ -92,14 +91,19 @@ def check_evaluation(
         batch: At the trial's size.
         device: Where; its peak begins anew.
         budget_bytes: Memory that may be used.
+        is_watched: Whether the whole trial is ended for more than that; evaluation is then to
+            fail before, as an exception.
 
     Returns:
         The trial, and whether evaluation fits beside what training holds; ``None`` where
         evaluation raises, such as in a training step that needs gradients.
     """
+    limit: AbstractContextManager[Any] = nullcontext()
+    if is_watched:
+        limit = device.enforce(round(_WATCHED_FRACTION * budget_bytes))
     device.reset_peak()
     try:
-        with _stop_before_the_watch(device, budget_bytes):
+        with limit:
             for _ in range(_NUM_PASSES):
                 step(batch)
             device.synchronize()

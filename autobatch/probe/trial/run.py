@@ -18,7 +18,7 @@ from autobatch.devices.host import HostMemory, HostReading, open_pinned
 from autobatch.devices.sticky import is_sticky, undo_at_end
 from autobatch.devices.watch import DeviceWatch, watch_device
 from autobatch.errors import DeviceLostError, first_line_of
-from autobatch.probe.protocol import TimingPlan, TrialRequest
+from autobatch.probe.protocol import Limits, Purpose, TimingPlan, TrialRequest
 from autobatch.probe.trial.compiled import is_compiled, run_eagerly
 from autobatch.probe.trial.evaluation import EvaluationStep, check_evaluation
 from autobatch.probe.trial.host import held_against, with_reading
@@ -44,6 +44,7 @@ def run_trial(
     seed: int,
     watch: DeviceWatch | None = None,
     host: HostMemory | None = None,
+    is_watched: bool = False,
 ) -> Trial:
     """Run one batch size and measure it.
 
@@ -58,18 +59,19 @@ def run_trial(
         seed: Seed of every random generator.
         watch: Tells energy and throttling; the device's own if left out.
         host: Tells what is held of the machine's memory; that of this process if left out.
+        is_watched: Whether another process ends this one when it goes over the budget.
 
     Raises:
         DeviceLostError: If this process can use the device no more. It was not touched again.
     """
     start_anew(device, seed)
-    steps = _Steps(task, device, precision, watch or watch_device(device.name))
+    steps = _Steps(task, device, precision, watch or watch_device(device.name), is_watched)
     host = host or HostMemory(open_pinned(device.name))
     host.reset_peak()
     device.reset_peak()
     with undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)):
         try:
-            with device.enforce(request.budget_bytes):
+            with device.enforce(request.limits.budget_bytes):
                 measured = steps.run(request)
                 reading = device.read_peak()
                 if request.plan.is_confirmation:
@@ -79,12 +81,12 @@ def run_trial(
             measured = replace(measured, loss_is_finite=steps.loss_is_finite)
             reading = device.read_peak()
         held = host.read()  # loader workers live until the steps are dropped
-    return _with_memory(measured, request, reading, held, is_on_host=device.name == "cpu")
+    return _with_memory(measured, request.limits, reading, held, is_on_host=device.name == "cpu")
 
 
 def _with_memory(
     trial: Trial,
-    request: TrialRequest,
+    limits: Limits,
     reading: PeakReading,
     held: HostReading,
     *,
@@ -98,9 +100,9 @@ def _with_memory(
         peak_is_lower_bound=reading.is_lower_bound,
     )
     trial = with_reading(trial, held, is_on_host=is_on_host)
-    if not is_on_host and trial.fits and (trial.peak_bytes or 0) > request.budget_bytes:
+    if not is_on_host and trial.fits and (trial.peak_bytes or 0) > limits.budget_bytes:
         trial = replace(trial, outcome=Outcome.OVER_BUDGET)
-    host_budget_bytes = request.budget_bytes if is_on_host else request.host_budget_bytes
+    host_budget_bytes = limits.budget_bytes if is_on_host else limits.host_budget_bytes
     return held_against(trial, host_budget_bytes, is_on_host=is_on_host)
 
 
@@ -154,11 +156,13 @@ class _Steps:
         device: Device,
         precision: Precision,
         watch: DeviceWatch,
+        is_watched: bool,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._source = task.source
         self._device = device
         self._watch = watch
+        self._is_watched = is_watched
         self._train = TrainingStep(task, device.name, precision)
         self._evaluate = EvaluationStep(task, device.name, precision)
         self._is_compiled = is_compiled(task.model)
@@ -172,7 +176,7 @@ class _Steps:
         if request.plan.is_confirmation:
             return self._run(request)
         with run_eagerly():
-            if request.plan.evaluate:
+            if request.plan.purpose is Purpose.EVALUATION:
                 self._prepare_evaluation(request.batch_size)
             return self._run(request)
 
@@ -180,8 +184,14 @@ class _Steps:
         with run_eagerly():
             worst = self._source.worst_batch(request.batch_size)
             batch = next(self._batches) if worst is None else worst
-            budget_bytes = request.budget_bytes
-            return check_evaluation(trial, self._evaluate, batch, self._device, budget_bytes)
+            return check_evaluation(
+                trial,
+                self._evaluate,
+                batch,
+                self._device,
+                request.limits.budget_bytes,
+                is_watched=self._is_watched,
+            )
 
     @property
     def loss_is_finite(self) -> bool:
@@ -225,7 +235,7 @@ class _Steps:
         if first_step_s is not None:
             compile_time_s = max(0.0, first_step_s - (trial.step_time_s or 0.0))
             trial = replace(trial, compile_time_s=compile_time_s)
-        if request.plan.round_number == 0 and longest is None:
+        if request.plan.purpose.needs_worst_batch:
             self._run_worst(request.batch_size)
         if before is None or after is None:
             return trial

@@ -59,7 +59,7 @@ def start_process(variables: Mapping[str, str], entry: str = ENTRY) -> Process:
 
     Args:
         variables: Environment variables to set for it.
-        entry: Python code that answers; another one in tests.
+        entry: Python code that answers.
     """
     return subprocess.Popen(
         [sys.executable, "-c", _START.format(_PACKAGE_PARENT, entry), str(os.getpid())],

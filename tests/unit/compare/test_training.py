@@ -11,11 +11,12 @@ import torch
 from torch import nn
 from torch.utils.data import IterableDataset, TensorDataset
 
+from autobatch.compare.jobs import TrainJob, TrainReply
 from autobatch.compare.records import RunOutcome
 from autobatch.compare.training import train_slice
 from autobatch.devices.cpu import CpuDevice
 from autobatch.errors import SettingsError
-from autobatch.probe.protocol import TrainReply, TrainRequest
+from autobatch.probe.protocol import JobContext, Limits
 from autobatch.records import Precision
 
 
@@ -42,21 +43,19 @@ def train(make_task: Any, tmp_path: Path) -> Any:
             "validation_fraction": 0.2,
             "num_folds": 1,
             "fold": 0,
-            "budget_bytes": 2**40,
             "state_path": str(tmp_path / f"{name}.pt"),
             # One for each model: they all have the same first weights.
             "initial_path": str(tmp_path / f"initial-{id(task) if task else 0}.pt"),
         }
-        request = TrainRequest(**{**defaults, **fields})
-        keywords = {} if clock is None else {"clock": clock}
-        return train_slice(
-            task or simple(make_task),
-            CpuDevice(),
-            request,
+        context = JobContext(
+            task=task or simple(make_task),
+            device=CpuDevice(),
             precision=Precision.FP32,
             seed=0,
-            **keywords,
+            limits=Limits(budget_bytes=2**40),
         )
+        keywords = {} if clock is None else {"clock": clock}
+        return train_slice(context, TrainJob(**{**defaults, **fields}), **keywords)
 
     return run
 

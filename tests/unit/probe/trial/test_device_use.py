@@ -11,7 +11,7 @@ from torch import nn
 
 from autobatch.devices.cpu import CpuDevice
 from autobatch.errors import DeviceLostError
-from autobatch.probe.protocol import TimingPlan, TrialRequest
+from autobatch.probe.protocol import Limits, TimingPlan, TrialRequest
 from autobatch.probe.trial.run import run_trial
 from autobatch.records import DeviceUse, Outcome, Precision, Unknown
 
@@ -43,7 +43,7 @@ def _use(energy_j: float | Unknown, reasons: tuple[str, ...] | Unknown) -> Devic
 
 def _trial(task: Any, device: Any = None, watch: Any = None, **plan: Any) -> Any:
     plan = {"min_steps": 5, "max_time_s": 0.0, **plan}
-    request = TrialRequest(batch_size=8, budget_bytes=2**40, plan=TimingPlan(**plan))
+    request = TrialRequest(batch_size=8, plan=TimingPlan(**plan), limits=Limits(budget_bytes=2**40))
     return run_trial(
         task, device or CpuDevice(), request, precision=Precision.FP32, seed=0, watch=watch
     )

@@ -11,7 +11,7 @@ from torch import nn
 from autobatch.devices.cpu import CpuDevice
 from autobatch.devices.host import HostReading
 from autobatch.devices.meter import ProcessMeter
-from autobatch.probe.protocol import NoisePlan, NoiseRequest, TimingPlan, TrialRequest
+from autobatch.probe.protocol import Limits, TimingPlan, TrialRequest
 from autobatch.probe.trial.host import HostBudgetError, HostWatch, with_meter
 from autobatch.probe.trial.run import run_trial
 from autobatch.records import Outcome, Precision, Trial, Unknown
@@ -48,13 +48,13 @@ class OwnMemoryDevice(CpuDevice):
     name = "cpu:0"
 
 
-def _run(make_task: Any, device: Any, host: Any, **request: Any) -> Trial:
+def _run(make_task: Any, device: Any, host: Any, **limits: Any) -> Trial:
     plan = TimingPlan(min_steps=1, max_time_s=0.0)
-    request = {"batch_size": 8, "budget_bytes": 2**40, "plan": plan, **request}
+    limits = {"budget_bytes": 2**40, **limits}
     return run_trial(
         make_task(nn.Linear(4, 3), dataset=SAMPLES),
         device,
-        TrialRequest(**request),
+        TrialRequest(batch_size=8, plan=plan, limits=Limits(**limits)),
         precision=Precision.FP32,
         seed=0,
         host=host,
@@ -143,20 +143,18 @@ def test_without_a_look_nothing_is_known() -> None:
 
 @ON_HOST
 def test_a_watch_ends_a_worker_at_the_budget_that_is_the_hosts(is_on_host: bool) -> None:
-    request = TrialRequest(
-        batch_size=8,
-        budget_bytes=100 if is_on_host else 1,
-        host_budget_bytes=None if is_on_host else 100,
-        plan=TimingPlan(),
+    limits = Limits(
+        budget_bytes=100 if is_on_host else 1, host_budget_bytes=None if is_on_host else 100
     )
     own = [60]
     meter = ProcessMeter(lambda: own[0], lambda: 40)
-    watch = HostWatch(meter, request, is_on_host=is_on_host)
+    watch = HostWatch(meter, limits, is_on_host=is_on_host)
     watch.look()
     own[0] = 61
-    with pytest.raises(HostBudgetError):
+    with pytest.raises(HostBudgetError) as caught:
         watch.look()
-    trial = watch.ended_trial()
+    trial = caught.value.as_trial(8)
+    assert trial.batch_size == 8
     assert trial.outcome is Outcome.OVER_BUDGET
     assert trial.host_peak_bytes == 101
     assert trial.message.startswith("ended when its ")
@@ -164,16 +162,14 @@ def test_a_watch_ends_a_worker_at_the_budget_that_is_the_hosts(is_on_host: bool)
 
 
 def test_a_watch_without_a_budget_only_looks() -> None:
-    request = TrialRequest(batch_size=8, budget_bytes=1, plan=TimingPlan())
-    watch = HostWatch(_meter(2**50, 0), request, is_on_host=False)
+    watch = HostWatch(_meter(2**50, 0), Limits(budget_bytes=1), is_on_host=False)
     watch.look()
     assert watch.complete(_trial(peak_bytes=1)).fits
 
 
 def test_a_watch_says_why_other_work_was_ended() -> None:
-    plan = NoisePlan(micro_batch_size=8)
-    request = NoiseRequest(plan=plan, budget_bytes=100, host_budget_bytes=None)
-    watch = HostWatch(ProcessMeter(lambda: 61, lambda: 40), request, is_on_host=True)
-    with pytest.raises(HostBudgetError):
+    meter = ProcessMeter(lambda: 61, lambda: 40)
+    watch = HostWatch(meter, Limits(budget_bytes=100), is_on_host=True)
+    told = "^ended when its memory of 101 B exceeded the budget of 100 B"
+    with pytest.raises(HostBudgetError, match=told):
         watch.look()
-    assert watch.reason.startswith("ended when its memory of 101 B exceeded the budget of 100 B")
