@@ -157,6 +157,8 @@ class JobContext:
         limits: What it may use.
         is_apart: Whether it has a process of its own, whose end undoes all that it changes.
         is_mid_training: Whether the optimizer had made steps before the workload was loaded.
+        doing: What goes on, for errors: ``in a trial at batch size 8``.
+        num_threads: CPU threads of the work; the worker's own number if ``None``.
     """
 
     task: TrainingTask
@@ -166,6 +168,8 @@ class JobContext:
     limits: Limits
     is_apart: bool = False
     is_mid_training: bool = False
+    doing: str = ""
+    num_threads: int | None = None
 
 
 class Job(Protocol[R_co]):

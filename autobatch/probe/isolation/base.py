@@ -59,21 +59,12 @@ class Isolation(Protocol):
             What was read; ``None`` if it could not be.
         """
 
-    def run(
-        self,
-        work: Callable[[JobContext], R],
-        context: JobContext,
-        *,
-        doing: str,
-        num_threads: int | None = None,
-    ) -> Ended[R]:
+    def run(self, work: Callable[[JobContext], R], context: JobContext) -> Ended[R]:
         """Do a piece of work.
 
         Args:
             work: The work.
-            context: What it needs.
-            doing: What it is, such as ``in a trial at batch size 8``.
-            num_threads: CPU threads that it is to have; the worker's number if ``None``.
+            context: What it finds.
 
         Raises:
             WorkFailed: If the user's code raised, where its exception is of no use.

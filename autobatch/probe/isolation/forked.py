@@ -51,14 +51,7 @@ class Forked:
         """Read in a child."""
         return read_in_child(work)
 
-    def run(
-        self,
-        work: Callable[[JobContext], R],
-        context: JobContext,
-        *,
-        doing: str,
-        num_threads: int | None = None,
-    ) -> Ended[R]:
+    def run(self, work: Callable[[JobContext], R], context: JobContext) -> Ended[R]:
         """Do a piece of work in a child, and watch it."""
         meters: list[ProcessMeter] = []
 
@@ -68,8 +61,8 @@ class Forked:
 
         def work_in_child() -> object:
             linux.touch(self._file_pages)
-            torch.set_num_threads(num_threads or self._num_threads)
-            return attempt(lambda: work(context), doing=doing)
+            torch.set_num_threads(context.num_threads or self._num_threads)
+            return attempt(lambda: work(context), doing=context.doing)
 
         limits = context.limits
         result = run_in_child(

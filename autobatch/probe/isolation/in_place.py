@@ -52,17 +52,10 @@ class InPlace:
         """Read, in a child where there are children."""
         return read_in_child(work) if sys.platform == "linux" else work()
 
-    def run(
-        self,
-        work: Callable[[JobContext], R],
-        context: JobContext,
-        *,
-        doing: str,
-        num_threads: int | None = None,
-    ) -> Ended[R]:
+    def run(self, work: Callable[[JobContext], R], context: JobContext) -> Ended[R]:
         """Do a piece of work here; the user's code may still end the process."""
-        with use_threads(num_threads):
-            result = attempt(lambda: work(context), doing=doing)
+        with use_threads(context.num_threads):
+            result = attempt(lambda: work(context), doing=context.doing)
         # A device that was lost must be left alone.
         if not (isinstance(result, Crash) and result.lost_device is not None):
             self._restore()

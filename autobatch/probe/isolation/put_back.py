@@ -73,14 +73,7 @@ class PutBack:
         """Read here: who knows which threads the caller has, and what changes is put back."""
         return work()
 
-    def run(
-        self,
-        work: Callable[[JobContext], R],
-        context: JobContext,
-        *,
-        doing: str,
-        num_threads: int | None = None,
-    ) -> Ended[R]:
+    def run(self, work: Callable[[JobContext], R], context: JobContext) -> Ended[R]:
         """Do a piece of work; a step that hangs cannot be ended, but none is begun too late."""
         source, timeout_s = context.task.source, context.limits.timeout_s
         if not self._is_on_host:
@@ -90,7 +83,7 @@ class PutBack:
         task = build_task(self._workload, self._settings, source)
         task = replace(task, source=DeadlineSource(source, timeout_s))
         try:
-            with use_threads(num_threads):
+            with use_threads(context.num_threads):
                 return Ended(result=work(replace(context, task=task)))
         except TrialTimedOut:
             return Ended(result=Crash.timed_out(timeout_s))
@@ -98,10 +91,10 @@ class PutBack:
             return Ended(result=crash_from_lost_device(error))
         except BaseException as error:
             if is_out_of_memory(error):
-                raise WorkFailed(to_failure(error, doing=doing)) from error
-            is_noted = doing in getattr(error, "__notes__", ())
+                raise WorkFailed(to_failure(error, doing=context.doing)) from error
+            is_noted = context.doing in getattr(error, "__notes__", ())
             if not (is_noted or isinstance(error, AutobatchError)) and hasattr(error, "add_note"):
-                error.add_note(doing)
+                error.add_note(context.doing)
             raise
 
 

@@ -70,23 +70,22 @@ class LoadedWorker:
 
     def run(self, request: JobRequest) -> JobReply | Crash:
         """Carry out a job."""
-        context = self._make_context(request.limits)
-        result = self.isolation.run(request.job.run, context, doing=request.job.doing).result
+        context = self._make_context(request.limits, request.job.doing)
+        result = self.isolation.run(request.job.run, context).result
         return result if isinstance(result, Crash) else JobReply(result=result)
 
     def measure(self, request: TrialRequest) -> TrialReply:
         """Run one batch size."""
-        context = self._make_context(request.limits)
-        if request.plan.is_confirmation:
+        batch_size, plan = request.batch_size, request.plan
+        context = self._make_context(request.limits, f"in a trial at batch size {batch_size}")
+        context = replace(context, num_threads=plan.num_threads)
+        if plan.is_confirmation:
             context = replace(context, limits=self._within_what_is_left(context.limits))
         ended = self.isolation.run(
-            lambda context: self._run_trial(request, context),
-            context,
-            doing=f"in a trial at batch size {request.batch_size}",
-            num_threads=request.plan.num_threads,
+            lambda context: self._run_trial(context, batch_size, plan), context
         )
         if isinstance(ended.result, Crash):
-            reply = TrialReply.from_crash(request.batch_size, ended.result)
+            reply = TrialReply.from_crash(batch_size, ended.result)
         else:
             trial, self.task.loss.description, self.task.loss.guess = ended.result
             reply = TrialReply(trial=trial)
@@ -125,7 +124,7 @@ class LoadedWorker:
         if lost_device is not None:
             raise WorkFailed(lost_device)
 
-    def _make_context(self, limits: Limits) -> JobContext:
+    def _make_context(self, limits: Limits, doing: str) -> JobContext:
         own_bytes = self.isolation.own_bytes
         return JobContext(
             task=self.task,
@@ -135,6 +134,7 @@ class LoadedWorker:
             limits=replace(limits, budget_bytes=limits.budget_bytes + own_bytes),
             is_apart=self.isolation.is_apart,
             is_mid_training=self.is_mid_training,
+            doing=doing,
         )
 
     def _within_what_is_left(self, limits: Limits) -> Limits:
@@ -151,20 +151,12 @@ class LoadedWorker:
             host_budget_bytes=host_budget_bytes,
         )
 
-    def _run_trial(self, request: TrialRequest, context: JobContext) -> tuple[Trial, str, str]:
-        trial = run_trial(
-            context.task,
-            context.device,
-            replace(request, limits=context.limits),
-            precision=context.precision,
-            seed=context.seed,
-            host=HostMemory(
-                self.pinned,
-                template_pid=os.getppid() if context.is_apart else None,
-                uses_kernel=self.uses_kernel,
-            ),
-            is_watched=context.is_apart,
-        )
+    def _run_trial(
+        self, context: JobContext, batch_size: int, plan: TimingPlan
+    ) -> tuple[Trial, str, str]:
+        template_pid = os.getppid() if context.is_apart else None
+        host = HostMemory(self.pinned, template_pid=template_pid, uses_kernel=self.uses_kernel)
+        trial = run_trial(context, batch_size, plan, host=host)
         return trial, context.task.loss.description, context.task.loss.guess
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fixtures.tasks import make_context
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -20,8 +21,7 @@ from autobatch.errors import SettingsError, WorkloadError
 from autobatch.noise.estimate import GradientSums, estimate_noise_scale
 from autobatch.noise.job import NoisePlan, ShortTraining
 from autobatch.noise.measure import measure_gradients
-from autobatch.probe.protocol import JobContext, Limits
-from autobatch.records import NoiseScale, Precision
+from autobatch.records import NoiseScale
 
 PLAN = NoisePlan(micro_batch_size=8, max_time_s=60.0)
 
@@ -37,18 +37,10 @@ class Unbounded(CpuDevice):
 def measure(
     task: Any,
     plan: NoisePlan = PLAN,
-    budget_bytes: int = 2**40,
-    device: CpuDevice | None = None,
     clock: Callable[[], float] = time.perf_counter,
     **fields: Any,
 ) -> NoiseScale:
-    fields = {"precision": Precision.FP32, "seed": 0, "is_apart": True, **fields}
-    context = JobContext(
-        task=task,
-        device=device or CpuDevice(),
-        limits=Limits(budget_bytes=budget_bytes),
-        **fields,
-    )
+    context = make_context(task, **{"is_apart": True, **fields})
     return measure_gradients(context, plan, clock=clock)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.tasks import make_context
 from torch import nn
 
 from autobatch.devices.cpu import CpuDevice
@@ -17,7 +18,7 @@ from autobatch.probe.isolation.endings import WorkFailed
 from autobatch.probe.isolation.in_place import InPlace
 from autobatch.probe.isolation.put_back import PutBack
 from autobatch.probe.protocol import Crash, JobContext, Limits
-from autobatch.records import Outcome, Precision, Settings
+from autobatch.records import Outcome, Settings
 from autobatch.workload.contract import Workload
 from autobatch.workload.live import build_task
 
@@ -46,14 +47,9 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         task, _ = isolation.load(lambda: build_task(WORKLOAD, SETTINGS), CpuDevice())
 
         def run_work(work: Any, timeout_s: float | None = None, **options: Any) -> Any:
-            context = JobContext(
-                task=task,
-                device=CpuDevice(),
-                precision=Precision.FP32,
-                seed=0,
-                limits=Limits(budget_bytes=2**40, timeout_s=timeout_s),
-            )
-            return isolation.run(work, context, doing="in a test", **options).result
+            limits = Limits(budget_bytes=2**40, timeout_s=timeout_s)
+            context = make_context(task, limits=limits, doing="in a test", **options)
+            return isolation.run(work, context).result
 
         yield run_work
 

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.tasks import make_context
 from torch import nn
 
 from autobatch.devices.cpu import CpuDevice
 from autobatch.devices.host import HostReading
 from autobatch.devices.meter import ProcessMeter
-from autobatch.probe.protocol import Limits, TimingPlan, TrialRequest
+from autobatch.probe.protocol import Limits, TimingPlan
 from autobatch.probe.trial.host import HostBudgetError, HostWatch, with_meter
 from autobatch.probe.trial.run import run_trial
-from autobatch.records import Outcome, Precision, Trial, Unknown
+from autobatch.records import Outcome, Trial, Unknown
 
 GIB = 2**30
 SAMPLES = [(torch.randn(4), torch.randn(3))] * 64
@@ -49,16 +50,10 @@ class OwnMemoryDevice(CpuDevice):
 
 
 def _run(make_task: Any, device: Any, host: Any, **limits: Any) -> Trial:
-    plan = TimingPlan(min_steps=1, max_time_s=0.0)
     limits = {"budget_bytes": 2**40, **limits}
-    return run_trial(
-        make_task(nn.Linear(4, 3), dataset=SAMPLES),
-        device,
-        TrialRequest(batch_size=8, plan=plan, limits=Limits(**limits)),
-        precision=Precision.FP32,
-        seed=0,
-        host=host,
-    )
+    task = make_task(nn.Linear(4, 3), dataset=SAMPLES)
+    context = make_context(task, device=device, limits=Limits(**limits))
+    return run_trial(context, 8, TimingPlan(min_steps=1, max_time_s=0.0), host=host)
 
 
 def _meter(own: int, loader: int | Unknown) -> ProcessMeter:
