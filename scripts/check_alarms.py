@@ -1,8 +1,8 @@
 """Does `autobatch check` cry wolf, and does it sleep? Two tables: real runs and simulated ones.
 
-Recording. A target, its twin, the same with work added to every step (34 passes for 28, which
-makes a step about a fifth longer), and the built-in reference that a check takes for the target
-are timed in turn, each cell in a process of its own, exactly as a check does:
+Recording. A target, its twin, and the same with work added to every step (34 passes for 28, which
+makes a step about a fifth longer) are timed in turn, each cell in a process of its own, exactly as
+a check does:
 
     python scripts/check_alarms.py --record conv.json --kind conv --seconds 600
 
@@ -15,8 +15,8 @@ well enough, and runs as long as a check is at most. Each baseline is held again
 it shares no round with, and judged as a check judges it: look by look, until it is decided. So a
 run takes part in many comparisons, and they are not independent; how many runs there are without
 a common round is printed beside. Target against itself is A/A: a `not met` there is a false alarm.
-The slower target against the plain one is the power. Each is judged with both references: that of
-a check, and the twin, as with --reference and the branch that a change is made to.
+The slower target against the plain one is the power. Each is judged with the twin as reference, as
+with --reference and the branch that a change is made to, and without a reference.
 
     python scripts/check_alarms.py conv.json mlp.json tiny.json --memory memory.json --stride 4
 
@@ -44,18 +44,15 @@ from workbench import print_table
 from autobatch.check.judge.looks import LOOKS, MAX_ROUNDS, Looks
 from autobatch.check.judge.memory import judge_memory
 from autobatch.check.judge.timing import PRECISE_ERROR, judge_times, precision_of
-from autobatch.check.measurement import CheckRound, Measurement
-from autobatch.check.records import NO_REFERENCE, TargetLimits
-from autobatch.check.reference import choose_batch_size, choose_builtin
+from autobatch.check.records import NO_REFERENCE, CheckRound, Measurement, TargetLimits
 from autobatch.check.session import FEWEST_FOR_BASELINE, PLAN
 from autobatch.probe.client import TargetProber
 from autobatch.records import Environment, MemoryBudget, Settings, Status
 
 WORKLOAD = str(Path(__file__).with_name("alarm_workload.py"))
-REFERENCES = "autobatch.workload.reference"
 BATCH_SIZES = {"conv": 16, "mlp": 32, "tiny": 32}
 PASSES = ("28", "34")
-CELLS = {"reference": "built-in", "twin": "twin"}
+REFERENCES = ("twin", NO_REFERENCE)
 MEMORY_ROUNDS = 3
 Row = tuple[object, ...]
 
@@ -90,37 +87,24 @@ def main() -> int:
 
 
 def record(path: str, kind: str, seconds: float) -> None:
-    """Time target, slower target and reference in turn, and write every step."""
+    """Time target, slower target and twin in turn, and write every step."""
     passes = {"same": PASSES[0], "slower": PASSES[1], "twin": PASSES[0]}
     with ExitStack() as stack:
         cells: dict[str, tuple[TargetProber, int]] = {}
         for name, number in passes.items():
             settings = Settings(device="cpu", variables={"KIND": kind, "PASSES": number})
             cells[name] = stack.enter_context(TargetProber(WORKLOAD, settings)), BATCH_SIZES[kind]
-        chosen = choose_reference(*cells["same"])
-        target = f"{REFERENCES}:{chosen[0].partition(':')[2]}"
-        prober = TargetProber(target, Settings(device="cpu"))
-        cells["reference"] = stack.enter_context(prober), chosen[1]
         rounds = list(measure_in_turn(cells, seconds))
-    Path(path).write_text(json.dumps({"kind": kind, "reference": chosen, "rounds": rounds}))
-    print(f"{path}: {len(rounds)} rounds; slower / same = {slowdown_of(rounds):.3f}; {chosen}")
-
-
-def choose_reference(prober: TargetProber, batch_size: int) -> tuple[str, int]:
-    """The built-in reference that a check takes for a target, and its batch size."""
-    prober.load()
-    makeup = prober.inspect_step(batch_size)
-    name = choose_builtin(makeup, is_on_cpu=True)
-    return name, choose_batch_size(name, makeup, is_on_cpu=True)
+    Path(path).write_text(json.dumps({"kind": kind, "rounds": rounds}))
+    print(f"{path}: {len(rounds)} rounds; slower / same = {slowdown_of(rounds):.3f}")
 
 
 def measure_in_turn(
     cells: dict[str, tuple[TargetProber, int]], seconds: float
 ) -> Iterator[dict[str, Any]]:
     """Rounds, for some time."""
-    for name, (prober, _) in cells.items():
-        if name != "same":  # loaded when its reference was chosen
-            prober.load()
+    for prober, _ in cells.values():
+        prober.load()
     begin = time.monotonic()
     while time.monotonic() - begin < seconds:
         trials = {name: prober.measure(size, PLAN) for name, (prober, size) in cells.items()}
@@ -178,19 +162,18 @@ class Cut:
 
 def judge_real(path: str, cut: Cut) -> Iterator[Row]:
     """Every baseline of a recording against every run."""
-    recording = json.loads(Path(path).read_text())
-    rounds = recording["rounds"]
-    for key, reference in CELLS.items():
-        same, slower = (timed(rounds, name, key) for name in ("same", "slower"))
+    rounds = json.loads(Path(path).read_text())["rounds"]
+    for reference in REFERENCES:
+        same, slower = (timed(rounds, name, reference) for name in ("same", "slower"))
         added = f"{slowdown_of(rounds) - 1:+.0%} time"
         for what, baseline, now in (
             ("A/A", same, same),
             ("A/A, slower one", slower, slower),
             (added, same, slower),
         ):
-            named = recording["reference"][0] if key == "reference" else key
-            judged = [judge_pair(baseline[a], now[b], named) for a, b in cut.pairs(baseline, named)]
-            name = f"{what}, {Path(path).stem}, {reference}"
+            pairs = cut.pairs(baseline, reference)
+            judged = [judge_pair(baseline[a], now[b], reference) for a, b in pairs]
+            name = f"{what}, {Path(path).stem}, reference: {reference}"
             yield (name, len(rounds) // cut.longest, *count(judged))
 
 
@@ -208,7 +191,9 @@ def timed(rounds: Sequence[Any], name: str, reference: str) -> tuple[CheckRound,
     return tuple(
         CheckRound(
             step_times_s=tuple(each[name]["step_times_s"]),
-            reference_times_s=tuple(each[reference]["step_times_s"]),
+            reference_times_s=tuple(each[reference]["step_times_s"])
+            if reference != NO_REFERENCE
+            else (),
         )
         for each in rounds
     )
@@ -289,27 +274,27 @@ class Machine:
     Attributes:
         noise: Of one cell.
         misfit: What the reference does not cancel of the difference between sessions, a share.
-        felt: How much the target feels of what moves the reference.
+        between_sessions: How far its speed strays from one session to another, a share.
         reference: What it is called.
     """
 
     noise: Callable[[random.Random], float]
     misfit: float = 0.01
-    felt: float = 1.0
+    between_sessions: float = 0.15
     reference: str = "twin"
 
     def draw_session(self, generator: random.Random, slowdown: float) -> Iterator[CheckRound]:
         """Rounds of one session.
 
-        The machine is 15 % faster or slower than usual. Within the session its speed wanders by
-        5 %, with a memory of some rounds.
+        Within the session the machine's speed wanders by 5 %, with a memory of some rounds.
         """
-        common, own = generator.gauss(0, 0.15), generator.gauss(0, self.misfit)
+        common = generator.gauss(0, self.between_sessions)
+        own = generator.gauss(0, self.misfit)
         wander = generator.gauss(0, 0.05)
         for _ in range(MAX_ROUNDS):
             wander = 0.8 * wander + generator.gauss(0, 0.05 * (1 - 0.8**2) ** 0.5)
             speed = common + wander
-            logs = (self.felt * speed + own + self.noise(generator), speed + self.noise(generator))
+            logs = (speed + own + self.noise(generator), speed + self.noise(generator))
             target_s, reference_s = (6e-3 * 2.718281828**log for log in logs)
             yield CheckRound(step_times_s=(slowdown * target_s,), reference_times_s=(reference_s,))
 
@@ -319,9 +304,9 @@ MACHINES = {
     "heavy tails": Machine(heavy_tails),
     "bursts": Machine(bursts),
     "bursts, a poor reference": Machine(bursts, misfit=0.03),
-    "bursts, built-in": Machine(bursts, reference="builtin:linear"),
-    "bursts, built-in, of which a third is felt": Machine(
-        bursts, felt=1 / 3, reference="builtin:linear"
+    "bursts, no reference": Machine(bursts, reference=NO_REFERENCE),
+    "bursts, no reference, sessions alike": Machine(
+        bursts, between_sessions=0.03, reference=NO_REFERENCE
     ),
 }
 NO_BUDGET = MemoryBudget(

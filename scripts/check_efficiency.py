@@ -33,7 +33,6 @@ from workbench import example_path, print_table
 
 from autobatch.compare.records import CompareSettings, RunOutcome, TrainingRun
 from autobatch.compare.session import compare
-from autobatch.compare.trainer import TargetTrainer
 from autobatch.finder import find
 from autobatch.probe.client import TargetProber
 from autobatch.records import Finding, Goal, Settings
@@ -134,8 +133,8 @@ def train(name: str, task: Task, seed: int) -> Seed:
         target_loss=task.target_loss,
         stop_at_target=True,
     )
-    with TargetTrainer(target, settings) as trainer:
-        comparison = compare(trainer, settings, asked, target=target)
+    with TargetProber(target, settings) as prober:
+        comparison = compare(prober, settings, asked, target=target)
     found = Seed(chosen, {run.batch_size: run for run in comparison.runs})
     report(f"{name} seed {seed}", finding, task, found)
     return found

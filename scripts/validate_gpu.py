@@ -37,7 +37,7 @@ from autobatch import __version__
 from autobatch.devices.machine import report_machine
 from autobatch.errors import AutobatchError
 from autobatch.records import DeviceReport, Unknown
-from autobatch.reporting.device_document import devices_document
+from autobatch.reporting.device_document import DEVICES
 from autobatch.units import format_seconds
 
 _SCHEMA_VERSION = 1
@@ -54,7 +54,7 @@ def main() -> int:
     except AutobatchError as error:
         print(f"{error}; {error.hint}", file=sys.stderr)
         return 2
-    document = {**describe(machine.devices[0]), "machine": devices_document(machine)}
+    document = {**describe(machine.devices[0]), "machine": DEVICES.to_document(machine)}
     with tempfile.TemporaryDirectory() as folder:
         bench = make_bench(arguments, machine.devices[0], Path(folder))
         document["checks"] = checks = {}

@@ -1,10 +1,13 @@
-"""Joins measuring and judging: one target or one machine in, a ``CheckReport`` out.
+"""``autobatch check``: holds a target, the hardware or both against requirements.
 
-hardware   what the devices say --> verdicts
-reference  which step to time in turn with the target, and at which size
-session    rounds of the target, in turn with the reference, until all is decided
-start      starts the measuring processes for a target and runs a session in them
-live       a workload made of live objects as a target
+    cli, options, requirements_file   what is asked              --> CheckSettings
+    start                             processes that measure     --> a session in them
+    session                           rounds of the target, in turn with a reference if there is
+                                      one, until all is decided  --> Measurement
+    judge/                            rounds, peaks, devices     --> Verdicts
+    report/                           CheckReport                --> text, JSON, JUnit, Markdown
+                                      Measurement                --> a baseline, and back
 
-The command line and the pytest plugin both come in through ``start`` and ``hardware``.
+``records`` has what travels between them. ``hardware`` asks the devices, ``reference`` is what is
+timed in turn with the target, and ``live`` makes a target of live objects for the pytest plugin.
 """

@@ -8,9 +8,14 @@ from typing import Any
 
 import click
 
-from autobatch.check.measurement import Measurement
 from autobatch.check.options import check_options, to_check_settings
-from autobatch.check.records import CheckObserver, CheckReport, CheckSettings, SilentCheckObserver
+from autobatch.check.records import (
+    CheckObserver,
+    CheckReport,
+    CheckSettings,
+    Measurement,
+    SilentCheckObserver,
+)
 from autobatch.errors import AutobatchError, CheckInterrupted, SettingsError
 from autobatch.records import Status
 from autobatch.shell.streams import ignore, print_result, say, uninterrupted
@@ -49,14 +54,14 @@ def check(
 ) -> int:
     """Parse, check, report."""
     # What takes long to import is not needed for --help.
-    from autobatch.check.report import load_baseline
+    from autobatch.check.report import BASELINE
     from autobatch.devices.select import check_device_name
     from autobatch.reporting import check_writable
 
     named = {**values, "baseline": baseline, "save_baseline": save_baseline}
     settings = to_check_settings(named, has_target=target is not None)
     check_device_name(settings.training.device)
-    known = None if baseline is None else load_baseline(baseline)
+    known = None if baseline is None else BASELINE.load(baseline)
     if save_baseline is not None:
         check_writable(save_baseline, force)
     if junit is not None:
@@ -119,21 +124,21 @@ def _write_files(report: CheckReport, *, junit: str | None) -> None:
 
 
 def _keep(report: CheckReport, path: str, *, force: bool, quiet: bool) -> None:
-    from autobatch.check.report import save_baseline
+    from autobatch.check.report import BASELINE
 
     if report.measurement is None or report.count(Status.NOT_MET):
         say(f"No baseline saved to {path}: a requirement is not met")
         return
-    save_baseline(report.measurement, path, force)
+    BASELINE.save(report.measurement, path, force)
     if not quiet:
         say(f"Baseline saved to {path}")
 
 
 def _show(report: CheckReport, *, as_json: bool) -> None:
     try:
-        from autobatch.check.report import dumps_check, render_check
+        from autobatch.check.report import CHECK, render_check
 
-        print_result(report, dumps_check if as_json else None, render_check)
+        print_result(report, CHECK.dumps if as_json else None, render_check)
     except KeyboardInterrupt:
         raise CheckInterrupted(report) from None
 

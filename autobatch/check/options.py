@@ -68,9 +68,8 @@ _CHECK_OPTIONS = (
                  help="Keep what is measured as a baseline, unless a requirement is not met."),
     click.option("--reference", metavar="TARGET",
                  help="What to time in turn with the target, so that what the machine does can be "
-                 "taken off: builtin (builtin:convolutions, builtin:linear or builtin:calls, "
-                 "whichever the target is made of), none, or a target of your own.  "
-                 "[default: the baseline's, or builtin]"),
+                 "taken off: the code that a change is made to, or none.  "
+                 "[default: the baseline's, or none]"),
     click.option("--time-limit", "time_limit_s", type=types.SECONDS, default="90s",
                  show_default=True, metavar="TIME", help="Time to decide in."),
     click.option("--min-devices", type=types.COUNT, metavar="N",

@@ -1,19 +1,19 @@
-"""What a check asks, and what came of it."""
+"""What a check asks, what it measures, and what came of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from typing import Protocol
 
-from autobatch.check.measurement import Measurement
 from autobatch.errors import SettingsError
 from autobatch.records.enums import RequirementName, Status
 from autobatch.records.memory import MemoryBudget
 from autobatch.records.settings import Settings
-from autobatch.records.workload import WorkloadSummary
+from autobatch.records.workload import Environment, WorkloadSummary
 
-BUILTIN_REFERENCE = "builtin"
 NO_REFERENCE = "none"
+# Below this nothing can be said of how much rounds differ.
+FEWEST_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +86,8 @@ class CheckSettings:
         batch_size: The size to check; ``None`` for the one that the target names.
         limits: What the target must keep to.
         hardware: What the devices must be.
-        reference: What is timed in turn with the target: ``builtin`` for the built-in one that
-            goes with it, ``builtin:linear`` and the like for that one, ``none`` or a target;
-            ``None`` for what the baseline was made with.
+        reference: What is timed in turn with the target: another target, or ``none``; ``None``
+            for what the baseline was made with.
         any_hardware: Whether a baseline of other hardware is compared by memory alone.
         keeps_baseline: Whether the measurement is to become a baseline, and must be precise.
         time_limit_s: Wall-clock time after which no further round is begun.
@@ -118,6 +117,53 @@ class CheckSettings:
         ):
             if value is not None and not value > 0:
                 raise SettingsError(f"{option} {value} is not above 0", hint=f"change {option}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRound:
+    """The target, and then the reference, each timed without a break.
+
+    Attributes:
+        step_times_s: Every timed step of the target.
+        reference_times_s: Every timed step of the reference; empty if there is none.
+        peak_bytes: Highest memory use of the target; ``None`` if it could not be read.
+    """
+
+    step_times_s: tuple[float, ...]
+    reference_times_s: tuple[float, ...] = ()
+    peak_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """A target at one batch size, timed in rounds on one machine: what a baseline keeps.
+
+    Attributes:
+        target: The target, as the user wrote it.
+        batch_size: Samples per forward/backward pass.
+        precision: Arithmetic of a step.
+        device: Name of the device: ``cpu``, ``cuda:0``.
+        reference: The target that was timed in turn with it, or ``none``.
+        reference_batch_size: The batch size that it ran at; ``None`` if there is none.
+        num_threads: Intra-op threads that a step ran on.
+        environment: Where it was measured.
+        rounds: What was measured, in the order it was.
+    """
+
+    target: str
+    batch_size: int
+    precision: str
+    device: str
+    reference: str
+    reference_batch_size: int | None
+    num_threads: int
+    environment: Environment
+    rounds: tuple[CheckRound, ...]
+
+    @property
+    def peaks_bytes(self) -> tuple[int, ...]:
+        """The peak of every round that has one."""
+        return tuple(each.peak_bytes for each in self.rounds if each.peak_bytes is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,25 +12,24 @@ from dataclasses import replace
 
 from autobatch.check.hardware import Hardware
 from autobatch.check.judge import memory, timing
+from autobatch.check.judge.likeness import refuse_or_note
 from autobatch.check.judge.looks import MAX_ROUNDS, Looks
-from autobatch.check.measurement import FEWEST_ROUNDS, CheckRound, Measurement
 from autobatch.check.records import (
+    FEWEST_ROUNDS,
     NO_REFERENCE,
     CheckObserver,
     CheckReport,
+    CheckRound,
     CheckSettings,
+    Measurement,
     SilentCheckObserver,
     Verdict,
 )
-from autobatch.check.reference import Reference, start_reference, with_reference
-from autobatch.check.terms import (
-    describe_failure,
-    refuse_or_note,
-    resolve_batch_size,
-)
+from autobatch.check.reference import Reference, choose_reference, load_reference
+from autobatch.check.terms import describe_failure, resolve_batch_size
 from autobatch.devices.watch import BlindWatch, DeviceWatch
 from autobatch.errors import CheckInterrupted, WorkloadError
-from autobatch.probe.probers import InspectingProber, Prober
+from autobatch.probe.probers import Prober
 from autobatch.probe.protocol import Loaded, TimingPlan
 from autobatch.records import Outcome, RequirementName, Status, Trial
 from autobatch.units import format_fraction
@@ -60,7 +59,7 @@ class CheckSession:
 
     def __init__(
         self,
-        prober: InspectingProber,
+        prober: Prober,
         settings: CheckSettings,
         *,
         target: str,
@@ -72,7 +71,8 @@ class CheckSession:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._prober, self._start = prober, start
-        self._settings, self._target = settings, target
+        reference = choose_reference(settings.reference, baseline)
+        self._settings, self._target = replace(settings, reference=reference), target
         self._baseline = self._timed_baseline = baseline
         self._hardware = hardware
         self._observer = observer or SilentCheckObserver()
@@ -128,10 +128,14 @@ class CheckSession:
         self._loaded = loaded
         self._observer.loaded(loaded.workload, loaded.budget, loaded.device)
         if self._is_compared and self._settings.reference != NO_REFERENCE:
-            self._reference = start_reference(
-                self._measurement, self._baseline, self._settings, self._prober, self._start
+            self._reference = load_reference(
+                self._measurement, self._baseline, self._settings, self._start
             )
-            self._measurement = with_reference(self._measurement, self._reference)
+            self._measurement = replace(
+                self._measurement,
+                reference=self._reference.name,
+                reference_batch_size=self._reference.batch_size,
+            )
 
     @property
     def _is_compared(self) -> bool:

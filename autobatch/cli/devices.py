@@ -26,7 +26,7 @@ from autobatch.shell.streams import make_console
 def devices(name: str | None, as_json: bool) -> None:
     """Ask, report."""
     from autobatch.devices.select import check_device_name
-    from autobatch.reporting import dumps_devices, render_devices
+    from autobatch.reporting import DEVICES, render_devices
 
     if name is not None:
         check_device_name(name)
@@ -35,6 +35,6 @@ def devices(name: str | None, as_json: bool) -> None:
 
     machine = report_machine(name)
     if as_json:
-        sys.stdout.write(dumps_devices(machine))
+        sys.stdout.write(DEVICES.dumps(machine))
     else:
         render_devices(machine, make_console(to_stderr=False))

@@ -24,21 +24,19 @@ from autobatch.shell.streams import print_finding, print_result
 def show(file: str, as_json: bool, plot_path: str | None, with_recipe: bool, force: bool) -> None:
     """Read, report."""
     from autobatch.compare.report import (
-        dumps_comparison,
-        holds_comparison,
-        load_comparison,
+        COMPARISON,
         render_comparison,
         save_comparison_plot,
     )
     from autobatch.reporting import check_plot_path, check_writable, load, save_plot
 
-    if holds_comparison(file):
-        comparison = load_comparison(file)
+    if COMPARISON.is_in(file):
+        comparison = COMPARISON.load(file)
         if plot_path is not None:
             check_plot_path(plot_path)
             check_writable(plot_path, force)
             save_comparison_plot(comparison, plot_path)
-        print_result(comparison, dumps_comparison if as_json else None, render_comparison)
+        print_result(comparison, COMPARISON.dumps if as_json else None, render_comparison)
         return
 
     finding = load(file)

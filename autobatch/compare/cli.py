@@ -138,7 +138,7 @@ def compare(
     **values: Any,
 ) -> int:  # fmt: skip
     """Parse, train, report."""
-    from autobatch.compare.report import load_comparison
+    from autobatch.compare.report import COMPARISON
     from autobatch.devices.select import check_device_name
     from autobatch.reporting import check_plot_path, check_writable
 
@@ -153,7 +153,7 @@ def compare(
         stop_at_target=stop_at_target,
     )
     check_device_name(settings.device)
-    previous = None if resume is None else load_comparison(resume)
+    previous = None if resume is None else COMPARISON.load(resume)
     # What is gone on with is replaced by what comes of it, unless there is another place.
     output = output or resume
     force = force or output == resume
@@ -187,33 +187,33 @@ def _train(
     quiet: bool,
     verbose: bool,
 ) -> Comparison:
-    from autobatch.compare.trainer import TargetTrainer
+    from autobatch.probe.client import TargetProber
     from autobatch.workload.files import parse_target
 
     parse_target(target)
     with (
         _watch(quiet=quiet) as observer,
-        TargetTrainer(target, settings, on_output=say if verbose else ignore) as trainer,
+        TargetProber(target, settings, on_output=say if verbose else ignore) as prober,
     ):
         from autobatch.compare.session import compare as run
 
-        return run(trainer, settings, asked, target=target, observer=observer, previous=previous)
+        return run(prober, settings, asked, target=target, observer=observer, previous=previous)
 
 
 def _keep(comparison: Comparison, output: str | None, plot_path: str | None, force: bool) -> None:
-    from autobatch.compare.report import save_comparison, save_comparison_plot
+    from autobatch.compare.report import COMPARISON, save_comparison_plot
 
     if output is not None:
-        save_comparison(comparison, output, force)
+        COMPARISON.save(comparison, output, force)
     if plot_path is not None:
         save_comparison_plot(comparison, plot_path)
 
 
 def _print(comparison: Comparison, *, as_json: bool, to_stderr: bool) -> None:
     if not to_stderr:
-        from autobatch.compare.report import dumps_comparison, render_comparison
+        from autobatch.compare.report import COMPARISON, render_comparison
 
-        print_result(comparison, dumps_comparison if as_json else None, render_comparison)
+        print_result(comparison, COMPARISON.dumps if as_json else None, render_comparison)
         return
     from autobatch.compare.report import render_comparison
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from autobatch.compare.jobs import TrainReply
 from autobatch.compare.records import CompareSettings, RunOutcome, TrainingRun
 from autobatch.errors import SettingsError
-from autobatch.probe.protocol import TrainReply
 from autobatch.recommend.inputs import find_base_batch_size, find_base_learning_rate
 from autobatch.recommend.learning_rate import scale_learning_rate
 from autobatch.records import Settings, WorkloadSummary

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autobatch.compare.halving import find_survivors, plan_rounds
+from autobatch.compare.jobs import SplitJob, TrainJob
 from autobatch.compare.plan import PlannedRun, plan_runs
 from autobatch.compare.records import (
     CompareObserver,
@@ -17,9 +18,9 @@ from autobatch.compare.records import (
     epochs_to_loss,
 )
 from autobatch.compare.summary import choose_size, summarize
-from autobatch.compare.trainer import Trainer
 from autobatch.errors import ComparisonInterrupted, ResultFormatError
-from autobatch.probe.protocol import Loaded, SplitRequest, TrainRequest
+from autobatch.probe.probers import JobProber
+from autobatch.probe.protocol import Loaded
 from autobatch.records import Settings
 
 # Long enough that starting a process is little beside it, short enough to see it advance.
@@ -27,7 +28,7 @@ _SLICE_S = 2.0
 
 
 def compare(
-    trainer: Trainer,
+    prober: JobProber,
     settings: Settings,
     asked: CompareSettings,
     *,
@@ -38,7 +39,7 @@ def compare(
     """Train a workload at several batch sizes from the same weights and seed.
 
     Args:
-        trainer: Loads the workload and trains it.
+        prober: Loads the workload, and has it trained.
         settings: Device, memory, precision, learning rate, seed.
         asked: Sizes, epochs, folds.
         target: The workload's name, for the result.
@@ -53,7 +54,7 @@ def compare(
         ResultFormatError: If ``previous`` compared something else.
         AutobatchError: If nothing can be trained.
     """
-    session = _Session(trainer, settings, asked, target, observer or SilentCompareObserver())
+    session = _Session(prober, settings, asked, target, observer or SilentCompareObserver())
     try:
         session.prepare(previous)
         session.train_all()
@@ -69,14 +70,14 @@ class _Session:
 
     def __init__(
         self,
-        trainer: Trainer,
+        prober: JobProber,
         settings: Settings,
         asked: CompareSettings,
         target: str,
         observer: CompareObserver,
     ) -> None:
         self.runs: list[PlannedRun] = []
-        self._trainer = trainer
+        self._prober = prober
         self._settings = settings
         self._asked = asked
         self._target = target
@@ -85,9 +86,9 @@ class _Session:
         self._num_train_samples: int | None = None
 
     def prepare(self, previous: Comparison | None) -> None:
-        loaded = self._loaded = self._trainer.load()
-        self._num_train_samples = self._trainer.count_train_samples(
-            SplitRequest(
+        loaded = self._loaded = self._prober.load()
+        self._num_train_samples = self._prober.run(
+            SplitJob(
                 validation_fraction=self._asked.validation_fraction,
                 num_folds=self._asked.num_folds,
             )
@@ -159,7 +160,7 @@ class _Session:
 
     def _train(self, run: PlannedRun, end: int, initial_path: str) -> None:
         while not run.done.is_over and len(run.done.epochs) < end:
-            run.add(self._trainer.train(self._request(run, end, initial_path)))
+            run.add(self._prober.run(self._make_job(run, end, initial_path)))
             if not run.done.is_over and self._is_at_its_end(run):
                 run.end(RunOutcome.FINISHED)
             self._observer.run_advanced(run.done, self._asked.num_epochs)
@@ -172,10 +173,8 @@ class _Session:
     def _stop_at_loss(self) -> float | None:
         return self._asked.target_loss if self._asked.stop_at_target else None
 
-    def _request(self, run: PlannedRun, end: int, initial_path: str) -> TrainRequest:
-        assert self._loaded is not None
-        host_budget = self._loaded.host_budget
-        return TrainRequest(
+    def _make_job(self, run: PlannedRun, end: int, initial_path: str) -> TrainJob:
+        return TrainJob(
             batch_size=run.asked,
             state_path=run.state_path,
             initial_path=initial_path,
@@ -188,8 +187,6 @@ class _Session:
             validation_fraction=self._asked.validation_fraction,
             num_folds=self._asked.num_folds,
             fold=run.done.fold,
-            budget_bytes=self._loaded.budget.budget_bytes,
-            host_budget_bytes=host_budget.budget_bytes if host_budget else None,
         )
 
     def _discard(self) -> None:

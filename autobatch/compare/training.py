@@ -13,24 +13,21 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 
+from autobatch.compare.jobs import TrainJob, TrainReply
 from autobatch.compare.records import EpochResult, RunOutcome, epochs_to_loss
 from autobatch.compare.split import Split, split_data
-from autobatch.devices.base import Device
 from autobatch.devices.sticky import is_sticky, undo_at_end
-from autobatch.errors import SettingsError, message_of
-from autobatch.probe.protocol import TrainReply, TrainRequest
+from autobatch.errors import DeviceLostError, SettingsError, first_line_of
+from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.evaluation import EvaluationStep
 from autobatch.probe.trial.oom import is_out_of_memory
 from autobatch.probe.trial.run import seed_everything, start_threads
 from autobatch.probe.trial.step import USUAL_LOSS_SCALE, TrainingStep
-from autobatch.records import Precision
-from autobatch.workload.task import TrainingTask
 
 _LOOK_EVERY = 50
 _DIVERGED_FACTOR = 1e4
@@ -40,12 +37,9 @@ _MAX_LOSSES = 400
 
 
 def train_slice(
-    task: TrainingTask,
-    device: Device,
-    request: TrainRequest,
+    context: JobContext,
+    job: TrainJob,
     *,
-    precision: Precision,
-    seed: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainReply:
     """Train one batch size for some epochs.
@@ -54,68 +48,61 @@ def train_slice(
     user's code, since it may be one of this batch size only.
 
     Args:
-        task: What to train; its weights are changed.
-        device: Where.
-        request: The batch size, the epochs and the files.
-        precision: Arithmetic of a step.
-        seed: Of the split, the order of the data, dropout and the rest.
+        context: What to train, where, and the memory budget; its weights are changed.
+        job: The batch size, the epochs and the files.
         clock: Seconds from any origin.
 
     Raises:
         SettingsError: If the whole training set is asked for and its size is not known.
         WorkloadError: If there is no dataset to train on.
+        DeviceLostError: If this process can use the device no more.
     """
+    task, device = context.task, context.device
     split = split_data(
         task.source,
-        validation_fraction=request.validation_fraction,
-        num_folds=request.num_folds,
-        fold=request.fold,
-        seed=seed,
+        validation_fraction=job.validation_fraction,
+        num_folds=job.num_folds,
+        fold=job.fold,
+        seed=context.seed,
     )
     device.release()
     start_threads()
-    run = _Slice(task, device, request, split, precision, seed, clock)
+    run = _Slice(context, job, split, clock)
     try:
         with (
             undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)),
-            device.enforce(request.budget_bytes),
+            device.enforce(context.limits.budget_bytes),
         ):
             return run.train()
     except SettingsError:
         raise
     except Exception as error:
-        outcome = RunOutcome.OUT_OF_MEMORY if is_out_of_memory(error) else RunOutcome.FAILED
-        text = message_of(error).strip().partition("\n")[0][:300]
-        name = "" if outcome is RunOutcome.OUT_OF_MEMORY else f"{type(error).__name__}: "
-        return replace(run.reply(outcome, name + text), device_is_lost=is_sticky(error))
+        text = first_line_of(error)
+        if is_sticky(error):
+            raise DeviceLostError(f"training left the device unusable: {text}") from error
+        if is_out_of_memory(error):
+            return run.reply(RunOutcome.OUT_OF_MEMORY, text)
+        return run.reply(RunOutcome.FAILED, f"{type(error).__name__}: {text}")
 
 
 class _Slice:
-    """The epochs of one request."""
+    """The epochs of one job."""
 
     def __init__(
-        self,
-        task: TrainingTask,
-        device: Device,
-        request: TrainRequest,
-        split: Split,
-        precision: Precision,
-        seed: int,
-        clock: Callable[[], float],
+        self, context: JobContext, job: TrainJob, split: Split, clock: Callable[[], float]
     ) -> None:
-        self._task = task
-        self._device = device
-        self._request = request
+        task = self._task = context.task
+        self._device = context.device
+        self._job = job
         self._split = split
-        self._seed = seed
+        self._seed = context.seed
         self._clock = clock
-        self._batch_size = _resolve(request.batch_size, split)
-        self._step = TrainingStep(task, device.name, precision, loss_scale=USUAL_LOSS_SCALE)
+        self._batch_size = _resolve(job.batch_size, split)
+        name, precision = context.device.name, context.precision
+        self._step = TrainingStep(task, name, precision, loss_scale=USUAL_LOSS_SCALE)
         # Some training steps ask for gradients of their own, such as those of a penalty.
         needs_gradients = task.workload.training_step is not None
-        self._evaluate = EvaluationStep(
-            task, device.name, precision, with_gradients=needs_gradients
-        )
+        self._evaluate = EvaluationStep(task, name, precision, with_gradients=needs_gradients)
         self._epochs: list[EpochResult] = []
         self._losses: list[float] = []
         self._first_loss = math.nan
@@ -124,14 +111,14 @@ class _Slice:
 
     def train(self) -> TrainReply:
         self._restore()
-        self._task.built.set_rates(self._request.rate_multiplier, self._request.learning_rate)
+        self._task.built.set_rates(self._job.rate_multiplier, self._job.learning_rate)
         begin = self._clock()
-        for number in range(self._request.num_epochs_done, self._request.num_epochs):
-            if self._epochs and self._clock() - begin > self._request.slice_s:
+        for number in range(self._job.num_epochs_done, self._job.num_epochs):
+            if self._epochs and self._clock() - begin > self._job.slice_s:
                 break
             if not self._train_epoch(number):
                 return self.reply(RunOutcome.DIVERGED, f"the loss is {self._last_loss:g}")
-            if epochs_to_loss(self._epochs, self._request.stop_at_loss) is not None:
+            if epochs_to_loss(self._epochs, self._job.stop_at_loss) is not None:
                 break
         self._keep()
         return self.reply(RunOutcome.UNFINISHED)
@@ -209,10 +196,10 @@ class _Slice:
         return _weighted_mean([loss for loss, _ in rows], [count for _, count in rows])
 
     def _restore(self) -> None:
-        initial, state = Path(self._request.initial_path), Path(self._request.state_path)
+        initial, state = Path(self._job.initial_path), Path(self._job.state_path)
         if not initial.exists():
             _save(self._state(), initial)
-        path = state if self._request.num_epochs_done else initial
+        path = state if self._job.num_epochs_done else initial
         # A file of our own, in a folder that nobody else can write to.
         loaded = torch.load(path, map_location=self._device.name, weights_only=False)
         self._task.model.load_state_dict(loaded["model"])
@@ -220,7 +207,7 @@ class _Slice:
         self._first_loss, self._last_loss = loaded["losses"]
 
     def _keep(self) -> None:
-        _save(self._state(), Path(self._request.state_path))
+        _save(self._state(), Path(self._job.state_path))
 
     def _state(self) -> dict[str, object]:
         return {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from autobatch.errors import AutobatchError, first_line_of
-from autobatch.probe.protocol import TimingPlan
+from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.records import FindingWarning, Trial, WarningCode
 
 #: Runs one size; ``None`` if it raised, after which the search is over.
@@ -28,5 +28,6 @@ def failed(batch_size: int, plan: TimingPlan, error: Exception) -> FindingWarnin
     figures: dict[str, float] = {"batch_size": batch_size}
     if plan.longest is not None:
         figures["longest"] = plan.longest
-    code = WarningCode.EVALUATION_FAILED if plan.evaluate else WarningCode.LENGTHS_FAILED
+    is_evaluation = plan.purpose is Purpose.EVALUATION
+    code = WarningCode.EVALUATION_FAILED if is_evaluation else WarningCode.LENGTHS_FAILED
     return FindingWarning(code=code, figures=figures, details=(kind + first_line_of(error),))

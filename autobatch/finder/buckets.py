@@ -9,7 +9,7 @@ from __future__ import annotations
 from autobatch.decide.lengths import fit_length_memory
 from autobatch.finder.beyond import IsOver, Measure
 from autobatch.finder.evidence import Evidence
-from autobatch.probe.protocol import TimingPlan
+from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.recommend.inputs import find_dataset_size
 from autobatch.records import LengthBucket
 
@@ -60,7 +60,13 @@ class _BucketSearch:
         self._points: list[tuple[int, int, int]] = []
 
     def run(self, longest: int, start: int) -> LengthBucket | None:
-        plan = TimingPlan(num_warmup_steps=2, min_steps=1, max_time_s=0.0, longest=longest)
+        plan = TimingPlan(
+            purpose=Purpose.LENGTHS,
+            num_warmup_steps=2,
+            min_steps=1,
+            max_time_s=0.0,
+            longest=longest,
+        )
         best: LengthBucket | None = None
         refuted = self._cap + 1
         size: int | None = start

@@ -7,10 +7,10 @@ from dataclasses import replace
 from autobatch.decide.step import next_step
 from autobatch.finder.beyond import IsOver, Measure
 from autobatch.finder.evidence import Evidence
-from autobatch.probe.protocol import TimingPlan
+from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.records import Goal, StopReason
 
-_PLAN = TimingPlan(num_warmup_steps=1, min_steps=1, max_time_s=0.1, evaluate=True)
+_PLAN = TimingPlan(purpose=Purpose.EVALUATION, num_warmup_steps=1, min_steps=1, max_time_s=0.1)
 
 
 def search_evaluation(

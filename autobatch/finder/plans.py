@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from autobatch.decide.numbers import NUMBERS
-from autobatch.probe.protocol import TimingPlan
+from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.records import Goal, Trial
 
 # The spread between processes is larger than that within one: more steps of the same tell little.
@@ -14,9 +14,12 @@ _SEARCH_PLAN = TimingPlan(max_time_s=NUMBERS.search_window_s, patience_s=NUMBERS
 _MEMORY_PLAN = TimingPlan(min_steps=1, max_time_s=NUMBERS.memory_window_s)
 # Short, and often: what disturbs a machine, or one process on it, lasts longer than this, so that
 # more steps of the same moment tell less than a few of the next.
-RACE_PLAN = TimingPlan(min_steps=1, max_time_s=NUMBERS.race_window_s, precision_fraction=0)
+RACE_PLAN = TimingPlan(
+    purpose=Purpose.RACE, min_steps=1, max_time_s=NUMBERS.race_window_s, precision_fraction=0
+)
 #: Tens of steps, or some where they are slow, in windows whose peaks show whether memory grows.
 FINAL_PLAN = TimingPlan(
+    purpose=Purpose.FINAL,
     min_steps=NUMBERS.final_steps,
     max_time_s=NUMBERS.final_window_s,
     precision_fraction=0,
@@ -26,6 +29,7 @@ FINAL_PLAN = TimingPlan(
 #: Once more, for a peak that comes close to the budget: what differs from run to run is what the
 #: allocator makes of the first steps.
 FINAL_AGAIN_PLAN = TimingPlan(
+    purpose=Purpose.FINAL,
     min_steps=1,
     max_time_s=NUMBERS.race_window_s,
     precision_fraction=0,

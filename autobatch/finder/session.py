@@ -105,6 +105,8 @@ class _Session:
         if self._worth is not None:
             self._worth.require(self._prober)
         loaded = self._prober.load(timeout_s=self._timeout_s(_LOADING_TIME_S))
+        if self._worth is not None:
+            self._worth.require_data(loaded)
         self._first_trial_s = self._clock()
         evidence = Evidence(settings=self._settings, loaded=loaded, worth=self._worth)
         self.evidence = evidence

@@ -7,6 +7,7 @@ from typing import Protocol
 from autobatch.decide.rates import Rates
 from autobatch.finder.evidence import Evidence
 from autobatch.probe.probers import Prober
+from autobatch.probe.protocol import Loaded
 from autobatch.records import Efficiency, NoiseScale, Observer
 
 
@@ -22,6 +23,13 @@ class Worth(Protocol):
 
         Raises:
             SettingsError: If the prober has no way to.
+        """
+
+    def require_data(self, loaded: Loaded) -> None:
+        """Find out before the first trial whether the data says anything of it.
+
+        Raises:
+            WorkloadError: If it does not.
         """
 
     def measure(

@@ -23,16 +23,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from autobatch.devices.base import Device
 from autobatch.devices.sticky import undo_at_end
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.noise.estimate import MIN_BLOCKS, GradientSums, estimate_noise_scale
+from autobatch.noise.job import NoisePlan, ShortTraining, needs_real_data
 from autobatch.probe.isolation.saved_state import SavedState
-from autobatch.probe.protocol import NoisePlan, NoiseRequest, ShortTraining
+from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.compiled import run_eagerly
 from autobatch.probe.trial.run import seed_everything, start_anew
 from autobatch.probe.trial.step import USUAL_LOSS_SCALE, TrainingStep
-from autobatch.records import NoiseScale, Precision
+from autobatch.records import NoiseScale
 from autobatch.units import format_bytes, format_count
 from autobatch.workload.batches import RepeatedSource
 from autobatch.workload.task import TrainingTask
@@ -43,13 +43,10 @@ _BYTES_PER_NUMBER = 4
 _CHUNK = 2**20
 
 
-def measure_noise(
-    task: TrainingTask,
-    device: Device,
-    request: NoiseRequest,
+def measure_gradients(
+    context: JobContext,
+    plan: NoisePlan,
     *,
-    precision: Precision,
-    seed: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> NoiseScale:
     """Measure the noise scale, at the weights that the model has or after a short training.
@@ -61,35 +58,33 @@ def measure_noise(
     micro-batches; the figure is then that of training with such batches.
 
     Args:
-        task: What to train.
-        device: Where.
-        request: The micro-batches and the memory budget.
-        precision: Arithmetic of the forward and backward pass.
-        seed: Seed of the order of the data, of dropout and of the rest.
+        context: What to train, where, and the memory budget.
+        plan: The micro-batches, and what to train before.
         clock: Seconds from any origin.
 
     Raises:
         WorkloadError: If the data is not real or too little, or a gradient is not finite.
         SettingsError: If the budget does not hold the gradients.
     """
-    start_anew(device, seed)
-    probe = _NoiseProbe(task, device, request, precision, clock)
+    task, device = context.task, context.device
+    start_anew(device, context.seed)
+    probe = _NoiseProbe(context, plan, clock)
     with (
         run_eagerly(),  # a model would be compiled for a size of its own
-        device.enforce(request.budget_bytes),
+        device.enforce(context.limits.budget_bytes),
         undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)),
     ):
-        training = request.plan.training
+        training = plan.training
         if training is None:
-            return probe.measure(request.plan.max_time_s)
-        before = probe.measure(_SHARE_BEFORE_TRAINING * request.plan.max_time_s)
-        with _training_undone(task, device):
+            return probe.measure(plan.max_time_s)
+        before = probe.measure(_SHARE_BEFORE_TRAINING * plan.max_time_s)
+        with _training_undone(context):
             num_steps = probe.train(training)
             if num_steps == 0:
                 return before
-            seed_everything(seed)
+            seed_everything(context.seed)
             try:
-                after = probe.measure((1 - _SHARE_BEFORE_TRAINING) * request.plan.max_time_s)
+                after = probe.measure((1 - _SHARE_BEFORE_TRAINING) * plan.max_time_s)
             except WorkloadError:  # no loss was infinite, but gradients are
                 return before
         return replace(after, num_training_steps=num_steps, initial_noise_scale=before.noise_scale)
@@ -98,23 +93,18 @@ def measure_noise(
 class _NoiseProbe:
     """Measures, and trains in between."""
 
-    def __init__(
-        self,
-        task: TrainingTask,
-        device: Device,
-        request: NoiseRequest,
-        precision: Precision,
-        clock: Callable[[], float],
-    ) -> None:
-        self._task = task
-        self._device = device
-        self._plan = request.plan
-        self._precision = precision
+    def __init__(self, context: JobContext, plan: NoisePlan, clock: Callable[[], float]) -> None:
+        task = self._task = context.task
+        self._device = context.device
+        self._plan = plan
+        self._precision = context.precision
         self._clock = clock
-        self._num_most = _count_micro_batches(task, request.plan)
+        self._num_most = _count_micro_batches(task, plan)
         self._parameters = [each for each in task.model.parameters() if each.requires_grad]
-        self._step = TrainingStep(task, device.name, precision)
-        self._num_blocks = _count_blocks(self._parameters, request, self._num_most)
+        self._step = TrainingStep(task, context.device.name, context.precision)
+        budget_bytes = context.limits.budget_bytes
+        num_blocks = min(plan.max_blocks, self._num_most)
+        self._num_blocks = min(num_blocks, _count_blocks(self._parameters, budget_bytes))
 
     def measure(self, max_time_s: float) -> NoiseScale:
         """The noise scale at the weights of this moment."""
@@ -145,12 +135,12 @@ class _NoiseProbe:
 
 
 @contextmanager
-def _training_undone(task: TrainingTask, device: Device) -> Iterator[None]:
+def _training_undone(context: JobContext) -> Iterator[None]:
     """Put weights and the optimizer's state back; a child needs not, it ends soon."""
-    if device.can_fork:
+    if context.is_apart:
         yield
         return
-    saved = SavedState([task.model, task.built.optimizer], [])
+    saved = SavedState([context.task.model, context.task.built.optimizer], [])
     with undo_at_end(saved.restore):
         yield
 
@@ -165,23 +155,10 @@ def _estimate(sums: _Sums) -> NoiseScale:
         ) from error
 
 
-def require_real_data(task: TrainingTask) -> None:
-    """Find out early that a task's data says nothing of noise.
-
-    Raises:
-        WorkloadError: If every batch is the same.
-    """
-    if isinstance(task.source, RepeatedSource):
-        raise WorkloadError(
-            "the gradient noise scale needs real data, and every batch of "
-            f"{task.source.description!r} is the same",
-            hint="give train_loader, dataset or batch(batch_size)",
-        )
-
-
 def _count_micro_batches(task: TrainingTask, plan: NoisePlan) -> int:
     """The most micro-batches, so that no sample comes twice."""
-    require_real_data(task)
+    if isinstance(task.source, RepeatedSource):
+        raise needs_real_data(task.source.description)
     size = task.source.dataset_size
     count = plan.max_micro_batches
     if size is not None:
@@ -195,18 +172,19 @@ def _count_micro_batches(task: TrainingTask, plan: NoisePlan) -> int:
     return count
 
 
-def _count_blocks(parameters: list[nn.Parameter], request: NoiseRequest, num_most: int) -> int:
+def _count_blocks(parameters: list[nn.Parameter], budget_bytes: int) -> int:
+    """The most sums of gradients that a budget holds."""
     num_numbers = sum(each.numel() for each in parameters)
     block_bytes = _BYTES_PER_NUMBER * max(1, num_numbers)
-    num_fitting = int(_MEMORY_SHARE * request.budget_bytes / block_bytes)
+    num_fitting = int(_MEMORY_SHARE * budget_bytes / block_bytes)
     if num_fitting < MIN_BLOCKS:
         raise SettingsError(
             f"the gradient noise scale of {format_count(num_numbers)} parameters needs "
             f"{format_bytes(MIN_BLOCKS * block_bytes)} for gradients, more than a quarter of the "
-            f"budget of {format_bytes(request.budget_bytes)}",
+            f"budget of {format_bytes(budget_bytes)}",
             hint="raise --memory-limit, or use --goal throughput",
         )
-    return min(num_fitting, request.plan.max_blocks, num_most)
+    return num_fitting
 
 
 class _Sums:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from autobatch.errors import SettingsError
 from autobatch.finder.evidence import Evidence
-from autobatch.probe.probers import NoiseProber, Prober
-from autobatch.probe.protocol import NoisePlan, ShortTraining
+from autobatch.noise.job import NoisePlan, ShortTraining, needs_real_data
+from autobatch.probe.probers import JobProber, Prober
+from autobatch.probe.protocol import Loaded
 from autobatch.recommend.inputs import find_base_batch_size, find_dataset_size
 from autobatch.recommend.learning_rate import scale_learning_rate
 from autobatch.records import Settings
@@ -26,12 +27,22 @@ def require_noise_prober(prober: Prober, settings: Settings) -> None:
     Raises:
         SettingsError: If it is asked for, and the prober has no way to measure it.
     """
-    if settings.wants_noise and not isinstance(prober, NoiseProber):
+    if settings.wants_noise and not isinstance(prober, JobProber):
         raise SettingsError(
             f"--goal {settings.goal.value} needs the gradient noise scale, which cannot be "
             "measured here",
             hint="use --goal throughput",
         )
+
+
+def require_real_data(loaded: Loaded, settings: Settings) -> None:
+    """Find out before the search whether the data says anything of noise.
+
+    Raises:
+        WorkloadError: If the noise scale is asked for, and every batch is the same.
+    """
+    if settings.wants_noise and loaded.repeats_batch:
+        raise needs_real_data(loaded.workload.data)
 
 
 def plan_noise(evidence: Evidence, time_left_s: float | None) -> NoisePlan:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from autobatch.decide.rates import Rates
 from autobatch.finder.evidence import Evidence
 from autobatch.noise.goodput import find_efficiency, find_global_batch_size, relative_efficiency
-from autobatch.noise.plan import plan_noise, require_noise_prober
-from autobatch.probe.probers import NoiseProber, Prober
+from autobatch.noise.job import measure_noise
+from autobatch.noise.plan import plan_noise, require_noise_prober, require_real_data
+from autobatch.probe.probers import JobProber, Prober
+from autobatch.probe.protocol import Loaded
 from autobatch.recommend.inputs import find_base_batch_size
 from autobatch.records import (
     Efficiency,
@@ -52,6 +54,14 @@ class GradientWorth:
         """
         require_noise_prober(prober, self._settings)
 
+    def require_data(self, loaded: Loaded) -> None:
+        """Find out before the first trial whether the data says anything of noise.
+
+        Raises:
+            WorkloadError: If every batch is the same.
+        """
+        require_real_data(loaded, self._settings)
+
     def measure(
         self,
         prober: Prober,
@@ -62,11 +72,11 @@ class GradientWorth:
         timeout_s: float,
     ) -> None:
         """Measure it with the workload that the prober has loaded."""
-        assert isinstance(prober, NoiseProber)
+        assert isinstance(prober, JobProber)
         plan = plan_noise(evidence, time_left_s)
         observer.trial_started(plan.micro_batch_size, Phase.NOISE)
         self._workload = evidence.loaded.workload
-        self.noise = prober.measure_noise(plan, timeout_s=timeout_s)
+        self.noise = measure_noise(prober, plan, timeout_s=timeout_s)
 
     def is_known(self) -> bool:
         """Whether the measurement says what samples are worth, and the goal asks it."""

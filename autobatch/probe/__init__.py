@@ -8,8 +8,12 @@
     parent: client ──requests──> worker: loads the target once, then for each trial
             <──replies──         forks a child (Linux, CPU), or runs it in place (GPUs, elsewhere)
 
-The gradient noise scale, a look at what a step is made of and training for real go the same way,
-with other work in the child.
+    protocol     what is asked and answered        client, live   who asks: of a target, of objects
+    trial/       what happens in a trial           worker/        the process that answers
+    isolation/   what keeps it from the next one: a forked child, none, all put back
+
+A product brings work of its own along as a ``Job``, which goes the same way: a noise scale, or
+training for real.
 
 A forked child starts with the model loaded, an allocator without history and no copy to restore,
 and whatever becomes of it, the worker lives on.

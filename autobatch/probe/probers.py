@@ -1,16 +1,17 @@
-"""What the finder and the checker ask of whoever runs trials for them."""
+"""What the finder and the products ask of whoever runs trials for them."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
-from autobatch.check.measurement import StepMakeup
-from autobatch.probe.protocol import Loaded, NoisePlan, TimingPlan
-from autobatch.records import NoiseScale, Trial
+from autobatch.probe.protocol import Job, Loaded, TimingPlan
+from autobatch.records import Trial
+
+R = TypeVar("R")
 
 
 class Prober(Protocol):
-    """Whoever can load a workload and run it at a batch size."""
+    """Loads a workload and runs it at a batch size."""
 
     def load(self, *, timeout_s: float | None = None) -> Loaded:
         """Build the workload, run one step of it, and read the machine's limits.
@@ -32,32 +33,22 @@ class Prober(Protocol):
 
 
 @runtime_checkable
-class NoiseProber(Protocol):
-    """Whoever can measure the gradient noise scale of the workload that it has loaded."""
+class JobProber(Protocol):
+    """Loads a workload and carries out a product's own work on it."""
 
-    def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
-        """Measure the noise scale; the weights stay as they are.
+    def load(self, *, timeout_s: float | None = None) -> Loaded:
+        """As ``Prober.load``."""
 
-        Args:
-            plan: From which gradients, after which training.
-            timeout_s: Give up after this time.
-
-        Raises:
-            WorkloadError: If the data or the gradients do not allow it.
-            WorkerError: If it did not end in time, or ended without a result.
-        """
-
-
-class InspectingProber(Prober, Protocol):
-    """Whoever can also say what a step of the workload that it has loaded is made of."""
-
-    def inspect_step(self, batch_size: int, *, timeout_s: float | None = None) -> StepMakeup | None:
-        """Run one step and count what it does.
+    def run(self, job: Job[R], *, timeout_s: float | None = None) -> R:
+        """Carry out a job where the workload is.
 
         Args:
-            batch_size: The size to run.
-            timeout_s: Give up after this time.
+            job: What to do.
+            timeout_s: End it after this time.
 
         Returns:
-            What it is made of, or ``None`` if the step did not run to its end.
+            What it came to, or what it makes of having ended without a result.
+
+        Raises:
+            AutobatchError: What ``job.run`` or ``job.from_crash`` raises.
         """

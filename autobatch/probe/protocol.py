@@ -1,42 +1,73 @@
-"""What the parent asks of a worker, and what a worker answers. All of it can be pickled."""
+"""What the parent asks of a worker, and what a worker answers. All of it can be pickled.
+
+A product brings its own work along as a ``Job``: a request that knows how it is carried out.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-from autobatch.check.measurement import StepMakeup
-from autobatch.compare.records import EpochResult, RunOutcome
 from autobatch.records import (
     Environment,
     MemoryBudget,
-    NoiseScale,
+    Outcome,
+    Precision,
     Settings,
     Trial,
     WorkloadSummary,
 )
+from autobatch.units import format_seconds
+
+if TYPE_CHECKING:
+    from autobatch.devices.base import Device
+    from autobatch.workload.task import TrainingTask
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Purpose(Enum):
+    """What a trial is run for."""
+
+    SEARCH = "search"
+    RACE = "race"
+    FINAL = "final"
+    EVALUATION = "evaluation"
+    LENGTHS = "lengths"
+
+    @property
+    def needs_worst_batch(self) -> bool:
+        """Whether the largest samples are run as well, for what memory they take.
+
+        Not in a race, whose sizes have run before, nor where lengths are bounded.
+        """
+        return self not in (Purpose.RACE, Purpose.LENGTHS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingPlan:
-    """How long to time steps.
+    """What to run, and how long to time its steps.
 
     Attributes:
+        purpose: What the trial is for. A final run is also held against what memory is left by
+            then, and a model that is compiled runs compiled. An evaluation trains one step of the
+            smallest batch, and then evaluates.
         num_warmup_steps: Steps before timing; never below 2, since optimizer state appears in
             the first and gradients stay from then on.
         min_steps: Fewest timed steps.
         max_time_s: Time after which no further step is begun, ``min_steps`` aside.
         precision_fraction: Stop earlier once the median is known this well.
         patience_s: Time after which ``min_steps`` no longer counts: slow steps say enough.
-        num_windows: Time the steps in so many parts, each with a peak of its own. More than one
-            makes the run a confirmation: it is also held against what memory is left by then.
+        num_windows: Parts in which a final run times its steps, each with a peak of its own.
         slow_step_s: Steps that all take longer than this say enough once ``max_time_s`` is over,
             however few they are: the size is not among the fast ones.
         round_number: 0 for a first run; sizes timed in turn share a number above 0.
-        evaluate: Run evaluation steps, after one training step of the smallest batch.
         longest: Run batches of samples of at most this length alone, the longest of them.
+        num_threads: CPU threads of the trial; the worker's own number if ``None``.
     """
 
+    purpose: Purpose = Purpose.SEARCH
     num_warmup_steps: int = 2
     min_steps: int = 3
     max_time_s: float = 0.5
@@ -45,53 +76,117 @@ class TimingPlan:
     num_windows: int = 1
     slow_step_s: float | None = None
     round_number: int = 0
-    evaluate: bool = False
     longest: int | None = None
+    num_threads: int | None = None
 
     @property
     def is_confirmation(self) -> bool:
         """Whether the run is the last one, of the size that was chosen."""
-        return self.num_windows > 1
+        return self.purpose is Purpose.FINAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShortTraining:
-    """Real training before the noise scale is measured, undone afterwards.
+class Limits:
+    """What a piece of work may use.
 
     Attributes:
-        batch_size: Samples of a step.
-        num_steps: Steps at most.
-        max_time_s: Time after which no further one is begun.
-        rate_multiplier: Factor of the optimizer's learning rates.
-        learning_rate: In the place of the optimizer's own rates before that factor.
+        budget_bytes: Memory.
+        host_budget_bytes: Host memory, where that is not the same budget.
+        timeout_s: Time, ``None`` for as long as it takes.
     """
 
-    batch_size: int
-    num_steps: int
-    max_time_s: float
-    rate_multiplier: float = 1.0
-    learning_rate: float | None = None
+    budget_bytes: int
+    host_budget_bytes: int | None = None
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoisePlan:
-    """How many gradients to measure the noise scale from, and after which training.
+class Failure:
+    """A request could not be carried out.
 
     Attributes:
-        micro_batch_size: Samples of each.
-        max_micro_batches: Most of them; never more than one pass through the dataset.
-        min_micro_batches: Fewest of them, whatever the time.
-        max_time_s: Time after which no further one is begun.
-        max_blocks: Most sums of gradients to hold at once.
-        training: What to train before, ``None`` to measure at the weights that there are.
+        error: Name of the class in ``autobatch.errors`` to raise.
+        message: What happened.
+        hint: One thing to try.
+        user_traceback: Through the user's own frames.
     """
 
-    micro_batch_size: int
-    max_micro_batches: int = 512
-    min_micro_batches: int = 16
-    max_time_s: float = 10.0
-    max_blocks: int = 32
-    training: ShortTraining | None = None
+    error: str
+    message: str
+    hint: str = ""
+    user_traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crash:
+    """A piece of work ended without a result.
+
+    Attributes:
+        outcome: ``KILLED``, ``OVER_BUDGET`` or ``TIMED_OUT``.
+        message: What ended it.
+        peak_bytes: What its process and the descendants of that held when last looked at.
+        lost_device: If the worker can use its device no more and has to be replaced: what to say
+            where the search cannot go on.
+        exit_code: Exit status of the worker, if that ended as well.
+        stderr_tail: The last lines that the worker wrote to standard error, if it ended.
+    """
+
+    outcome: Outcome
+    message: str
+    peak_bytes: int | None = None
+    lost_device: Failure | None = None
+    exit_code: int | None = None
+    stderr_tail: str = ""
+
+    @classmethod
+    def timed_out(cls, timeout_s: float | None, peak_bytes: int | None = None) -> Crash:
+        """The end of work that took longer than it may."""
+        message = f"no end after {format_seconds(timeout_s or 0.0)}"
+        return cls(outcome=Outcome.TIMED_OUT, message=message, peak_bytes=peak_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobContext:
+    """What a piece of work finds in the process that it is carried out in; never sent.
+
+    Attributes:
+        task: What to train.
+        device: Where.
+        precision: Arithmetic of a step.
+        seed: Seed of every random generator.
+        limits: What it may use.
+        is_apart: Whether it has a process of its own, whose end undoes all that it changes.
+        is_mid_training: Whether the optimizer had made steps before the workload was loaded.
+        doing: What goes on, for errors: ``in a trial at batch size 8``.
+        num_threads: CPU threads of the work; the worker's own number if ``None``.
+    """
+
+    task: TrainingTask
+    device: Device
+    precision: Precision
+    seed: int
+    limits: Limits
+    is_apart: bool = False
+    is_mid_training: bool = False
+    doing: str = ""
+    num_threads: int | None = None
+
+
+class Job(Protocol[R_co]):
+    """Work of a product, sent to where the workload is.
+
+    Whoever decides makes one as well, and waits for no PyTorch: what a job needs to be carried
+    out is imported by ``run``.
+    """
+
+    doing: ClassVar[str]
+    """What goes on meanwhile, for errors: ``while it was trained``."""
+
+    def run(self, context: JobContext) -> R_co:
+        """Do it, in the worker or a child of it; the result is pickled."""
+
+    def from_crash(self, crash: Crash) -> R_co:
+        """What it comes to, in the parent, if it ended without a result; may raise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,102 +211,26 @@ class TrialRequest:
 
     Attributes:
         batch_size: The size.
-        budget_bytes: Memory that it may use.
-        host_budget_bytes: Host memory that it may use, where that is not the same budget.
-        plan: How long to time steps.
-        timeout_s: Give up after this time, ``None`` for never.
+        plan: What to run, and how long to time its steps.
+        limits: What it may use.
     """
 
     batch_size: int
-    budget_bytes: int
     plan: TimingPlan
-    timeout_s: float | None = None
-    host_budget_bytes: int | None = None
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseRequest:
-    """Measure the gradient noise scale.
+class JobRequest:
+    """Carry out a job.
 
     Attributes:
-        plan: From which gradients.
-        budget_bytes: Memory that it may use.
-        timeout_s: Give up after this time, ``None`` for never.
-        host_budget_bytes: Host memory that it may use, where that is not the same budget.
+        job: The job.
+        limits: What it may use.
     """
 
-    plan: NoisePlan
-    budget_bytes: int
-    timeout_s: float | None = None
-    host_budget_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MakeupRequest:
-    """Say what a step is made of.
-
-    Attributes:
-        batch_size: The size.
-        budget_bytes: Memory that it may use.
-        timeout_s: Give up after this time, ``None`` for never.
-    """
-
-    batch_size: int
-    budget_bytes: int
-    timeout_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainRequest:
-    """Train one batch size for some epochs more, for real.
-
-    Attributes:
-        batch_size: Samples per optimizer step; ``None`` for the whole training set.
-        state_path: File with the weights and the optimizer's state after the last epoch that
-            was trained, and for those after this one; if there is none, training begins anew.
-        initial_path: File with what all runs begin with; written if there is none.
-        num_epochs_done: Epochs behind the state.
-        num_epochs: Epochs to come to.
-        stop_at_loss: Loss with which training ends earlier, ``None`` for none.
-        slice_s: Time after which no further epoch is begun.
-        rate_multiplier: Factor of the optimizer's learning rates.
-        learning_rate: In the place of the optimizer's own rates before that factor.
-        validation_fraction: Share of the samples that is held out.
-        num_folds: Folds; above 1, the fraction is one over it.
-        fold: The one that is held out.
-        budget_bytes: Memory that training may use.
-        timeout_s: Give up after this time, ``None`` for never.
-        host_budget_bytes: Host memory that it may use, where that is not the same budget.
-    """
-
-    batch_size: int | None
-    state_path: str
-    initial_path: str
-    num_epochs_done: int
-    num_epochs: int
-    slice_s: float
-    rate_multiplier: float
-    learning_rate: float | None
-    validation_fraction: float
-    num_folds: int
-    fold: int
-    budget_bytes: int
-    timeout_s: float | None = None
-    host_budget_bytes: int | None = None
-    stop_at_loss: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SplitRequest:
-    """Ask how many samples each epoch of a comparison has, and whether that can be told.
-
-    Attributes:
-        validation_fraction: Share of the samples that is held out.
-        num_folds: Folds; above 1, the fraction is one over it.
-    """
-
-    validation_fraction: float
-    num_folds: int
+    job: Job[Any]
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +246,7 @@ class Loaded:
         peak_uncertainty_fraction: How far added memory may lie from a straight line.
         smallest_batch_size: Smallest size that can be trained with at all.
         host_budget: Host memory that a trial may use, where that is not the same budget.
+        repeats_batch: Whether every batch is the same, so that the data says nothing of noise.
     """
 
     workload: WorkloadSummary
@@ -237,69 +257,7 @@ class Loaded:
     peak_uncertainty_fraction: float
     smallest_batch_size: int = 1
     host_budget: MemoryBudget | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseReply:
-    """The noise scale was measured."""
-
-    noise: NoiseScale
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MakeupReply:
-    """What a step is made of was counted."""
-
-    makeup: StepMakeup
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SplitReply:
-    """Samples of an epoch, ``None`` if the data does not tell."""
-
-    num_train_samples: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainReply:
-    """Some epochs were trained, or training came to an end of another kind.
-
-    Attributes:
-        outcome: ``UNFINISHED`` if it can go on; else what ended it.
-        epochs: Epochs that were finished, none of them known before.
-        iterations: Iterations whose losses are kept, counted from 1 in the first epoch here.
-        losses: Their losses.
-        learning_rate: Rate that it trained with; ``None`` if the optimizer has several.
-        peak_bytes: Highest memory use while training.
-        message: What ended it, or empty.
-        device_is_lost: Whether the worker can use its device no more and has to be replaced.
-    """
-
-    outcome: RunOutcome
-    epochs: tuple[EpochResult, ...] = ()
-    iterations: tuple[int, ...] = ()
-    losses: tuple[float, ...] = ()
-    learning_rate: float | None = None
-    peak_bytes: int | None = None
-    message: str = ""
-    device_is_lost: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """A request could not be carried out.
-
-    Attributes:
-        error: Name of the class in ``autobatch.errors`` to raise.
-        message: What happened.
-        hint: One thing to try.
-        user_traceback: Through the user's own frames.
-    """
-
-    error: str
-    message: str
-    hint: str = ""
-    user_traceback: str = ""
+    repeats_batch: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,17 +266,34 @@ class TrialReply:
 
     Attributes:
         trial: What was measured.
-        lost_device: If the worker can use its device no more and has to be replaced: what to say
-            where the search cannot go on.
+        lost_device: As of a ``Crash``.
     """
 
     trial: Trial
     lost_device: Failure | None = None
 
+    @classmethod
+    def from_crash(cls, batch_size: int, crash: Crash) -> TrialReply:
+        """What is known of a trial that ended without a result."""
+        trial = Trial(
+            batch_size=batch_size,
+            outcome=crash.outcome,
+            peak_bytes=crash.peak_bytes,
+            message=crash.message,
+        )
+        return cls(trial=trial, lost_device=crash.lost_device)
 
-Request: TypeAlias = (
-    "LoadRequest | TrialRequest | NoiseRequest | MakeupRequest | SplitRequest | TrainRequest"
-)
-Reply: TypeAlias = (
-    "Loaded | TrialReply | NoiseReply | MakeupReply | SplitReply | TrainReply | Failure"
-)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobReply:
+    """A job is done.
+
+    Attributes:
+        result: What it came to.
+    """
+
+    result: Any
+
+
+Request: TypeAlias = "LoadRequest | TrialRequest | JobRequest"
+Reply: TypeAlias = "Loaded | TrialReply | JobReply | Crash | Failure"

@@ -1,6 +1,6 @@
 """Records in; text, JSON or a picture out.
 
-    finding --> document   JSON, and back
+    finding --> document   JSON, and back, by way of codec
             --> text       the answer on stdout
             --> plot       two panels, png svg or pdf
     events  --> progress   what goes on meanwhile, on stderr
@@ -9,11 +9,7 @@
 Nothing here measures, decides or loads torch; matplotlib is loaded by ``plot`` when it draws.
 """
 
-from autobatch.reporting.device_document import (
-    DEVICES_SCHEMA_VERSION,
-    devices_document,
-    dumps_devices,
-)
+from autobatch.reporting.device_document import DEVICES
 from autobatch.reporting.device_text import render_devices
 from autobatch.reporting.document import (
     SCHEMA_VERSION,
@@ -21,17 +17,17 @@ from autobatch.reporting.document import (
     from_document,
     load,
     save,
+    save_partial,
     to_document,
 )
 from autobatch.reporting.files import check_writable, write_atomically
-from autobatch.reporting.partial import save_partial
 from autobatch.reporting.plot import check_plot_path, save_plot
 from autobatch.reporting.progress import LineProgress, LiveProgress
 from autobatch.reporting.text import render, render_error
 from autobatch.reporting.warnings import FIGURES, Advice, advise
 
 __all__ = [
-    "DEVICES_SCHEMA_VERSION",
+    "DEVICES",
     "FIGURES",
     "SCHEMA_VERSION",
     "Advice",
@@ -40,9 +36,7 @@ __all__ = [
     "advise",
     "check_plot_path",
     "check_writable",
-    "devices_document",
     "dumps",
-    "dumps_devices",
     "from_document",
     "load",
     "render",

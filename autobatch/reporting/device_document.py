@@ -6,31 +6,11 @@ path of the value, such as ``gpu.power_w``.
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from autobatch._version import __version__
 from autobatch.records import DeviceReport, MachineReport, MemoryBudget, Unknown
-
-DEVICES_SCHEMA_VERSION = 1
-
-
-def devices_document(machine: MachineReport) -> dict[str, Any]:
-    """A machine's devices as dicts, lists, strings and numbers."""
-    return {
-        "schema_version": DEVICES_SCHEMA_VERSION,
-        "autobatch_version": __version__,
-        "torch_version": machine.torch_version,
-        "auto": machine.auto,
-        "notes": list(machine.notes),
-        "devices": [_device(device) for device in machine.devices],
-    }
-
-
-def dumps_devices(machine: MachineReport) -> str:
-    """A machine's devices as indented JSON text that ends in a newline."""
-    return json.dumps(devices_document(machine), indent=2, allow_nan=False) + "\n"
+from autobatch.reporting.codec import Document, Writer
 
 
 def find_unknown(value: Any, path: str = "") -> dict[str, str]:
@@ -46,6 +26,15 @@ def find_unknown(value: Any, path: str = "") -> dict[str, str]:
         for index, element in enumerate(value):
             found |= find_unknown(element, f"{path}[{index}]")
     return found
+
+
+def _write(machine: MachineReport) -> Document:
+    return {
+        "torch_version": machine.torch_version,
+        "auto": machine.auto,
+        "notes": machine.notes,
+        "devices": [_device(device) for device in machine.devices],
+    }
 
 
 def _device(device: DeviceReport) -> dict[str, Any]:
@@ -65,3 +54,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(element) for element in value]
     return value
+
+
+DEVICES = Writer(version=1, write=_write)

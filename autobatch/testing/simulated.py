@@ -10,11 +10,12 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
-from autobatch.check.measurement import StepMakeup
 from autobatch.devices.base import CpuUse, PeakReading
 from autobatch.errors import WorkloadError
-from autobatch.probe.protocol import Loaded, NoisePlan, TimingPlan
+from autobatch.noise.job import NoiseJob
+from autobatch.probe.protocol import Loaded, TimingPlan
 from autobatch.probe.trial.timing import time_steps, warm_up
 from autobatch.records import (
     Environment,
@@ -135,7 +136,6 @@ class SimulatedWorkload:
         smallest_batch_size: Smallest size that can be trained with.
         optimizer: Class name of the optimizer.
         noise_scale: Gradient noise scale in samples; ``None`` if it cannot be measured.
-        makeup: What a step is made of; ``None`` if it cannot be told.
     """
 
     peak_bytes: Callable[[int], int]
@@ -148,7 +148,6 @@ class SimulatedWorkload:
     smallest_batch_size: int = 1
     optimizer: str = "SGD"
     noise_scale: float | None = 1000.0
-    makeup: StepMakeup | None = None
 
     @classmethod
     def linear(
@@ -237,7 +236,7 @@ class SimulatedProber:
         need_bytes = self._workload.peak_bytes(batch_size)
         left_bytes = self._device.capacity_bytes - self._device.used_by_others_bytes
         budget_bytes = self._budget_bytes
-        if plan.num_windows > 1:  # the confirmation, held against what is left by then
+        if plan.is_confirmation:  # held against what is left by then
             budget_bytes = min(budget_bytes, left_bytes)
         try:
             with self._device.enforce(budget_bytes):
@@ -252,14 +251,12 @@ class SimulatedProber:
         self._device.free(need_bytes)
         return self._time(batch_size, plan)
 
-    def inspect_step(self, batch_size: int, *, timeout_s: float | None = None) -> StepMakeup | None:
-        """What the workload says it is made of."""
-        return self._workload.makeup
-
-    def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
-        """The workload's noise scale, known to a tenth."""
+    def run(self, job: Any, *, timeout_s: float | None = None) -> Any:
+        """The workload's noise scale, known to a tenth; nothing else is simulated."""
+        if not isinstance(job, NoiseJob):
+            raise WorkloadError(f"simulated: no {type(job).__name__}")
+        plan, phi = job.plan, self._workload.noise_scale
         self.elapsed_s += plan.max_time_s
-        phi = self._workload.noise_scale
         if phi is None:
             raise WorkloadError("simulated: no noise scale")
         return NoiseScale(
@@ -289,7 +286,7 @@ class SimulatedProber:
             outcome=Outcome.FITS,
             peak_bytes=peak_bytes,
             num_warmup_steps=num_warmup_steps,
-            window_peaks_bytes=(peak_bytes,) * plan.num_windows if plan.num_windows > 1 else (),
+            window_peaks_bytes=(peak_bytes,) * plan.num_windows if plan.is_confirmation else (),
             rounds=rounds,
         )
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from autobatch.devices.select import check_device_name
 from autobatch.errors import DeviceError, SearchInterrupted, SettingsError, WorkloadError
 from autobatch.finder import find
-from autobatch.probe.isolation.live import ForkingProber, SharingProber, can_fork
+from autobatch.probe.client import TargetProber
+from autobatch.probe.live import SharingProber, can_fork, make_forking_prober
 from autobatch.records import MemoryBudget, Phase, Settings, Trial, WorkloadSummary
 from autobatch.training.answer import TrainingFinding
 from autobatch.training.options import SearchOptions, to_settings
@@ -119,7 +120,7 @@ def find_for_workload(
 
 def _make_prober(
     workload: Workload, settings: Settings, isolation: str
-) -> ForkingProber | SharingProber:
+) -> TargetProber | SharingProber:
     if isolation not in _ISOLATIONS:
         raise SettingsError(
             f"isolation={isolation!r} is no choice", hint=f"take one of {', '.join(_ISOLATIONS)}"
@@ -127,7 +128,7 @@ def _make_prober(
     if isolation == "shared":
         return SharingProber(workload, settings)
     if can_fork(settings.device):
-        return ForkingProber(workload, settings)
+        return make_forking_prober(workload, settings)
     if isolation == "process":
         raise DeviceError(
             f"isolation='process': this process cannot be forked to train on {settings.device}",

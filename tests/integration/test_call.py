@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 import autobatch
 from autobatch import find_batch_size
 from autobatch.devices.cpu import CpuDevice
-from autobatch.probe.isolation.live import SharingProber
-from autobatch.probe.protocol import NoisePlan
+from autobatch.noise.job import NoisePlan, measure_noise
+from autobatch.probe.live import SharingProber
 from autobatch.records import Settings
 from autobatch.workload.live import describe_objects
 
@@ -508,4 +508,4 @@ def test_measuring_noise_that_never_ends_is_given_up_in_the_shared_process() -> 
         prober.load()
         is_slow.append(True)
         with pytest.raises(autobatch.WorkerError, match="no end after"):
-            prober.measure_noise(NoisePlan(micro_batch_size=2), timeout_s=0.5)
+            measure_noise(prober, NoisePlan(micro_batch_size=2), timeout_s=0.5)

@@ -50,12 +50,13 @@ def autobatch(*arguments: str | Path, cwd: Path, **environ: str) -> Any:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a target and a baseline of it, made in turn with the built-in reference."""
+    """A folder with a target, the code before a change to it, and a baseline."""
     folder = tmp_path_factory.mktemp("check")
-    (folder / "model.py").write_text(TARGET)
+    for name in ("model.py", "before.py"):
+        (folder / name).write_text(TARGET)
     done = autobatch(
-        "model.py", "--save-baseline", "base.json", "--device", "cpu", "--time-limit", "1s", "-q",
-        cwd=folder,
+        "model.py", "--reference", "before.py", "--save-baseline", "base.json", "--device", "cpu",
+        "--time-limit", "1s", "-q", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder
@@ -117,7 +118,7 @@ def test_every_requirement_met_is_status_0(folder: Path) -> None:
     assert "not_met" not in found.values()
     assert "baseline-step-time" in found
     measured = json.loads(done.stdout)["measurement"]
-    assert measured["reference"] == "builtin:calls", "the target computes next to nothing"
+    assert measured["reference"] == "before.py"
     assert measured["reference_batch_size"] == 8
     assert all(each["reference_times_s"] for each in measured["rounds"])
     cases = ElementTree.parse(folder / "junit.xml").getroot().iter("testcase")
@@ -176,8 +177,7 @@ def test_hardware_that_violates_a_requirement_is_status_1_and_it_alone_fails(
 def test_more_memory_than_in_the_baseline_is_status_1(folder: Path) -> None:
     # What changes for the target does not change for the reference.
     mark = "import os\nassert 'HELD_MIB' not in os.environ\n"
-    (folder / "reference.py").write_text(mark + (folder / "model.py").read_text())
-    change(folder, reference="reference.py")
+    (folder / "before.py").write_text(mark + TARGET)
     done = autobatch(
         "model.py", "--device", "cpu", "--baseline", "base.json", "--tolerance", "99%",
         "--time-limit", "5s", "--env", "HELD_MIB=40", "--json", "--save-baseline", "new.json",
@@ -199,7 +199,6 @@ def test_a_longer_step_than_in_the_baseline_is_status_1_and_it_alone_fails(folde
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert not_met(done) == ["baseline-step-time"]
-    assert json.loads(done.stdout)["measurement"]["reference"] == "builtin:calls"
 
 
 def test_a_size_that_does_not_fit_is_status_1_and_the_rest_stays_open(
@@ -229,6 +228,11 @@ REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
         ("model.py", "--baseline", "base.json"),
         "schema_version 99",
     ),
+    "older version": (
+        lambda folder: change(folder, schema_version=1, reference="builtin:linear"),
+        ("model.py", "--baseline", "base.json"),
+        "schema_version 1 is older than 2",
+    ),
     "unknown key": (
         lambda folder: change(folder, colour="red"),
         ("model.py", "--baseline", "base.json"),
@@ -242,12 +246,12 @@ REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "other reference": (
         None,
         ("model.py", "--baseline", "base.json", "--reference", "none"),
-        "--reference builtin:calls, not none",
+        "--reference before.py, not none",
     ),
     "reference that there is not": (
         None,
-        ("model.py", "--save-baseline", "new.json", "--reference", "builtin:lineal"),
-        "no reference 'builtin:lineal'",
+        ("model.py", "--save-baseline", "new.json", "--reference", "no.py"),
+        "no.py does not exist",
     ),
     "unknown key in TOML": (
         lambda folder: (folder / "r.toml").write_text('max-memry = "1GiB"\n'),
@@ -286,7 +290,7 @@ REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "a size without end": (None, ("model.py", "--max-memory", "9" * 400), "is not a memory size"),
     "a reference for nothing": (
         None,
-        ("model.py", "--reference", "builtin", "--junit", "j.xml"),
+        ("model.py", "--reference", "before.py", "--junit", "j.xml"),
         "for comparing with a baseline",
     ),
     "bad driver": (None, ("--min-driver", "new"), "'new' is not a version"),

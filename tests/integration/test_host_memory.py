@@ -15,6 +15,7 @@ from autobatch.errors import NothingFitsError
 from autobatch.finder import find
 from autobatch.probe.client import TargetProber
 from autobatch.probe.protocol import TimingPlan
+from autobatch.probe.worker.process import start_process
 from autobatch.records import Outcome, Settings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and limits resources")
@@ -132,8 +133,8 @@ OWN_MEMORY = (
     "from autobatch.devices.cpu import CpuDevice; "
     "Own = type('Own', (CpuDevice,), {'name': 'cpu:0', 'bounds': lambda self, limit: "
     "(__import__('autobatch.records').records.MemoryBound.of('own', 2**36, 2**36),)}); "
-    "device = Own(); device.can_fork = False; "
-    "main(Worker(lambda name: device))"
+    "from autobatch.probe.isolation.in_place import InPlace; "
+    "main(Worker(lambda name: Own(), isolate=lambda device, request: InPlace()))"
 )
 GROWING = """
 import time
@@ -158,9 +159,11 @@ def start() -> Iterator[Callable[..., TargetProber]]:
     """Start a prober; none of its processes may be left."""
     started: list[TargetProber] = []
 
-    def make(target: str, **arguments: Any) -> TargetProber:
+    def make(target: str, entry: str | None = None, **arguments: Any) -> TargetProber:
         limit = arguments.pop("memory_limit_bytes", None)
         settings = Settings(device="cpu", memory_limit_bytes=limit, headroom_fraction=0.0)
+        if entry is not None:
+            arguments["start"] = lambda: start_process({}, entry)
         prober = TargetProber(target, settings, **arguments)
         prober.__enter__()
         started.append(prober)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from autobatch.compare.jobs import SplitJob, TrainJob
+from autobatch.compare.records import RunOutcome
 from autobatch.probe.client import TargetProber
 from autobatch.probe.protocol import TimingPlan
+from autobatch.probe.worker.process import start_process
 from autobatch.records import Outcome, Settings, Trial
 
 SHARED = (
     "from autobatch.probe.worker.worker import Worker, main; "
-    "from autobatch.devices.cpu import CpuDevice; "
-    "device = CpuDevice(); device.can_fork = False; "
-    "main(Worker(lambda name: device))"
+    "from autobatch.probe.isolation.in_place import InPlace; "
+    "main(Worker(isolate=lambda device, request: InPlace(keeps_weights=request.keeps_weights)))"
 )
 # Size 4 has a loss that is no number; size 8 has one too, and then runs out of memory.
 SPOILING = """
@@ -36,6 +39,27 @@ def training_step(model, batch):
 PLAN = TimingPlan(num_warmup_steps=2, min_steps=1, max_time_s=0.0)
 
 
+# A device is lost in training alone: the learning rate is not zero.
+LOSING = """
+print("loaded")
+model = nn.Linear(8, 8)
+dataset = [(torch.randn(8), torch.randn(8))] * 64
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+def training_step(model, batch):
+    if optimizer.param_groups[0]["lr"]:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+    return nn.functional.mse_loss(model(batch[0]), batch[1])
+"""
+
+
+def start_shared(target: str, printed: list[str]) -> TargetProber:
+    """A prober whose workers fork for no trial."""
+    settings = Settings(device="cpu", min_batch_size=2)
+    return TargetProber(
+        target, settings, on_output=printed.append, start=lambda: start_process({}, SHARED)
+    )
+
+
 @pytest.fixture
 def printed() -> list[str]:
     """What the target prints."""
@@ -45,8 +69,7 @@ def printed() -> list[str]:
 @pytest.fixture
 def measure(write: Callable[..., str], printed: list[str]) -> Iterator[Callable[[int], Trial]]:
     """Run a size in a worker that forks for no trial."""
-    settings = Settings(device="cpu", min_batch_size=2)
-    prober = TargetProber(write(SPOILING), settings, on_output=printed.append, entry=SHARED)
+    prober = start_shared(write(SPOILING), printed)
     with prober:
         assert prober.load().environment.isolation == "shared"
         yield lambda size: prober.measure(size, PLAN, timeout_s=100)
@@ -73,3 +96,29 @@ def test_where_every_loss_is_finite_no_worker_is_replaced(
 ) -> None:
     assert all(measure(size).loss_is_finite for size in (2, 16, 2))
     assert printed.count("loaded") == 1
+
+
+def test_a_job_that_loses_the_device_is_told_and_the_next_has_another_worker(
+    write: Callable[..., str], printed: list[str], tmp_path: Path
+) -> None:
+    job = TrainJob(
+        batch_size=8,
+        state_path=str(tmp_path / "state.pt"),
+        initial_path=str(tmp_path / "initial.pt"),
+        num_epochs_done=0,
+        num_epochs=1,
+        slice_s=60.0,
+        rate_multiplier=1.0,
+        learning_rate=None,
+        validation_fraction=0.0,
+        num_folds=1,
+        fold=0,
+    )
+    prober = start_shared(write(LOSING), printed)
+    with prober:
+        prober.load()
+        reply = prober.run(job)
+        assert reply.outcome is RunOutcome.KILLED
+        assert reply.message == "its device was lost: CUDA error: device-side assert triggered"
+        assert prober.run(SplitJob(validation_fraction=0.25, num_folds=1)) == 48
+    assert printed.count("loaded") == 2

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from autobatch.errors import WorkloadError
+from autobatch.probe.protocol import Purpose
 from autobatch.records import Outcome, Precision
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes as Linux does")
@@ -69,6 +70,18 @@ PERILS = """
         return loss
 """
 
+THREADS = """
+    torch.set_num_threads(3)
+    model = nn.Linear(64, 8)
+    dataset = [(torch.randn(64), torch.randn(8))] * 64
+    told = []  # empty at the start of each trial
+
+    def training_step(model, batch):
+        if not told:
+            told.append(print(torch.get_num_threads()))
+        return nn.functional.mse_loss(model(batch[0]), batch[1])
+"""
+
 
 @pytest.fixture(scope="module")
 def perils(probe_once: Callable[..., Any]) -> Any:
@@ -106,11 +119,23 @@ def test_the_plan_reaches_the_trial(perils: Any) -> None:
     assert len(trial.step_times_s) == 7
 
 
+def test_a_trial_has_the_threads_that_its_plan_says_and_the_next_one_the_workers_own(
+    probe: Any,
+) -> None:
+    threads = probe(THREADS)
+    threads.load()
+    for num_threads in (1, None, 2):
+        threads.measure(4, num_threads=num_threads)
+    used = [int(line) for line in threads.printed]
+    assert used == [3, 1, 3, 2], "the rehearsal's, then those of each trial"
+
+
 @pytest.mark.parametrize(("patience_s", "num_timed"), [(20.0, 3), (0.0, 2)])
 def test_each_part_of_a_final_run_has_a_peak_the_warm_up_too_where_steps_are_slow(
     perils: Any, patience_s: float, num_timed: int
 ) -> None:
-    trial = perils.measure(4, num_windows=3, min_steps=1, max_time_s=0.0, patience_s=patience_s)
+    parts = {"purpose": Purpose.FINAL, "num_windows": 3}
+    trial = perils.measure(4, **parts, min_steps=1, max_time_s=0.0, patience_s=patience_s)
     assert len(trial.window_peaks_bytes) == 3
     assert min(trial.window_peaks_bytes) > 100 * MIB
     assert len(trial.rounds) == num_timed

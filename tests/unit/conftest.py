@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from autobatch.check.measurement import CheckRound, Measurement
+from autobatch.check.records import CheckRound, Measurement
 from autobatch.records import Environment
 
 ENVIRONMENT = Environment(
@@ -49,7 +49,7 @@ def make_measurement() -> Callable[..., Measurement]:
             batch_size=64,
             precision="fp32",
             device="cpu",
-            reference="builtin:linear" if has_reference else "none",
+            reference="base/model.py" if has_reference else "none",
             reference_batch_size=64 if has_reference else None,
             num_threads=2,
             environment=replace(ENVIRONMENT, **(environment or {})),

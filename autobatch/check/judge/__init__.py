@@ -1,12 +1,11 @@
-"""Numbers and limits in, verdicts out; nothing here measures or loads torch.
+"""Rounds and limits in, verdicts out; nothing here measures or loads torch.
 
-    looks           when to look at the rounds, and how sure to be at each look
-    location        rounds in, their middle and its error out
-    coupling        how much of what moves the reference moves the target
-    timing          verdicts on time
-    memory          verdicts on memory
-    hardware        verdicts on devices, from what they say of themselves
-    likeness        whether a baseline may be compared with at all
+    likeness   whether a baseline may be compared with at all
+    looks      when to judge the rounds so far, and how sure to be
+    location   rounds     --> their middle, and how well it is known
+    timing     locations  --> verdicts on time
+    memory     peaks      --> verdicts on memory
+    hardware   what devices say of themselves --> verdicts on them
 
 Each step can be called with hand-made records, and is in the tests.
 """

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from autobatch.check.records import Measurement
+from autobatch.errors import BaselineError
 
-from autobatch.check.measurement import Measurement
 
+def refuse_or_note(
+    now: Measurement, baseline: Measurement, *, any_hardware: bool
+) -> tuple[bool, list[str]]:
+    """Whether times can be compared with a baseline, and what to know of the comparison.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """Something in which two measurements are not alike.
-
-    Attributes:
-        what: In words: ``PyTorch``, ``batch size``.
-        before: As it was in the baseline.
-        now: As it is.
+    Raises:
+        BaselineError: If nothing can be compared, or times cannot and ``any_hardware`` is not
+            set.
     """
+    task = _find_task_differences(now, baseline)
+    if task:
+        raise BaselineError(
+            f"the baseline is of something else: {'; '.join(task)}",
+            hint="check what it was made of, or make a new one with --save-baseline",
+        )
+    notes = [f"Not as in the baseline: {each}" for each in _find_other_differences(now, baseline)]
+    hardware = _find_hardware_differences(now, baseline)
+    if not hardware:
+        return True, notes
+    if not any_hardware:
+        raise BaselineError(
+            f"the baseline was made elsewhere: {'; '.join(hardware)}",
+            hint="compare memory alone with --any-hardware, or make one here with --save-baseline",
+        )
+    return False, [f"Memory alone was compared: {'; '.join(hardware)}", *notes]
 
-    what: str
-    before: str
-    now: str
 
-
-def find_task_differences(now: Measurement, baseline: Measurement) -> list[Difference]:
+def _find_task_differences(now: Measurement, baseline: Measurement) -> list[str]:
     """What makes both their times and their memory incomparable."""
     return _differing(
         ("batch size", baseline.batch_size, now.batch_size),
@@ -31,7 +42,7 @@ def find_task_differences(now: Measurement, baseline: Measurement) -> list[Diffe
     )
 
 
-def find_hardware_differences(now: Measurement, baseline: Measurement) -> list[Difference]:
+def _find_hardware_differences(now: Measurement, baseline: Measurement) -> list[str]:
     """What makes their times incomparable, and leaves their memory to be compared."""
     before, here = baseline.environment, now.environment
     found = _differing(
@@ -48,7 +59,7 @@ def find_hardware_differences(now: Measurement, baseline: Measurement) -> list[D
     return found
 
 
-def find_other_differences(now: Measurement, baseline: Measurement) -> list[Difference]:
+def _find_other_differences(now: Measurement, baseline: Measurement) -> list[str]:
     """What may well explain a change, and does not forbid the comparison."""
     before, here = baseline.environment, now.environment
     return _differing(
@@ -59,12 +70,8 @@ def find_other_differences(now: Measurement, baseline: Measurement) -> list[Diff
     )
 
 
-def _differing(*pairs: tuple[str, object, object]) -> list[Difference]:
-    return [
-        Difference(what=what, before=str(before), now=str(here))
-        for what, before, here in pairs
-        if before != here
-    ]
+def _differing(*pairs: tuple[str, object, object]) -> list[str]:
+    return [f"{what} {before} then, {here} now" for what, before, here in pairs if before != here]
 
 
 def _kind(measurement: Measurement) -> str:

@@ -29,16 +29,16 @@ class Location:
     Attributes:
         center: Trimmed mean.
         error: Its standard error.
-        freedom: Degrees of freedom of the error.
+        degrees_of_freedom: Of the error.
     """
 
     center: float
     error: float
-    freedom: float
+    degrees_of_freedom: float
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Ends of an interval that misses the truth on either side with probability ``alpha``."""
-        reach = -float(stdtrit(self.freedom, alpha)) * self.error
+        reach = -float(stdtrit(self.degrees_of_freedom, alpha)) * self.error
         return self.center - reach, self.center + reach
 
     def minus(self, other: Location, *, drift: float = 0.0) -> Location:
@@ -50,11 +50,17 @@ class Location:
         """
         own, others = self.error**2, other.error**2
         total = own + others + drift**2
-        freedom = total**2 / (own**2 / self.freedom + others**2 / other.freedom)
-        return Location(center=self.center - other.center, error=math.sqrt(total), freedom=freedom)
+        degrees_of_freedom = total**2 / (
+            own**2 / self.degrees_of_freedom + others**2 / other.degrees_of_freedom
+        )
+        return Location(
+            center=self.center - other.center,
+            error=math.sqrt(total),
+            degrees_of_freedom=degrees_of_freedom,
+        )
 
 
-def locate(logs: Sequence[float] | np.ndarray) -> Location:
+def locate(logs: Sequence[float]) -> Location:
     """Locate some rounds.
 
     Args:
@@ -68,22 +74,17 @@ def locate(logs: Sequence[float] | np.ndarray) -> Location:
     kept = ordered[num_trimmed : count - num_trimmed]
     winsorised = np.clip(values, kept[0], kept[-1])
     variance = float(np.var(winsorised, ddof=1)) * (count - 1) / (num_kept * (num_kept - 1))
-    variance *= widen_for_correlation(winsorised)
+    correlation = _correlation_of_neighbours(winsorised)
+    variance *= (1 + correlation) / (1 - correlation)
     return Location(
         center=float(np.mean(kept)),
         error=max(_SMALLEST_ERROR, math.sqrt(variance)),
-        freedom=num_kept - 1,
+        degrees_of_freedom=num_kept - 1,
     )
 
 
-def widen_for_correlation(*runs: np.ndarray) -> float:
-    """By how much the correlation of neighbours in some runs widens a variance."""
-    correlation = sum(map(_correlation, runs)) / len(runs)
-    return (1 + correlation) / (1 - correlation)
-
-
-def _correlation(values: np.ndarray) -> float:
-    """Of neighbours, not below 0; its estimate is too low by about 1 / n (Kendall 1954)."""
+def _correlation_of_neighbours(values: np.ndarray) -> float:
+    """Not below 0; its estimate is too low by about 1 / n (Kendall 1954)."""
     deviations = values - values.mean()
     total = float(deviations @ deviations)
     if total <= 0:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
-from autobatch.check.measurement import Measurement
-from autobatch.check.records import TargetLimits, Verdict
+from autobatch.check.records import Measurement, TargetLimits, Verdict
 from autobatch.records import MemoryBudget, RequirementName, Status
 
 _UNREAD = "the device does not tell the peak"

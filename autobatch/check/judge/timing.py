@@ -1,21 +1,32 @@
-"""Verdicts on time, from rounds."""
+"""Verdicts on time, from rounds.
+
+A reference is the user's own code, usually the code that a change is made to: what disturbs the
+machine disturbs it as it disturbs the target. So its time is taken off the target's, round by
+round, and what is compared with a baseline is the ratio of the two.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
+from statistics import median
 
-from autobatch.check.judge.coupling import Coupling
-from autobatch.check.judge.location import Location
-from autobatch.check.measurement import FEWEST_ROUNDS, Measurement
-from autobatch.check.records import BUILTIN_REFERENCE, NO_REFERENCE, TargetLimits, Verdict
+from autobatch.check.judge.location import Location, locate
+from autobatch.check.records import (
+    FEWEST_ROUNDS,
+    NO_REFERENCE,
+    CheckRound,
+    Measurement,
+    TargetLimits,
+    Verdict,
+)
 from autobatch.records import RequirementName, Status
 
-# What disturbs a machine hits the code that a change was made to as it hits the target, and a
-# built-in reference more or less than that.
-_WITHOUT_REFERENCE = Coupling(slope=0.0, drift=0.05)
-_WITH_OWN_CODE = Coupling(slope=1.0, drift=0.015)
-_WITH_BUILTIN = Coupling(slope=0.6, slope_error=0.2, slope_drift=0.1, drift=0.015)
+# What two sessions of the same may differ by on their own: standard deviation of the log of the
+# step time, and of its ratio to the reference's.
+_DRIFT = 0.05
+_DRIFT_OF_RATIO = 0.015
 # A baseline known this well adds little to the error of what is compared with it.
 PRECISE_ERROR = 0.012
 _OPEN = "the interval holds the limit"
@@ -35,15 +46,13 @@ def judge_times(
     if len(now.rounds) < FEWEST_ROUNDS:
         yield from not_judged(limits, baseline, "too few rounds were measured in the time")
         return
-    step = _WITHOUT_REFERENCE.locate(now.rounds)
+    step = locate(_log_times(now.rounds))
     if limits.max_step_time_s is not None:
         yield _held_against(
             RequirementName.MAX_STEP_TIME, limits.max_step_time_s, step, alpha, at_most=True
         )
     if limits.min_samples_per_s is not None:
-        rate = Location(
-            center=math.log(now.batch_size) - step.center, error=step.error, freedom=step.freedom
-        )
+        rate = replace(step, center=math.log(now.batch_size) - step.center)
         yield _held_against(
             RequirementName.MIN_THROUGHPUT, limits.min_samples_per_s, rate, alpha, at_most=False
         )
@@ -72,23 +81,32 @@ def not_judged(
 def compare_times(now: Measurement, baseline: Measurement) -> Location:
     """Log of how much longer a step takes now than in the baseline.
 
-    With a reference, what it says that the machine did is taken off.
+    With a reference both are relative to it.
     """
-    coupling = _coupling_of(now).learn_from(baseline.rounds, now.rounds)
-    return coupling.compare(now.rounds, baseline.rounds)
+    drift = _DRIFT if now.reference == NO_REFERENCE else _DRIFT_OF_RATIO
+    return _locate(now).minus(_locate(baseline), drift=drift)
 
 
 def precision_of(measurement: Measurement) -> float:
     """Standard error of the log of what a later measurement is compared with."""
-    coupling = _coupling_of(measurement).learn_from(measurement.rounds)
-    return coupling.locate(measurement.rounds).error
+    return _locate(measurement).error
 
 
-def _coupling_of(measurement: Measurement) -> Coupling:
+def _locate(measurement: Measurement) -> Location:
+    """Where the log of the step time lies, or with a reference of the ratio to its step time."""
     if measurement.reference == NO_REFERENCE:
-        return _WITHOUT_REFERENCE
-    is_builtin = measurement.reference.partition(":")[0] == BUILTIN_REFERENCE
-    return _WITH_BUILTIN if is_builtin else _WITH_OWN_CODE
+        return locate(_log_times(measurement.rounds))
+    return locate(
+        [
+            math.log(median(each.step_times_s) / median(each.reference_times_s))
+            for each in measurement.rounds
+        ]
+    )
+
+
+def _log_times(rounds: tuple[CheckRound, ...]) -> list[float]:
+    """By round. A round counts once, however many steps it has."""
+    return [math.log(median(each.step_times_s)) for each in rounds]
 
 
 def _held_against(

@@ -6,20 +6,16 @@ of its figures.
 
 from __future__ import annotations
 
-import json
 import math
 from statistics import median
 from typing import Any
 
 import msgspec
 
-from autobatch._version import __version__
-from autobatch.check.measurement import Measurement
-from autobatch.check.records import CheckReport, Verdict
+from autobatch.check.records import CheckReport, Measurement, Verdict
 from autobatch.records import RequirementName
-from autobatch.reporting.document import without_nonfinite
+from autobatch.reporting.codec import Document, Writer
 
-CHECK_SCHEMA_VERSION = 1
 _UNITS = {
     RequirementName.MAX_MEMORY: "bytes",
     RequirementName.MIN_CAPACITY: "bytes",
@@ -31,31 +27,6 @@ _UNITS = {
     RequirementName.MAX_STEP_TIME: "s",
     RequirementName.FITS: "batch_size",
 }
-
-
-def check_document(report: CheckReport) -> dict[str, Any]:
-    """A check as dicts, lists, strings and finite numbers."""
-    document = {
-        "schema_version": CHECK_SCHEMA_VERSION,
-        "autobatch_version": __version__,
-        "target": report.target,
-        "devices": list(report.devices),
-        "is_met": report.is_met,
-        "is_complete": report.is_complete,
-        "strict": report.settings.strict,
-        "requirements": [_requirement(each) for each in report.verdicts],
-        "notes": list(report.notes),
-        "elapsed_s": report.elapsed_s,
-        "measurement": _measurement(report.measurement),
-        "baseline": _measurement(report.baseline),
-    }
-    plain: dict[str, Any] = without_nonfinite(document)
-    return plain
-
-
-def dumps_check(report: CheckReport) -> str:
-    """A check as indented JSON text that ends in a newline."""
-    return json.dumps(check_document(report), indent=2, allow_nan=False) + "\n"
 
 
 def figures_of(measurement: Measurement) -> dict[str, float]:
@@ -82,3 +53,21 @@ def _measurement(measurement: Measurement | None) -> dict[str, Any] | None:
     if measurement is None:
         return None
     return {**figures_of(measurement), **msgspec.to_builtins(measurement)}
+
+
+def _write(report: CheckReport) -> Document:
+    return {
+        "target": report.target,
+        "devices": report.devices,
+        "is_met": report.is_met,
+        "is_complete": report.is_complete,
+        "strict": report.settings.strict,
+        "requirements": [_requirement(each) for each in report.verdicts],
+        "notes": report.notes,
+        "elapsed_s": report.elapsed_s,
+        "measurement": _measurement(report.measurement),
+        "baseline": _measurement(report.baseline),
+    }
+
+
+CHECK = Writer(version=1, write=_write)

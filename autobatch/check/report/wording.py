@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from autobatch import units
 from autobatch.check.records import NO_REFERENCE, CheckReport, Verdict
@@ -78,19 +78,31 @@ def effort(report: CheckReport) -> str:
 
 
 def advice(report: CheckReport) -> str:
-    """What to do about requirements that stayed open, or an empty string."""
-    if not report.is_complete or report.settings.strict:
+    """What to do about requirements that are not met or stayed open, or an empty string."""
+    if not report.is_complete:
         return ""
-    is_open_in_time = any(
-        each.status is Status.INCONCLUSIVE and each.requirement in _TIMED
-        for each in report.verdicts
-    )
-    if is_open_in_time and report.measurement is not None:
-        return (
+    return " ".join(_advise(report))
+
+
+def _advise(report: CheckReport) -> Iterator[str]:
+    verdicts, measurement = report.verdicts, report.measurement
+    in_doubt = {each.requirement for each in verdicts if each.status is not Status.MET}
+    is_alone = measurement is not None and measurement.reference == NO_REFERENCE
+    if is_alone and RequirementName.BASELINE_STEP_TIME in in_doubt:
+        yield (
+            "The machine may be slower than it was for the baseline: a baseline made with "
+            "--reference, of the code that a change is made to, takes that off."
+        )
+    open_ones = {each.requirement for each in verdicts if each.status is Status.INCONCLUSIVE}
+    if not open_ones or report.settings.strict:
+        return
+    if open_ones & {*_TIMED} and measurement is not None:
+        yield (
             "A longer --time-limit or a quieter machine narrows the interval; --strict makes "
             "inconclusive a failure."
         )
-    return "--strict makes inconclusive a failure." if report.count(Status.INCONCLUSIVE) else ""
+    else:
+        yield "--strict makes inconclusive a failure."
 
 
 def _format(verdict: Verdict, value: float | str | None) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from autobatch.devices.base import Device
 from autobatch.errors import message_of
+from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.oom import is_out_of_memory
 from autobatch.probe.trial.step import autocast
 from autobatch.records import Precision, Trial
@@ -74,32 +74,26 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = is_training
 
 
-def _stop_before_the_watch(device: Device, budget_bytes: int) -> AbstractContextManager[Any]:
-    """Let evaluation fail as an exception before the whole trial is ended for its memory."""
-    if not device.can_fork:
-        return nullcontext()
-    return device.enforce(round(_WATCHED_FRACTION * budget_bytes))
-
-
-def check_evaluation(
-    trial: Trial, step: EvaluationStep, batch: Any, device: Device, budget_bytes: int
-) -> Trial:
+def check_evaluation(trial: Trial, step: EvaluationStep, batch: Any, context: JobContext) -> Trial:
     """Evaluate at the size that a trial has just trained with.
 
     Args:
         trial: The trial, which fitted.
         step: Evaluates.
         batch: At the trial's size.
-        device: Where; its peak begins anew.
-        budget_bytes: Memory that may be used.
+        context: Where, and the memory budget; the device's peak begins anew.
 
     Returns:
         The trial, and whether evaluation fits beside what training holds; ``None`` where
         evaluation raises, such as in a training step that needs gradients.
     """
+    device, budget_bytes = context.device, context.limits.budget_bytes
+    limit: AbstractContextManager[Any] = nullcontext()
+    if context.is_apart:  # fail as an exception, before the whole trial is ended for its memory
+        limit = device.enforce(round(_WATCHED_FRACTION * budget_bytes))
     device.reset_peak()
     try:
-        with _stop_before_the_watch(device, budget_bytes):
+        with limit:
             for _ in range(_NUM_PASSES):
                 step(batch)
             device.synchronize()

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from autobatch.devices.host import HostReading
 from autobatch.devices.meter import ProcessMeter
-from autobatch.probe.protocol import NoiseRequest, TrainRequest, TrialRequest
+from autobatch.probe.protocol import Limits
 from autobatch.records import Outcome, Trial, Unknown
 from autobatch.units import format_bytes
 
@@ -18,7 +18,19 @@ _WORTH_A_WORD_FRACTION = 0.05
 
 
 class HostBudgetError(Exception):
-    """What a worker holds has gone over the budget."""
+    """What a worker holds has gone over the budget.
+
+    Args:
+        trial: What is known of the work, as a trial of some batch size.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__(trial.message)
+        self._trial = trial
+
+    def as_trial(self, batch_size: int) -> Trial:
+        """The trial whose worker has to be ended."""
+        return replace(self._trial, batch_size=batch_size)
 
 
 class HostWatch:
@@ -26,19 +38,13 @@ class HostWatch:
 
     Args:
         meter: Of the worker.
-        request: The work.
+        limits: What the work may use.
         is_on_host: Whether the device's memory is the machine's.
     """
 
-    def __init__(
-        self,
-        meter: ProcessMeter,
-        request: TrialRequest | NoiseRequest | TrainRequest,
-        *,
-        is_on_host: bool,
-    ) -> None:
-        self._meter, self._request, self._is_on_host = meter, request, is_on_host
-        self._budget_bytes = request.budget_bytes if is_on_host else request.host_budget_bytes
+    def __init__(self, meter: ProcessMeter, limits: Limits, *, is_on_host: bool) -> None:
+        self._meter, self._is_on_host = meter, is_on_host
+        self._budget_bytes = limits.budget_bytes if is_on_host else limits.host_budget_bytes
 
     def look(self) -> None:
         """Look once.
@@ -48,29 +54,15 @@ class HostWatch:
         """
         held_bytes = self._meter.look() or 0
         if self._budget_bytes is not None and held_bytes > self._budget_bytes:
-            raise HostBudgetError
+            trial = Trial(batch_size=1, outcome=Outcome.OVER_BUDGET, peak_is_lower_bound=True)
+            trial = with_meter(trial, self._meter, is_on_host=self._is_on_host)
+            reason = describe(trial, self._budget_bytes, is_on_host=self._is_on_host)
+            raise HostBudgetError(replace(trial, message=f"ended when its {reason}"))
 
     def complete(self, trial: Trial) -> Trial:
         """The trial that the worker measured, with what was seen from here."""
         trial = with_meter(trial, self._meter, is_on_host=self._is_on_host)
         return held_against(trial, self._budget_bytes, is_on_host=self._is_on_host)
-
-    def ended_trial(self) -> Trial:
-        """The trial whose worker was ended."""
-        assert isinstance(self._request, TrialRequest)
-        return self._ended(self._request.batch_size)
-
-    @property
-    def reason(self) -> str:
-        """Why the worker was ended."""
-        return self._ended(1).message
-
-    def _ended(self, batch_size: int) -> Trial:
-        assert self._budget_bytes is not None
-        trial = Trial(batch_size=batch_size, outcome=Outcome.OVER_BUDGET, peak_is_lower_bound=True)
-        trial = with_meter(trial, self._meter, is_on_host=self._is_on_host)
-        reason = describe(trial, self._budget_bytes, is_on_host=self._is_on_host)
-        return replace(trial, message=f"ended when its {reason}")
 
 
 def with_reading(trial: Trial, held: HostReading, *, is_on_host: bool) -> Trial:

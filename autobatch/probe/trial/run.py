@@ -18,15 +18,14 @@ from autobatch.devices.host import HostMemory, HostReading, open_pinned
 from autobatch.devices.sticky import is_sticky, undo_at_end
 from autobatch.devices.watch import DeviceWatch, watch_device
 from autobatch.errors import DeviceLostError, first_line_of
-from autobatch.probe.protocol import TimingPlan, TrialRequest
+from autobatch.probe.protocol import JobContext, Limits, Purpose, TimingPlan
 from autobatch.probe.trial.compiled import is_compiled, run_eagerly
 from autobatch.probe.trial.evaluation import EvaluationStep, check_evaluation
 from autobatch.probe.trial.host import held_against, with_reading
 from autobatch.probe.trial.oom import is_out_of_memory
 from autobatch.probe.trial.step import TrainingStep
 from autobatch.probe.trial.timing import time_steps, warm_up
-from autobatch.records import DeviceUse, Outcome, Precision, TimingRound, Trial, Unknown
-from autobatch.workload.task import TrainingTask
+from autobatch.records import DeviceUse, Outcome, TimingRound, Trial, Unknown
 
 _LONG_ENOUGH_S = 0.1
 # A look is a question to the driver, between two steps.
@@ -36,12 +35,10 @@ _NUM_WORST_STEPS = 2
 
 
 def run_trial(
-    task: TrainingTask,
-    device: Device,
-    request: TrialRequest,
+    context: JobContext,
+    batch_size: int,
+    plan: TimingPlan,
     *,
-    precision: Precision,
-    seed: int,
     watch: DeviceWatch | None = None,
     host: HostMemory | None = None,
 ) -> Trial:
@@ -51,40 +48,39 @@ def run_trial(
     as a note.
 
     Args:
-        task: What to train.
-        device: Where.
-        request: The batch size, the memory budget and how long to time.
-        precision: Arithmetic of a step.
-        seed: Seed of every random generator.
+        context: What to train, where, and the memory budget.
+        batch_size: The size.
+        plan: What to run, and how long to time it.
         watch: Tells energy and throttling; the device's own if left out.
         host: Tells what is held of the machine's memory; that of this process if left out.
 
     Raises:
         DeviceLostError: If this process can use the device no more. It was not touched again.
     """
-    start_anew(device, seed)
-    steps = _Steps(task, device, precision, watch or watch_device(device.name))
+    task, device, limits = context.task, context.device, context.limits
+    start_anew(device, context.seed)
+    steps = _Steps(context, watch or watch_device(device.name))
     host = host or HostMemory(open_pinned(device.name))
     host.reset_peak()
     device.reset_peak()
     with undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)):
         try:
-            with device.enforce(request.budget_bytes):
-                measured = steps.run(request)
+            with device.enforce(limits.budget_bytes):
+                measured = steps.run(batch_size, plan)
                 reading = device.read_peak()
-                if request.plan.is_confirmation:
-                    measured = steps.check_evaluation(measured, request)
+                if plan.is_confirmation:
+                    measured = steps.check_evaluation(measured)
         except Exception as error:
-            measured = _failed_trial(error, request.batch_size)
+            measured = _failed_trial(error, batch_size)
             measured = replace(measured, loss_is_finite=steps.loss_is_finite)
             reading = device.read_peak()
         held = host.read()  # loader workers live until the steps are dropped
-    return _with_memory(measured, request, reading, held, is_on_host=device.name == "cpu")
+    return _with_memory(measured, limits, reading, held, is_on_host=device.name == "cpu")
 
 
 def _with_memory(
     trial: Trial,
-    request: TrialRequest,
+    limits: Limits,
     reading: PeakReading,
     held: HostReading,
     *,
@@ -98,9 +94,9 @@ def _with_memory(
         peak_is_lower_bound=reading.is_lower_bound,
     )
     trial = with_reading(trial, held, is_on_host=is_on_host)
-    if not is_on_host and trial.fits and (trial.peak_bytes or 0) > request.budget_bytes:
+    if not is_on_host and trial.fits and (trial.peak_bytes or 0) > limits.budget_bytes:
         trial = replace(trial, outcome=Outcome.OVER_BUDGET)
-    host_budget_bytes = request.budget_bytes if is_on_host else request.host_budget_bytes
+    host_budget_bytes = limits.budget_bytes if is_on_host else limits.host_budget_bytes
     return held_against(trial, host_budget_bytes, is_on_host=is_on_host)
 
 
@@ -150,17 +146,17 @@ class _Steps:
 
     def __init__(
         self,
-        task: TrainingTask,
-        device: Device,
-        precision: Precision,
+        context: JobContext,
         watch: DeviceWatch,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        task, device = context.task, context.device
+        self._context = context
         self._source = task.source
         self._device = device
         self._watch = watch
-        self._train = TrainingStep(task, device.name, precision)
-        self._evaluate = EvaluationStep(task, device.name, precision)
+        self._train = TrainingStep(task, device.name, context.precision)
+        self._evaluate = EvaluationStep(task, device.name, context.precision)
         self._is_compiled = is_compiled(task.model)
         self._run_step: Callable[[Any], Any] = self._train
         self._clock = clock
@@ -168,20 +164,19 @@ class _Steps:
         self._last_look_s = clock()
         self._loss: Any = torch.zeros(())
 
-    def run(self, request: TrialRequest) -> Trial:
-        if request.plan.is_confirmation:
-            return self._run(request)
+    def run(self, batch_size: int, plan: TimingPlan) -> Trial:
+        if plan.is_confirmation:
+            return self._run(batch_size, plan)
         with run_eagerly():
-            if request.plan.evaluate:
-                self._prepare_evaluation(request.batch_size)
-            return self._run(request)
+            if plan.purpose is Purpose.EVALUATION:
+                self._prepare_evaluation(batch_size)
+            return self._run(batch_size, plan)
 
-    def check_evaluation(self, trial: Trial, request: TrialRequest) -> Trial:
+    def check_evaluation(self, trial: Trial) -> Trial:
         with run_eagerly():
-            worst = self._source.worst_batch(request.batch_size)
+            worst = self._source.worst_batch(trial.batch_size)
             batch = next(self._batches) if worst is None else worst
-            budget_bytes = request.budget_bytes
-            return check_evaluation(trial, self._evaluate, batch, self._device, budget_bytes)
+            return check_evaluation(trial, self._evaluate, batch, self._context)
 
     @property
     def loss_is_finite(self) -> bool:
@@ -195,26 +190,25 @@ class _Steps:
         self._device.release()
         self._device.reset_peak()
 
-    def _run(self, request: TrialRequest) -> Trial:
-        longest = request.plan.longest
-        if longest is None:
-            self._batches = self._source.batches(request.batch_size)
+    def _run(self, batch_size: int, plan: TimingPlan) -> Trial:
+        if plan.longest is None:
+            self._batches = self._source.batches(batch_size)
         else:
-            batch = self._source.worst_batch(request.batch_size, longest)
+            batch = self._source.worst_batch(batch_size, plan.longest)
             self._batches = itertools.repeat(batch)
-        first_step_s = self._time_first_step(request.plan)
+        first_step_s = self._time_first_step(plan)
         warmup_begin = self._clock()
-        num_warmup_steps = warm_up(self._step, request.plan, self._clock)
+        num_warmup_steps = warm_up(self._step, plan, self._clock)
         warmup_time_s = self._clock() - warmup_begin
         is_finite = self.loss_is_finite
         self._watch.start()
         before, begin = self._device.cpu_use(), self._clock()
-        is_slow = warmup_time_s > num_warmup_steps * request.plan.patience_s
-        rounds, peaks = self._run_windows(request.plan, has_slow_steps=is_slow)
+        is_slow = warmup_time_s > num_warmup_steps * plan.patience_s
+        rounds, peaks = self._run_windows(plan, has_slow_steps=is_slow)
         after, elapsed_s = self._device.cpu_use(), self._clock() - begin
         use = self._watch.stop()
         trial = Trial(
-            batch_size=request.batch_size,
+            batch_size=batch_size,
             outcome=Outcome.FITS,
             num_warmup_steps=num_warmup_steps + (first_step_s is not None),
             rounds=rounds,
@@ -225,8 +219,8 @@ class _Steps:
         if first_step_s is not None:
             compile_time_s = max(0.0, first_step_s - (trial.step_time_s or 0.0))
             trial = replace(trial, compile_time_s=compile_time_s)
-        if request.plan.round_number == 0 and longest is None:
-            self._run_worst(request.batch_size)
+        if plan.purpose.needs_worst_batch:
+            self._run_worst(batch_size)
         if before is None or after is None:
             return trial
         return replace(

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import psutil
 
@@ -36,15 +36,15 @@ class Process(Protocol):
     pid: int
 
     @property
-    def stdin(self) -> IO[bytes] | None:
+    def stdin(self) -> IO[bytes]:
         """Takes requests."""
 
     @property
-    def stdout(self) -> IO[bytes] | None:
+    def stdout(self) -> IO[bytes]:
         """Gives replies."""
 
     @property
-    def stderr(self) -> IO[bytes] | None:
+    def stderr(self) -> IO[bytes]:
         """Gives what the user's code prints."""
 
     def kill(self) -> None:
@@ -59,9 +59,9 @@ def start_process(variables: Mapping[str, str], entry: str = ENTRY) -> Process:
 
     Args:
         variables: Environment variables to set for it.
-        entry: Python code that answers; another one in tests.
+        entry: Python code that answers.
     """
-    return subprocess.Popen(
+    process: Any = subprocess.Popen(
         [sys.executable, "-c", _START.format(_PACKAGE_PARENT, entry), str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -70,6 +70,8 @@ def start_process(variables: Mapping[str, str], entry: str = ENTRY) -> Process:
         # A session of its own, so that Ctrl-C at a terminal reaches the parent alone.
         start_new_session=True,
     )
+    started: Process = process  # with all three pipes, which were asked for
+    return started
 
 
 class WorkerProcess:
@@ -94,7 +96,6 @@ class WorkerProcess:
 
     def send(self, request: Request) -> None:
         """Send a request; a worker that is gone is noticed by ``receive``."""
-        assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             pickle.dump(request, self._process.stdin)
             self._process.stdin.flush()
@@ -145,8 +146,7 @@ class WorkerProcess:
             reader.join(timeout=5)
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             with contextlib.suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
+                pipe.close()
         return exit_code
 
     def _descendants(self) -> list[psutil.Process]:
@@ -160,7 +160,6 @@ class WorkerProcess:
         return "\n".join(self._tail)
 
     def _read_replies(self) -> None:
-        assert self._process.stdout is not None
         try:
             while True:
                 self._replies.put(pickle.load(self._process.stdout))
@@ -168,7 +167,6 @@ class WorkerProcess:
             self._replies.put(None)
 
     def _read_output(self) -> None:
-        assert self._process.stderr is not None
         with contextlib.suppress(OSError, ValueError):
             for raw in self._process.stderr:
                 line = raw.decode(errors="replace").rstrip()

@@ -12,111 +12,83 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
-from autobatch.compare.split import split_data
-from autobatch.compare.training import train_slice
-from autobatch.noise.measure import measure_noise
-from autobatch.probe.makeup import inspect_step
-from autobatch.probe.protocol import (
-    MakeupReply,
-    MakeupRequest,
-    NoiseReply,
-    NoiseRequest,
-    Reply,
-    Request,
-    SplitReply,
-    SplitRequest,
-    TrainRequest,
-)
-from autobatch.probe.worker.endings import (
-    makeup_of_the_dead,
-    noise_failure_of_the_dead,
-    training_of_the_dead,
-)
-from autobatch.probe.worker.trial_worker import TrialWorker
+from autobatch.devices.base import Device
+from autobatch.devices.select import select_device
+from autobatch.errors import WorkerError
+from autobatch.probe.isolation.base import Isolation
+from autobatch.probe.isolation.endings import WorkFailed, to_failure
+from autobatch.probe.isolation.in_place import InPlace
+from autobatch.probe.protocol import LoadRequest, Reply, Request
+from autobatch.probe.worker.load import load
+from autobatch.probe.worker.loaded import LoadedWorker
+from autobatch.workload.task import TrainingTask, load_task
 
 _ON_LINUX = sys.platform == "linux"
 if _ON_LINUX:
     from autobatch.devices import linux
-    from autobatch.probe.isolation.child import ChildDied, run_in_child
-
-_R = TypeVar("_R", NoiseRequest, TrainRequest, MakeupRequest)
+    from autobatch.probe.isolation.forked import Forked
 
 
-class Worker(TrialWorker):
-    """Answers every request. One workload in its life."""
+def load_target(request: LoadRequest) -> TrainingTask:
+    """The task that a target makes."""
+    return load_task(request.target, request.settings)
 
-    def _answer(self, request: Request) -> Reply:
-        if isinstance(request, NoiseRequest):
-            doing = "while the gradient noise scale was measured"
-            return self._run_apart(request, self._measure_noise, doing, noise_failure_of_the_dead)
-        if isinstance(request, TrainRequest):
-            doing = "while it was trained"
-            return self._run_apart(request, self._train, doing, training_of_the_dead)
-        if isinstance(request, MakeupRequest):
-            doing = f"in a look at a step at batch size {request.batch_size}"
-            return self._run_apart(request, self._inspect_step, doing, makeup_of_the_dead)
-        if isinstance(request, SplitRequest):
-            return self._count_samples(request)
-        return super()._answer(request)
 
-    def _measure_noise(self, request: NoiseRequest) -> Reply:
-        assert self._task is not None and self._device is not None
-        precision, seed = self._settings.precision, self._settings.seed
-        noise = measure_noise(self._task, self._device, request, precision=precision, seed=seed)
-        return NoiseReply(noise=noise)
+def choose_isolation(device: Device, request: LoadRequest) -> Isolation:
+    """A child for each piece of work, where a device allows it."""
+    if _ON_LINUX and device.can_fork:
+        return Forked()
+    return InPlace(keeps_weights=request.keeps_weights)
 
-    def _inspect_step(self, request: MakeupRequest) -> Reply:
-        assert self._task is not None and self._device is not None
-        precision, seed = self._settings.precision, self._settings.seed
-        makeup = inspect_step(self._task, self._device, request, precision=precision, seed=seed)
-        return MakeupReply(makeup=makeup)
 
-    def _train(self, request: TrainRequest) -> Reply:
-        assert self._task is not None and self._device is not None
-        precision, seed = self._settings.precision, self._settings.seed
-        return train_slice(self._task, self._device, request, precision=precision, seed=seed)
+class Worker:
+    """Answers every request. One workload in its life.
 
-    def _count_samples(self, request: SplitRequest) -> Reply:
-        assert self._task is not None
-        split = split_data(
-            self._task.source,
-            validation_fraction=request.validation_fraction,
-            num_folds=request.num_folds,
-            fold=0,
-            seed=self._settings.seed,
-        )
-        return SplitReply(num_train_samples=split.num_train_samples)
+    Args:
+        select: Opens a device by its name.
+        make_task: Makes what is trained.
+        isolate: Chooses how one piece of work is kept apart from the next.
+        uses_kernel: Whether to ask the kernel for host memory, as Linux lets one; else sample.
+    """
 
-    def _run_apart(
+    def __init__(
         self,
-        request: _R,
-        work: Callable[[_R], Reply],
-        doing: str,
-        describe: Callable[[_R, ChildDied], Reply],
-    ) -> Reply:
-        """Do a piece of work in a child that may die of it, where there are children."""
-        assert self._device is not None
+        select: Callable[[str], Device] = select_device,
+        *,
+        make_task: Callable[[LoadRequest], TrainingTask] = load_target,
+        isolate: Callable[[Device, LoadRequest], Isolation] = choose_isolation,
+        uses_kernel: bool = _ON_LINUX,
+    ) -> None:
+        self._select = select
+        self._make_task = make_task
+        self._isolate = isolate
+        self._uses_kernel = uses_kernel
+        self._loaded: LoadedWorker | None = None
 
-        def attempt() -> Reply:
-            try:
-                return work(request)
-            except BaseException as error:
-                return self._fail(error, doing=doing)
+    def answer(self, request: Request) -> Reply:
+        """Carry out a request; every exception becomes a ``Failure``."""
+        try:
+            if isinstance(request, LoadRequest):
+                return self._load(request)
+            if self._loaded is None:
+                raise WorkerError("there is no workload to work on: none has been loaded")
+            return self._loaded.answer(request)
+        except WorkFailed as error:
+            return error.failure
+        except BaseException as error:  # the user's code may raise SystemExit, too
+            return to_failure(error)
 
-        def attempt_in_child() -> Reply:
-            self._settle_in_child()
-            return attempt()
-
-        if not self._device.can_fork:
-            return attempt()
-        result = run_in_child(
-            attempt_in_child, budget_bytes=request.budget_bytes, timeout_s=request.timeout_s
+    def _load(self, request: LoadRequest) -> Reply:
+        device = self._select(request.settings.device)
+        self._loaded, reply = load(
+            lambda: self._make_task(request),
+            request.settings,
+            device,
+            self._isolate(device, request),
+            uses_kernel=self._uses_kernel,
         )
-        if isinstance(result, ChildDied):
-            return describe(request, result)
-        reply: Reply = result
         return reply
 
 

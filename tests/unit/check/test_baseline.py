@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from autobatch.check.report.baseline import dumps_baseline, load_baseline, save_baseline
+from autobatch.check.report.baseline import BASELINE
 from autobatch.errors import ResultFormatError, SettingsError
 
 
@@ -17,15 +17,16 @@ def measurement(make_measurement):
 
 def test_what_is_saved_is_what_is_read(measurement, tmp_path) -> None:
     path = tmp_path / "base.json"
-    save_baseline(measurement, path, overwrite=False)
-    assert load_baseline(path) == measurement
+    BASELINE.save(measurement, path, overwrite=False)
+    assert BASELINE.load(path) == measurement
     with pytest.raises(SettingsError, match="exists already"):
-        save_baseline(measurement, path, overwrite=False)
+        BASELINE.save(measurement, path, overwrite=False)
 
 
 SPOILED = {
-    "another version": (("schema_version",), 2, "schema_version 2 is newer"),
-    "no version": (("schema_version",), None, "schema_version: expected 1"),
+    "a later version": (("schema_version",), 3, "schema_version 3 is newer than 2"),
+    "an earlier version": (("schema_version",), 1, "schema_version 1 is older than 2"),
+    "no version": (("schema_version",), None, "schema_version: expected 2"),
     "a finding": (("kind",), "finding", "something else than a baseline"),
     "an unknown key": (("colour",), "red", "colour: unknown key"),
     "an unknown key within": (("environment", "colour"), 1, "environment.colour: unknown key"),
@@ -48,7 +49,7 @@ SPOILED = {
 @pytest.mark.parametrize("name", SPOILED)
 def test_a_spoiled_baseline_is_refused_and_the_place_is_named(measurement, tmp_path, name) -> None:
     (*way, last), value, pattern = SPOILED[name]
-    document = json.loads(dumps_baseline(measurement))
+    document = json.loads(BASELINE.dumps(measurement))
     place = document
     for step in way:
         place = place[step]
@@ -56,20 +57,20 @@ def test_a_spoiled_baseline_is_refused_and_the_place_is_named(measurement, tmp_p
     path = tmp_path / "base.json"
     path.write_text(json.dumps(document))
     with pytest.raises(ResultFormatError, match=pattern) as caught:
-        load_baseline(path)
+        BASELINE.load(path)
     assert str(caught.value).startswith(f"cannot read {path}: ")
     assert "--save-baseline" in caught.value.hint or "upgrade" in caught.value.hint
 
 
 def test_a_baseline_cut_anywhere_is_refused(measurement, tmp_path) -> None:
-    path, text = tmp_path / "base.json", dumps_baseline(measurement)
+    path, text = tmp_path / "base.json", BASELINE.dumps(measurement)
     for length in range(0, len(text) - 2, 31):
         path.write_text(text[:length])
         with pytest.raises(ResultFormatError):
-            load_baseline(path)
+            BASELINE.load(path)
 
 
 def test_a_missing_baseline_says_how_to_make_one(tmp_path) -> None:
     with pytest.raises(ResultFormatError, match="no such file") as caught:
-        load_baseline(tmp_path / "nowhere.json")
+        BASELINE.load(tmp_path / "nowhere.json")
     assert "--save-baseline" in caught.value.hint

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from autobatch.check.records import CheckReport, CheckSettings, Verdict
-from autobatch.check.report.document import check_document, dumps_check
+from autobatch.check.report.document import CHECK
 from autobatch.check.report.junit import dumps_junit
 from autobatch.check.report.markdown import append_markdown, markdown
 from autobatch.check.report.text import render_check
@@ -95,7 +95,14 @@ def test_too_few_rounds_for_an_interval_ask_for_more_time(report, printed) -> No
 def test_the_text_names_what_was_timed_in_turn(make_measurement, report, printed) -> None:
     measurement = make_measurement(references_s=(0.02,) * 8)
     text = printed(render_check, replace(report, measurement=measurement))
-    assert "8 rounds, in turn with builtin:linear, in 12.5 s" in " ".join(text.split())
+    assert "8 rounds, in turn with base/model.py, in 12.5 s" in " ".join(text.split())
+
+
+def test_a_time_in_doubt_without_a_reference_advises_one(make_measurement, report, printed) -> None:
+    advice = "a baseline made with --reference"
+    assert advice in " ".join(printed(render_check, report).split())
+    beside = replace(report, measurement=make_measurement(references_s=(0.02,) * 8))
+    assert advice not in " ".join(printed(render_check, beside).split())
 
 
 def test_a_report_is_met_unless_something_is_not(report) -> None:
@@ -106,7 +113,7 @@ def test_a_report_is_met_unless_something_is_not(report) -> None:
 
 
 def test_the_keys_of_the_document_stay(report) -> None:
-    document = check_document(report)
+    document = CHECK.to_document(report)
     assert list(document) == [
         "schema_version",
         "autobatch_version",
@@ -135,7 +142,7 @@ def test_the_keys_of_the_document_stay(report) -> None:
     assert document["requirements"][2]["unit"] == "samples_per_s"
     assert document["measurement"]["step_time_s"] == pytest.approx(0.01)
     assert document["measurement"]["rounds"][0]["step_times_s"] == [0.01]
-    assert json.loads(dumps_check(report))["is_met"] is False
+    assert json.loads(CHECK.dumps(report))["is_met"] is False
 
 
 # Elements, their attributes (True: required) and their children, as Jenkins' junit-10.xsd and

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from autobatch.check.judge.looks import LOOKS, MAX_ROUNDS
-from autobatch.check.measurement import StepMakeup
 from autobatch.check.records import CheckSettings, TargetLimits
 from autobatch.check.session import CheckSession
 from autobatch.errors import BaselineError, CheckInterrupted, SettingsError, WorkloadError
@@ -15,6 +14,7 @@ from autobatch.records import Outcome, RequirementName, Settings, Status
 from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
 
 GIB = 2**30
+OWN_CODE = "base/model.py"
 
 
 def make_prober(step_time_s=0.01, seed=0, *, noise=0.05, drift=0.05, **fields):
@@ -28,16 +28,23 @@ def make_prober(step_time_s=0.01, seed=0, *, noise=0.05, drift=0.05, **fields):
     return SimulatedProber(workload, SimulatedDevice(8 * GIB), Settings(), seed=seed)
 
 
-def check(prober, *, reference=None, baseline=None, observer=None, batch_size=64, **asked):
-    name = asked.pop("reference_name", "builtin")
-    asked.setdefault("reference", "none" if reference is None else name)
-    started = asked.pop("started", [])
-
+def check(
+    prober,
+    *,
+    reference=None,
+    asked=OWN_CODE,
+    baseline=None,
+    observer=None,
+    started=None,
+    batch_size=64,
+    **settings,
+):
     def start(name):
-        started.append(name)
+        (started if started is not None else []).append(name)
         return reference
 
-    settings = CheckSettings(batch_size=batch_size, **asked)
+    name = "none" if reference is None and asked else asked
+    settings = CheckSettings(batch_size=batch_size, reference=name, **settings)
     return CheckSession(
         prober,
         settings,
@@ -53,9 +60,10 @@ def statuses(report):
     return {each.requirement: each.status for each in report.verdicts}
 
 
-def make_baseline(step_time_s=0.01, seed=10):
-    prober, reference = make_prober(step_time_s, seed), make_prober(0.01, seed + 1)
-    return check(prober, reference=reference, keeps_baseline=True, time_limit_s=600).measurement
+def make_baseline(**more):
+    prober, reference = make_prober(seed=10), make_prober(seed=11)
+    asked = {"keeps_baseline": True, "time_limit_s": 600, **more}
+    return check(prober, reference=reference, **asked).measurement
 
 
 def test_memory_alone_takes_three_rounds() -> None:
@@ -115,52 +123,34 @@ def test_a_slower_step_and_more_memory_are_not_met() -> None:
     assert statuses(report)[RequirementName.BASELINE_MEMORY] is Status.NOT_MET
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"), [("base/model.py", Status.MET), ("builtin", Status.INCONCLUSIVE)]
-)
-def test_a_machine_slower_as_a_whole_is_no_regression(name, expected) -> None:
-    """Own code cancels it. How much a built-in reference says of it is not known as well."""
-    asked = {"reference_name": name, "time_limit_s": 600}
-    baseline = check(
-        make_prober(seed=10), reference=make_prober(seed=11), keeps_baseline=True, **asked
-    ).measurement
+def test_a_machine_slower_as_a_whole_is_no_regression() -> None:
     report = check(
-        make_prober(0.013, 20), reference=make_prober(0.013, 21), baseline=baseline, **asked
+        make_prober(0.013, 20),
+        reference=make_prober(0.013, 21),
+        baseline=make_baseline(),
+        time_limit_s=600,
     )
-    assert statuses(report)[RequirementName.BASELINE_STEP_TIME] is expected
+    assert statuses(report)[RequirementName.BASELINE_STEP_TIME] is Status.MET
 
 
-LINEAR = StepMakeup(num_calls=100, convolution_flops=0, matrix_flops=10**10, tensor_bytes=2**16)
-CONVOLUTIONS = replace(LINEAR, convolution_flops=10**11, tensor_bytes=2**22)
-
-
-def test_a_baseline_keeps_the_reference_that_went_with_the_target() -> None:
+def test_a_baseline_keeps_its_reference_and_the_size_that_it_ran_at() -> None:
     started: list[str] = []
-    references = [make_prober(seed=21), make_prober(seed=23)]
-    baseline = check(
-        make_prober(makeup=LINEAR), reference=references[0], keeps_baseline=True, started=started
-    ).measurement
-    assert (baseline.reference, baseline.reference_batch_size) == ("builtin:linear", 128)
-    # The change makes something else of the target. The reference stays.
-    report = check(
-        make_prober(seed=20, makeup=CONVOLUTIONS),
-        reference=references[1],
-        baseline=baseline,
-        started=started,
-    )
-    assert started == ["builtin:linear"] * 2
-    assert {size for each in references for size, _ in each.runs} == {128}
-    assert report.measurement.reference_batch_size == 128
-
-
-def test_a_reference_of_one_s_own_keeps_the_size_that_it_ran_at() -> None:
-    baseline = check(
-        make_prober(),
-        reference=make_prober(seed=21),
-        keeps_baseline=True,
-        reference_name="base/model.py",
-    ).measurement
+    baseline = make_baseline(started=started)
     assert (baseline.reference, baseline.reference_batch_size) == ("base/model.py", 64)
+    reference = make_prober(seed=23)
+    earlier = replace(baseline, reference_batch_size=32)
+    report = check(
+        make_prober(seed=20), reference=reference, asked=None, baseline=earlier, started=started
+    )
+    assert started == ["base/model.py"] * 2
+    assert {size for size, _ in reference.runs} == {32}
+    assert report.measurement.reference_batch_size == 32
+
+
+def test_without_a_reference_a_baseline_is_of_the_target_alone() -> None:
+    baseline = check(make_prober(), keeps_baseline=True, asked=None).measurement
+    assert (baseline.reference, baseline.reference_batch_size) == ("none", None)
+    assert not any(each.reference_times_s for each in baseline.rounds)
 
 
 def test_without_a_comparison_no_reference_is_started() -> None:
@@ -245,8 +235,8 @@ def test_a_batch_larger_than_the_data_set_is_refused() -> None:
 
 
 def test_a_reference_that_does_not_run_is_an_error() -> None:
-    broken = make_prober(outcomes={2048: Outcome.OUT_OF_MEMORY})
-    with pytest.raises(WorkloadError, match="reference 'builtin:convolutions' did not run"):
+    broken = make_prober(outcomes={64: Outcome.OUT_OF_MEMORY})
+    with pytest.raises(WorkloadError, match=r"reference 'base/model\.py' did not run"):
         check(make_prober(), reference=broken, keeps_baseline=True)
 
 

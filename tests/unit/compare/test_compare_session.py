@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from autobatch.compare.jobs import SplitJob, TrainJob, TrainReply
 from autobatch.compare.records import (
     CompareSettings,
     Comparison,
@@ -16,7 +17,7 @@ from autobatch.compare.records import (
 )
 from autobatch.compare.session import compare
 from autobatch.errors import ComparisonInterrupted, ResultFormatError, SettingsError
-from autobatch.probe.protocol import Loaded, SplitRequest, TrainReply, TrainRequest
+from autobatch.probe.protocol import Loaded
 from autobatch.records import Settings
 from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
 
@@ -26,7 +27,7 @@ class FormulaTrainer:
 
     def __init__(self, num_samples: int | None = 640, **ends: TrainReply) -> None:
         self.num_samples = num_samples
-        self.requests: list[TrainRequest] = []
+        self.jobs: list[TrainJob] = []
         self.ends = ends
         self.interrupt_after: int | None = None
 
@@ -34,20 +35,18 @@ class FormulaTrainer:
         workload = SimulatedWorkload.linear(dataset_size=800)
         return SimulatedProber(workload, SimulatedDevice(2**34)).load()
 
-    def count_train_samples(self, request: SplitRequest) -> int | None:
-        return self.num_samples
+    def run(self, job: Any, *, timeout_s: float | None = None) -> Any:
+        return self.num_samples if isinstance(job, SplitJob) else self.train(job)
 
-    def train(self, request: TrainRequest) -> TrainReply:
-        if self.interrupt_after is not None and len(self.requests) >= self.interrupt_after:
+    def train(self, job: TrainJob) -> TrainReply:
+        if self.interrupt_after is not None and len(self.jobs) >= self.interrupt_after:
             raise KeyboardInterrupt
-        self.requests.append(request)
-        size = request.batch_size or self.num_samples or 1
+        self.jobs.append(job)
+        size = job.batch_size or self.num_samples or 1
         if f"b{size}" in self.ends:
             return self.ends[f"b{size}"]
         steps = -(-(self.num_samples or 640) // size)
-        numbers = range(
-            request.num_epochs_done, min(request.num_epochs, request.num_epochs_done + 2)
-        )
+        numbers = range(job.num_epochs_done, min(job.num_epochs, job.num_epochs_done + 2))
         return TrainReply(
             outcome=RunOutcome.UNFINISHED,
             epochs=tuple(
@@ -99,20 +98,20 @@ def test_iterations_are_counted_through_all_slices() -> None:
 def test_every_run_begins_with_the_same_weights_and_goes_on_with_its_own() -> None:
     trainer = FormulaTrainer()
     run(trainer)
-    assert len({request.initial_path for request in trainer.requests}) == 1
-    assert len({request.state_path for request in trainer.requests}) == 4
+    assert len({job.initial_path for job in trainer.jobs}) == 1
+    assert len({job.state_path for job in trainer.jobs}) == 4
     for size in (1, 32, 256, None):
-        mine = [each.num_epochs_done for each in trainer.requests if each.batch_size == size]
+        mine = [each.num_epochs_done for each in trainer.jobs if each.batch_size == size]
         assert mine == [0, 2, 4]
-    assert not Path(trainer.requests[0].initial_path).parent.exists()
+    assert not Path(trainer.jobs[0].initial_path).parent.exists()
 
 
 def test_the_learning_rate_follows_the_rule() -> None:
     trainer = FormulaTrainer()
     asked = CompareSettings(batch_sizes=(16, 64), num_epochs=1)
     compare(trainer, Settings(base_batch_size=32, learning_rate=0.2), asked, target="formula")
-    assert [each.rate_multiplier for each in trainer.requests] == [0.5, 2]
-    assert {each.learning_rate for each in trainer.requests} == {0.2}
+    assert [each.rate_multiplier for each in trainer.jobs] == [0.5, 2]
+    assert {each.learning_rate for each in trainer.jobs} == {0.2}
 
 
 def test_a_run_that_ends_badly_is_reported_and_the_others_go_on() -> None:
@@ -174,7 +173,7 @@ def test_the_loss_to_stop_at_is_handed_on_only_if_asked() -> None:
     for stop_at_target, handed_on in ((True, 0.02), (False, None)):
         trainer = FormulaTrainer()
         run(trainer, target_loss=0.02, stop_at_target=stop_at_target)
-        assert {request.stop_at_loss for request in trainer.requests} == {handed_on}
+        assert {job.stop_at_loss for job in trainer.jobs} == {handed_on}
 
 
 def test_an_interruption_keeps_what_was_done_and_resuming_trains_the_rest() -> None:
@@ -188,7 +187,7 @@ def test_an_interruption_keeps_what_was_done_and_resuming_trains_the_rest() -> N
     assert kept.batch_size == 1
     again = FormulaTrainer()
     comparison = run(again, previous=kept)
-    assert 1 not in {request.batch_size for request in again.requests}
+    assert 1 not in {job.batch_size for job in again.jobs}
     assert comparison == run(FormulaTrainer())
 
 

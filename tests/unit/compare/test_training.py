@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.tasks import make_context
 from torch import nn
 from torch.utils.data import IterableDataset, TensorDataset
 
+from autobatch.compare.jobs import TrainJob, TrainReply
 from autobatch.compare.records import RunOutcome
 from autobatch.compare.training import train_slice
-from autobatch.devices.cpu import CpuDevice
 from autobatch.errors import SettingsError
-from autobatch.probe.protocol import TrainReply, TrainRequest
-from autobatch.records import Precision
 
 
 def regression(num_samples: int = 100) -> TensorDataset:
@@ -42,21 +41,13 @@ def train(make_task: Any, tmp_path: Path) -> Any:
             "validation_fraction": 0.2,
             "num_folds": 1,
             "fold": 0,
-            "budget_bytes": 2**40,
             "state_path": str(tmp_path / f"{name}.pt"),
             # One for each model: they all have the same first weights.
             "initial_path": str(tmp_path / f"initial-{id(task) if task else 0}.pt"),
         }
-        request = TrainRequest(**{**defaults, **fields})
+        context = make_context(task or simple(make_task))
         keywords = {} if clock is None else {"clock": clock}
-        return train_slice(
-            task or simple(make_task),
-            CpuDevice(),
-            request,
-            precision=Precision.FP32,
-            seed=0,
-            **keywords,
-        )
+        return train_slice(context, TrainJob(**{**defaults, **fields}), **keywords)
 
     return run
 

@@ -9,7 +9,7 @@ import pytest
 
 from autobatch.errors import WorkerError, WorkloadError
 from autobatch.finder import find
-from autobatch.probe.protocol import Loaded, TimingPlan
+from autobatch.probe.protocol import Loaded, Purpose, TimingPlan
 from autobatch.records import (
     Finding,
     FindingWarning,
@@ -63,7 +63,8 @@ class Beyond(SimulatedProber):
     def measure(
         self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
     ) -> Trial:
-        kind = "evaluate" if plan.evaluate else plan.longest
+        is_evaluation = plan.purpose is Purpose.EVALUATION
+        kind = "evaluate" if is_evaluation else plan.longest
         if kind is None:
             trial = super().measure(batch_size, plan, timeout_s=timeout_s)
             return replace(trial, eval_fits=True) if plan.is_confirmation else trial
@@ -71,7 +72,7 @@ class Beyond(SimulatedProber):
         failing, size = self._fails_from or (None, 0)
         if kind == failing and batch_size >= size and self._error is not None:
             raise self._error
-        share = 0.25 if plan.evaluate else (plan.longest or 0) / LENGTHS.longest
+        share = 0.25 if is_evaluation else (plan.longest or 0) / LENGTHS.longest
         peak_bytes = 2**28 + round(share * 2**20 * batch_size)
         fits = peak_bytes <= self._budget_bytes
         outcome = Outcome.FITS if fits else Outcome.OUT_OF_MEMORY

@@ -11,7 +11,7 @@ from autobatch.errors import NothingFitsError, SearchInterrupted, WorkerError
 from autobatch.finder import find
 from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Goal, Outcome, Phase, Settings, SilentObserver, StopReason, Trial
-from autobatch.reporting.checks import first_complaint
+from autobatch.reporting.document import FINDING
 from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
 
 GIB = 2**30
@@ -80,7 +80,7 @@ def test_a_divisor_of_the_global_batch_that_fails_takes_the_larger_sizes_along()
     prober = SimulatedProber(workload, SimulatedDevice(10 * GIB), asked)
     finding = find(prober, asked, target="simulated", clock=prober.clock)
     assert finding.batch_size == 4096
-    assert first_complaint(finding) is None
+    assert FINDING.find_fault(finding) is None
 
 
 def test_a_divisor_below_all_other_sizes_that_fails_leaves_nothing() -> None:

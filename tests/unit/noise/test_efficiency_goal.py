@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.finder import find
-from autobatch.probe.protocol import Loaded, NoisePlan, TimingPlan
-from autobatch.records import Finding, Goal, LearningRateRule, NoiseScale, Settings, Trial
+from autobatch.noise.job import NoisePlan
+from autobatch.probe.protocol import Loaded, TimingPlan
+from autobatch.records import Finding, Goal, LearningRateRule, Settings, Trial
 from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
 
 GIB = 2**30
@@ -67,9 +69,9 @@ def plan_of(**fields: object) -> NoisePlan:
     plans: list[NoisePlan] = []
 
     class Noted(SimulatedProber):
-        def measure_noise(self, plan: NoisePlan, *, timeout_s: float | None = None) -> NoiseScale:
-            plans.append(plan)
-            return super().measure_noise(plan, timeout_s=timeout_s)
+        def run(self, job: Any, *, timeout_s: float | None = None) -> Any:
+            plans.append(job.plan)
+            return super().run(job, timeout_s=timeout_s)
 
     size = fields.pop("dataset_size", 10_000)
     workload = SimulatedWorkload.linear(dataset_size=size)  # type: ignore[arg-type]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -11,15 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fixtures.tasks import make_context
 from torch import nn
 from torch.utils.data import TensorDataset
 
 from autobatch.devices.cpu import CpuDevice
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.noise.estimate import GradientSums, estimate_noise_scale
-from autobatch.noise.measure import measure_noise
-from autobatch.probe.protocol import NoisePlan, NoiseRequest, ShortTraining
-from autobatch.records import NoiseScale, Precision
+from autobatch.noise.job import NoisePlan, ShortTraining
+from autobatch.noise.measure import measure_gradients
+from autobatch.records import NoiseScale
 
 PLAN = NoisePlan(micro_batch_size=8, max_time_s=60.0)
 
@@ -35,13 +37,11 @@ class Unbounded(CpuDevice):
 def measure(
     task: Any,
     plan: NoisePlan = PLAN,
-    budget_bytes: int = 2**40,
-    device: CpuDevice | None = None,
+    clock: Callable[[], float] = time.perf_counter,
     **fields: Any,
 ) -> NoiseScale:
-    request = NoiseRequest(plan=plan, budget_bytes=budget_bytes)
-    fields = {"precision": Precision.FP32, "seed": 0, **fields}
-    return measure_noise(task, device or CpuDevice(), request, **fields)
+    context = make_context(task, **{"is_apart": True, **fields})
+    return measure_gradients(context, plan, clock=clock)
 
 
 def regression(num_samples: int = 4096, seed: int = 0) -> TensorDataset:
@@ -141,9 +141,7 @@ def test_where_there_are_no_children_the_short_training_is_undone(make_task: Any
     model = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
     task = make_task(model, dataset=regression(256), loss=nn.MSELoss(), optimizer=sgd(0.01))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    device = CpuDevice()
-    device.can_fork = False
-    found = measure(task, replace(PLAN, training=TRAINING), device=device)
+    found = measure(task, replace(PLAN, training=TRAINING), is_apart=False)
     assert found.num_training_steps == 30
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name

@@ -24,7 +24,7 @@ from autobatch.records import (
     ProcessUse,
     Unknown,
 )
-from autobatch.reporting import devices_document, dumps_devices, render_devices
+from autobatch.reporting import DEVICES, render_devices
 
 GIB = 2**30
 NOT_SUPPORTED = Unknown(reason="this GPU, or this driver for it, does not tell")
@@ -218,7 +218,7 @@ def test_control_codes_in_a_processs_name_do_not_reach_the_terminal() -> None:
 
 
 def test_the_keys_of_the_document_are_frozen() -> None:
-    document = devices_document(_machine(_gpu(), _cpu()))
+    document = DEVICES.to_document(_machine(_gpu(), _cpu()))
     assert set(document) == {
         "schema_version", "autobatch_version", "torch_version", "auto", "notes", "devices",
     }  # fmt: skip
@@ -247,7 +247,7 @@ def test_what_is_unknown_is_null_with_a_reason_by_its_path() -> None:
     partly = replace(
         gpu.gpu, power_w=NOT_SUPPORTED, ecc=replace(gpu.gpu.ecc, num_corrected=NOT_SUPPORTED)
     )
-    document = devices_document(_machine(replace(gpu, gpu=partly)))["devices"][0]
+    document = DEVICES.to_document(_machine(replace(gpu, gpu=partly)))["devices"][0]
     assert document["gpu"]["power_w"] is None
     assert document["gpu"]["ecc"]["num_corrected"] is None
     assert document["gpu"]["processes"][1]["name"] is None
@@ -259,11 +259,11 @@ def test_what_is_unknown_is_null_with_a_reason_by_its_path() -> None:
 
 
 def test_exactly_one_limit_binds() -> None:
-    bounds = devices_document(_machine(_cpu()))["devices"][0]["bounds"]
+    bounds = DEVICES.to_document(_machine(_cpu()))["devices"][0]["bounds"]
     assert [bound["binds"] for bound in bounds] == [False, True]
 
 
 def test_the_document_is_json_that_ends_in_a_newline() -> None:
-    text = dumps_devices(_machine(_gpu(), _cpu()))
+    text = DEVICES.dumps(_machine(_gpu(), _cpu()))
     assert text.endswith("}\n")
     assert json.loads(text)["auto"] == "cuda:0"

@@ -22,7 +22,7 @@ SPOILED = {
     "a fraction for a count": (("batch_size",), 1.5, "batch_size: expected int, got float"),
     "truth for a number": (("batch_size",), True, "batch_size: expected int, got bool"),
     "nothing for a number": (("samples_per_s",), None, "samples_per_s: expected float"),
-    "a batch size of zero": (("knee",), 0, "knee: expected at least 1"),
+    "a batch size of zero": (("knee",), 0, "json: knee: expected at least 1"),
     "a negative batch size": (("trials", 0, "batch_size"), -1, r"trials\[0\]\.batch_size: "),
     "negative memory": (("trials", 0, "peak_bytes"), -5, r"trials\[0\]\.peak_bytes: .*negative"),
     "a share above 1": (("headroom_fraction",), 1.5, "headroom_fraction: .*from 0 to 1"),

@@ -18,10 +18,10 @@ NUM_CHECKS = 200
 
 
 def draw_rounds(
-    generator: random.Random, slowdown: float, count: int, misfit: float
+    generator: random.Random, slowdown: float, count: int
 ) -> Iterator[tuple[float, float]]:
     """Times of target and reference, on a machine of some speed, with heavy-tailed noise."""
-    speed, misfit = generator.gauss(0, 0.15), generator.gauss(0, misfit)
+    speed, misfit = generator.gauss(0, 0.15), generator.gauss(0, 0.01)
     for _ in range(count):
         # Student's t with 2 degrees of freedom, which has no variance.
         noises = [
@@ -34,19 +34,17 @@ def draw_rounds(
         )
 
 
-def check(
-    make_measurement, generator: random.Random, slowdown: float, *, reference: str, misfit: float
-) -> Status:
+def check(make_measurement, generator: random.Random, slowdown: float) -> Status:
     def measure(slowdown: float):
-        return zip(*draw_rounds(generator, slowdown, MAX_ROUNDS, misfit), strict=True)
+        return zip(*draw_rounds(generator, slowdown, MAX_ROUNDS), strict=True)
 
     times, references = measure(1.0)
-    baseline = make_measurement(times, references, reference=reference)
+    baseline = make_measurement(times, references)
     times, references = measure(slowdown)
     looks = Looks()
     for count in LOOKS:
         alpha = looks.alpha_at(count, is_last=count == MAX_ROUNDS)
-        now = make_measurement(times[:count], references[:count], reference=reference)
+        now = make_measurement(times[:count], references[:count])
         (verdict,) = judge_times(TargetLimits(), now, baseline, alpha=alpha)
         if verdict.status is not Status.INCONCLUSIVE:
             return verdict.status
@@ -60,21 +58,6 @@ def check(
 )
 def test_of_many_checks_next_to_none_is_wrong(make_measurement, slowdown, expected, never) -> None:
     generator = random.Random(f"{slowdown}")
-    found = Counter(
-        check(make_measurement, generator, slowdown, reference="base/model.py", misfit=0.01)
-        for _ in range(NUM_CHECKS)
-    )
+    found = Counter(check(make_measurement, generator, slowdown) for _ in range(NUM_CHECKS))
     assert found[never] <= 0.01 * NUM_CHECKS
     assert found[expected] >= 0.95 * NUM_CHECKS
-
-
-@pytest.mark.parametrize(("slowdown", "never"), [(1.0, Status.NOT_MET), (1.2, Status.MET)])
-def test_a_built_in_reference_that_drifts_leaves_open_what_it_cannot_tell(
-    make_measurement, slowdown, never
-) -> None:
-    generator = random.Random(f"{slowdown}")
-    found = Counter(
-        check(make_measurement, generator, slowdown, reference="builtin:linear", misfit=0.025)
-        for _ in range(NUM_CHECKS)
-    )
-    assert found[never] <= 0.01 * NUM_CHECKS

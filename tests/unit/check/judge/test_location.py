@@ -46,12 +46,14 @@ def test_rounds_that_wander_are_less_certain_than_rounds_that_do_not() -> None:
 
 
 def test_a_difference_is_less_certain_than_either_and_drift_adds_to_it() -> None:
-    one = Location(center=1.0, error=0.03, freedom=10)
-    other = Location(center=0.4, error=0.04, freedom=20)
+    one = Location(center=1.0, error=0.03, degrees_of_freedom=10)
+    other = Location(center=0.4, error=0.04, degrees_of_freedom=20)
     assert one.minus(other).center == pytest.approx(0.6)
     assert one.minus(other).error == pytest.approx(0.05)
     assert one.minus(other, drift=0.12).error == pytest.approx(0.13)
-    assert one.minus(other).freedom == pytest.approx(0.0025**2 / (8.1e-8 + 1.28e-7), rel=1e-6)
+    assert one.minus(other).degrees_of_freedom == pytest.approx(
+        0.0025**2 / (8.1e-8 + 1.28e-7), rel=1e-6
+    )
 
 
 def test_the_trimmed_mean_is_the_mean_of_the_middle() -> None:

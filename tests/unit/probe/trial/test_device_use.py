@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.tasks import make_context
 from torch import nn
 
 from autobatch.devices.cpu import CpuDevice
 from autobatch.errors import DeviceLostError
-from autobatch.probe.protocol import TimingPlan, TrialRequest
+from autobatch.probe.protocol import TimingPlan
 from autobatch.probe.trial.run import run_trial
-from autobatch.records import DeviceUse, Outcome, Precision, Unknown
+from autobatch.records import DeviceUse, Outcome, Unknown
 
 SAMPLES = [(torch.randn(4), torch.randn(3))] * 64
 STICKY = "CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA"
@@ -43,10 +44,8 @@ def _use(energy_j: float | Unknown, reasons: tuple[str, ...] | Unknown) -> Devic
 
 def _trial(task: Any, device: Any = None, watch: Any = None, **plan: Any) -> Any:
     plan = {"min_steps": 5, "max_time_s": 0.0, **plan}
-    request = TrialRequest(batch_size=8, budget_bytes=2**40, plan=TimingPlan(**plan))
-    return run_trial(
-        task, device or CpuDevice(), request, precision=Precision.FP32, seed=0, watch=watch
-    )
+    context = make_context(task, device=device or CpuDevice())
+    return run_trial(context, 8, TimingPlan(**plan), watch=watch)
 
 
 def test_energy_is_of_one_sample_of_the_timed_steps(make_task: Any) -> None:

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.tasks import make_context
 from torch import nn
 
 from autobatch.devices.cpu import CpuDevice
 from autobatch.devices.host import HostReading
 from autobatch.devices.meter import ProcessMeter
-from autobatch.probe.protocol import NoisePlan, NoiseRequest, TimingPlan, TrialRequest
+from autobatch.probe.protocol import Limits, TimingPlan
 from autobatch.probe.trial.host import HostBudgetError, HostWatch, with_meter
 from autobatch.probe.trial.run import run_trial
-from autobatch.records import Outcome, Precision, Trial, Unknown
+from autobatch.records import Outcome, Trial, Unknown
 
 GIB = 2**30
 SAMPLES = [(torch.randn(4), torch.randn(3))] * 64
@@ -48,17 +49,11 @@ class OwnMemoryDevice(CpuDevice):
     name = "cpu:0"
 
 
-def _run(make_task: Any, device: Any, host: Any, **request: Any) -> Trial:
-    plan = TimingPlan(min_steps=1, max_time_s=0.0)
-    request = {"batch_size": 8, "budget_bytes": 2**40, "plan": plan, **request}
-    return run_trial(
-        make_task(nn.Linear(4, 3), dataset=SAMPLES),
-        device,
-        TrialRequest(**request),
-        precision=Precision.FP32,
-        seed=0,
-        host=host,
-    )
+def _run(make_task: Any, device: Any, host: Any, **limits: Any) -> Trial:
+    limits = {"budget_bytes": 2**40, **limits}
+    task = make_task(nn.Linear(4, 3), dataset=SAMPLES)
+    context = make_context(task, device=device, limits=Limits(**limits))
+    return run_trial(context, 8, TimingPlan(min_steps=1, max_time_s=0.0), host=host)
 
 
 def _meter(own: int, loader: int | Unknown) -> ProcessMeter:
@@ -143,20 +138,18 @@ def test_without_a_look_nothing_is_known() -> None:
 
 @ON_HOST
 def test_a_watch_ends_a_worker_at_the_budget_that_is_the_hosts(is_on_host: bool) -> None:
-    request = TrialRequest(
-        batch_size=8,
-        budget_bytes=100 if is_on_host else 1,
-        host_budget_bytes=None if is_on_host else 100,
-        plan=TimingPlan(),
+    limits = Limits(
+        budget_bytes=100 if is_on_host else 1, host_budget_bytes=None if is_on_host else 100
     )
     own = [60]
     meter = ProcessMeter(lambda: own[0], lambda: 40)
-    watch = HostWatch(meter, request, is_on_host=is_on_host)
+    watch = HostWatch(meter, limits, is_on_host=is_on_host)
     watch.look()
     own[0] = 61
-    with pytest.raises(HostBudgetError):
+    with pytest.raises(HostBudgetError) as caught:
         watch.look()
-    trial = watch.ended_trial()
+    trial = caught.value.as_trial(8)
+    assert trial.batch_size == 8
     assert trial.outcome is Outcome.OVER_BUDGET
     assert trial.host_peak_bytes == 101
     assert trial.message.startswith("ended when its ")
@@ -164,16 +157,14 @@ def test_a_watch_ends_a_worker_at_the_budget_that_is_the_hosts(is_on_host: bool)
 
 
 def test_a_watch_without_a_budget_only_looks() -> None:
-    request = TrialRequest(batch_size=8, budget_bytes=1, plan=TimingPlan())
-    watch = HostWatch(_meter(2**50, 0), request, is_on_host=False)
+    watch = HostWatch(_meter(2**50, 0), Limits(budget_bytes=1), is_on_host=False)
     watch.look()
     assert watch.complete(_trial(peak_bytes=1)).fits
 
 
 def test_a_watch_says_why_other_work_was_ended() -> None:
-    plan = NoisePlan(micro_batch_size=8)
-    request = NoiseRequest(plan=plan, budget_bytes=100, host_budget_bytes=None)
-    watch = HostWatch(ProcessMeter(lambda: 61, lambda: 40), request, is_on_host=True)
-    with pytest.raises(HostBudgetError):
+    meter = ProcessMeter(lambda: 61, lambda: 40)
+    watch = HostWatch(meter, Limits(budget_bytes=100), is_on_host=True)
+    told = "^ended when its memory of 101 B exceeded the budget of 100 B"
+    with pytest.raises(HostBudgetError, match=told):
         watch.look()
-    assert watch.reason.startswith("ended when its memory of 101 B exceeded the budget of 100 B")

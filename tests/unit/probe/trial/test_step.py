@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.tasks import make_context
 from torch import nn
 
-from autobatch.devices.cpu import CpuDevice
-from autobatch.probe.protocol import TimingPlan, TrialRequest
+from autobatch.probe.protocol import TimingPlan
 from autobatch.probe.trial.run import run_trial, seed_everything
 from autobatch.probe.trial.step import TrainingStep
 from autobatch.records import Outcome, Precision
@@ -19,8 +19,7 @@ PLAN = TimingPlan(min_steps=3, max_time_s=0.0)
 
 
 def _trial(task: Any, batch_size: int, precision: Precision = Precision.FP32) -> Any:
-    request = TrialRequest(batch_size=batch_size, budget_bytes=2**40, plan=PLAN)
-    return run_trial(task, CpuDevice(), request, precision=precision, seed=0)
+    return run_trial(make_context(task, precision=precision), batch_size, PLAN)
 
 
 def test_a_step_is_all_that_training_does(make_task: Any) -> None:
@@ -144,8 +143,7 @@ def test_any_other_error_passes_with_the_batch_size_as_a_note(make_task: Any) ->
 def test_a_peak_above_the_budget_is_over_budget(make_task: Any) -> None:
     # A budget that is below what the process holds already cannot be enforced, only noticed.
     task = make_task(nn.Linear(4, 3), dataset=SAMPLES)
-    request = TrialRequest(batch_size=1, budget_bytes=2**20, plan=PLAN)
-    trial = run_trial(task, CpuDevice(), request, precision=Precision.FP32, seed=0)
+    trial = run_trial(make_context(task, budget_bytes=2**20), 1, PLAN)
     assert trial.outcome in (Outcome.OVER_BUDGET, Outcome.OUT_OF_MEMORY)
     assert trial.peak_bytes > 2**20
 

@@ -1,4 +1,4 @@
-"""What a document can say with the right types and still not be a finding.
+"""What a number in a document can be of the right type and still not be.
 
 The unit suffix of a field's name says what range its number has, so one walk over all records
 does for every field there is and will be.
@@ -10,8 +10,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
-
-from autobatch.records import Finding
 
 _MAX_INT = 2**63 - 1
 # Far beyond any real time, size or rate, and sums and ratios of such numbers stay finite.
@@ -30,17 +28,8 @@ _ABOVE_ZERO = frozenset(
 _SIGNED = frozenset({"fixed_bytes", "used_by_others_bytes"})
 
 
-def first_complaint(finding: Finding) -> tuple[str, str] | None:
-    """The first thing about a finding that cannot be.
-
-    Returns:
-        Where it is and what is wrong with it, or ``None``.
-    """
-    return first_range_complaint(finding) or _contradiction(finding)
-
-
 def first_range_complaint(record: Any) -> tuple[str, str] | None:
-    """The first number in a record that cannot be.
+    """The first number in a record that is out of the range that its unit has.
 
     Returns:
         Where it is and what is wrong with it, or ``None``.
@@ -81,24 +70,3 @@ def _range_complaint(name: str, value: float) -> str:
     if name.endswith(("_bytes", "_s", "_j")) and name not in _SIGNED and value < 0:
         return "expected no negative number"
     return ""
-
-
-def _contradiction(finding: Finding) -> tuple[str, str] | None:
-    recommendation = finding.recommendation
-    ran = [trial.batch_size for trial in finding.trials]
-    fitted = {trial.batch_size for trial in finding.trials if trial.fits}
-    if len(set(ran)) < len(ran):
-        return "trials", "a batch size is there twice"
-    if recommendation.batch_size not in fitted:
-        return "batch_size", f"no trial of size {recommendation.batch_size} fits"
-    largest = recommendation.largest_batch_size
-    if largest < recommendation.batch_size:
-        return "largest_batch_size", f"{largest} is below batch_size"
-    if recommendation.largest_was_run and largest not in fitted:
-        return "largest_batch_size", f"no trial of size {largest} fits"
-    efficiency = finding.efficiency
-    if efficiency is not None and not (efficiency.goodputs and efficiency.scenarios):
-        return "efficiency", "it has no sizes"
-    if finding.budget.budget_bytes > finding.budget.capacity_bytes:
-        return "budget_bytes", f"{finding.budget.budget_bytes} is more than capacity_bytes"
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autobatch.check.terms import refuse_or_note
+from autobatch.check.judge.likeness import refuse_or_note
 from autobatch.errors import BaselineError
 
 

@@ -1,0 +1,91 @@
+"""A forked child for each piece of work: on Linux, on the CPU.
+
+It starts with the model loaded and an allocator without history, and may die.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import torch
+
+from autobatch.devices import linux
+from autobatch.devices.base import Device
+from autobatch.devices.meter import ProcessMeter
+from autobatch.probe.isolation.base import Ended
+from autobatch.probe.isolation.child import ChildDied, meter_child, run_in_child
+from autobatch.probe.isolation.endings import WorkFailed, attempt, crash_from_death
+from autobatch.probe.isolation.loading import load_before_forks
+from autobatch.probe.protocol import Failure, JobContext
+from autobatch.workload.task import TrainingTask
+
+R = TypeVar("R")
+
+# A scan ends by itself after seconds, unless one sample takes forever.
+_READING_TIMEOUT_S = 60.0
+
+
+class Forked:
+    """Does each piece of work in a child.
+
+    Args:
+        file_pages: Pages of libraries that the process this one was forked from had in memory.
+    """
+
+    label = "process"
+    is_apart = True
+    own_bytes = 0
+
+    def __init__(self, file_pages: Iterable[int] = ()) -> None:
+        self._file_pages = list(file_pages)
+        self._num_threads = torch.get_num_threads()
+
+    def load(self, make: Callable[[], TrainingTask], device: Device) -> tuple[TrainingTask, int]:
+        """Make the task without threads, which a child would not have."""
+        task, self._num_threads = load_before_forks(make)
+        self._file_pages = sorted({*self._file_pages, *linux.find_resident_file_pages()})
+        return task, self._num_threads
+
+    def read(self, work: Callable[[], R]) -> R | None:
+        """Read in a child."""
+        return read_in_child(work)
+
+    def run(self, work: Callable[[JobContext], R], context: JobContext) -> Ended[R]:
+        """Do a piece of work in a child, and watch it."""
+        meters: list[ProcessMeter] = []
+
+        def watch(pid: int) -> ProcessMeter:
+            meters.append(meter_child(pid))
+            return meters[0]
+
+        def work_in_child() -> object:
+            linux.touch(self._file_pages)
+            torch.set_num_threads(context.num_threads or self._num_threads)
+            return attempt(lambda: work(context), doing=context.doing)
+
+        limits = context.limits
+        result = run_in_child(
+            work_in_child,
+            budget_bytes=limits.budget_bytes,
+            timeout_s=limits.timeout_s,
+            meter=watch,
+        )
+        if isinstance(result, Failure):
+            raise WorkFailed(result)
+        if isinstance(result, ChildDied):
+            result = crash_from_death(result, limits.timeout_s)
+        return Ended(result=result, meter=meters[0])
+
+
+def read_in_child(work: Callable[[], R]) -> R | None:
+    """Read something in a child, since what memory that takes may stay."""
+
+    def read() -> object:
+        torch.set_num_threads(1)  # as in a loader's worker: a fork has no other threads
+        return attempt(work, doing="")
+
+    found = run_in_child(read, timeout_s=_READING_TIMEOUT_S)
+    if isinstance(found, Failure):
+        raise WorkFailed(found)
+    return None if isinstance(found, ChildDied) else found

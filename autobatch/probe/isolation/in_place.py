@@ -1,0 +1,77 @@
+"""Work in the worker's own process: on GPUs, and where the system cannot fork."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from autobatch.devices.base import Device
+from autobatch.probe.isolation.base import Ended
+from autobatch.probe.isolation.endings import WorkFailed, attempt
+from autobatch.probe.isolation.saved_state import SavedState
+from autobatch.probe.protocol import Crash, Failure, JobContext
+from autobatch.workload.task import TrainingTask
+
+if sys.platform == "linux":
+    from autobatch.probe.isolation.forked import read_in_child
+
+R = TypeVar("R")
+
+
+class InPlace:
+    """Does each piece of work where it is.
+
+    Learning rates are zero, so that weights stay as they are.
+
+    Args:
+        keeps_weights: Whether to put a copy of the weights and the optimizer's state back after
+            each, for a loss that is not finite: zero times that is no number either.
+    """
+
+    label = "shared"
+    is_apart = False
+    own_bytes = 0
+
+    def __init__(self, *, keeps_weights: bool = False) -> None:
+        self._keeps_weights = keeps_weights
+        self._restore: Callable[[], None] = lambda: None
+
+    def load(self, make: Callable[[], TrainingTask], device: Device) -> tuple[TrainingTask, int]:
+        """Make the task, and a copy of its weights if one is to be kept."""
+        task = make()
+        if self._keeps_weights:
+            model = task.model.to(device.name)
+            self._restore = SavedState([model, task.built.optimizer], []).restore
+        return task, torch.get_num_threads()
+
+    def read(self, work: Callable[[], R]) -> R | None:
+        """Read, in a child where there are children."""
+        return read_in_child(work) if sys.platform == "linux" else work()
+
+    def run(self, work: Callable[[JobContext], R], context: JobContext) -> Ended[R]:
+        """Do a piece of work here; the user's code may still end the process."""
+        with use_threads(context.num_threads):
+            result = attempt(lambda: work(context), doing=context.doing)
+        # A device that was lost must be left alone.
+        if not (isinstance(result, Crash) and result.lost_device is not None):
+            self._restore()
+        if isinstance(result, Failure):
+            raise WorkFailed(result)
+        return Ended(result=result)
+
+
+@contextmanager
+def use_threads(num_threads: int | None) -> Iterator[None]:
+    """Use so many CPU threads, if that is said; afterwards as many as before."""
+    before = torch.get_num_threads()
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        if num_threads is not None:
+            torch.set_num_threads(before)

@@ -1,0 +1,108 @@
+"""Work on the caller's objects in the caller's process, after which all is as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from autobatch.devices.base import Device
+from autobatch.errors import AutobatchError, DeviceLostError
+from autobatch.probe.isolation.base import Ended
+from autobatch.probe.isolation.deadline import DeadlineSource, TrialTimedOut
+from autobatch.probe.isolation.endings import WorkFailed, crash_from_lost_device, to_failure
+from autobatch.probe.isolation.in_place import use_threads
+from autobatch.probe.isolation.untouched import Untouched
+from autobatch.probe.protocol import Crash, JobContext
+from autobatch.probe.trial.oom import is_out_of_memory
+from autobatch.records import Settings
+from autobatch.workload.contract import Workload
+from autobatch.workload.live import build_task
+from autobatch.workload.task import TrainingTask
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+R = TypeVar("R")
+
+
+class PutBack:
+    """Puts back what a stretch of work changed, once it is left as a context manager.
+
+    All else is asked for within it. An exception of the user's code passes through as it is.
+
+    Args:
+        workload: The caller's objects.
+        settings: For the device, the seed, and the shape of random inputs.
+    """
+
+    label = "shared"
+    is_apart = False
+
+    def __init__(self, workload: Workload, settings: Settings) -> None:
+        self._workload = workload
+        self._settings = settings
+        self._untouched = Untouched(workload)
+        self._stack = ExitStack()
+        self._is_on_host = False
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self._untouched)
+            stack.enter_context(plain_modes(self._settings.device))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @property
+    def own_bytes(self) -> int:
+        """Size of the copies, which are in the host's memory."""
+        return self._untouched.held_bytes if self._is_on_host else 0
+
+    def load(self, make: Callable[[], TrainingTask], device: Device) -> tuple[TrainingTask, int]:
+        """Make the task, for what it says of the workload; each piece of work has its own."""
+        self._is_on_host = device.name == "cpu"
+        return make(), torch.get_num_threads()
+
+    def read(self, work: Callable[[], R]) -> R | None:
+        """Read here: who knows which threads the caller has, and what changes is put back."""
+        return work()
+
+    def run(self, work: Callable[[JobContext], R], context: JobContext) -> Ended[R]:
+        """Do a piece of work; a step that hangs cannot be ended, but none is begun too late."""
+        source, timeout_s = context.task.source, context.limits.timeout_s
+        if not self._is_on_host:
+            # Another process may need it; on the CPU it is at hand for what comes next.
+            self._stack.callback(context.device.release)
+        # Built anew for each: what the one before did to the optimizer was put back.
+        task = build_task(self._workload, self._settings, source)
+        task = replace(task, source=DeadlineSource(source, timeout_s))
+        try:
+            with use_threads(context.num_threads):
+                return Ended(result=work(replace(context, task=task)))
+        except TrialTimedOut:
+            return Ended(result=Crash.timed_out(timeout_s))
+        except DeviceLostError as error:
+            return Ended(result=crash_from_lost_device(error))
+        except BaseException as error:
+            if is_out_of_memory(error):
+                raise WorkFailed(to_failure(error, doing=context.doing)) from error
+            is_noted = context.doing in getattr(error, "__notes__", ())
+            if not (is_noted or isinstance(error, AutobatchError)) and hasattr(error, "add_note"):
+                error.add_note(context.doing)
+            raise
+
+
+@contextmanager
+def plain_modes(device_name: str) -> Iterator[None]:
+    """Gradients and full precision, whatever contexts the caller is in."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.autocast(torch.device(device_name).type, enabled=False))
+        yield

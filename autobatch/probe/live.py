@@ -1,0 +1,150 @@
+"""Trials of objects that the caller holds.
+
+    process   on Linux, on CPU: this process forks a worker, which has the objects and forks each
+              trial in turn. Nothing that a trial does reaches the caller, whatever becomes of it.
+    shared    elsewhere: trials run in this process, and what they change is put back after each.
+
+What was tried before it was settled. A fork of a process that has trained hangs in its first
+parallel region, since OpenMP's threads are not copied; with the pool ended first it does not
+(``isolation.openmp``). Starting a fresh process and sending it the objects would need all of them,
+dataset and training step included, to be picklable, and would hold them twice. A process that
+sees a GPU cannot be forked: contexts do not survive it, nor do the threads that run backward
+passes once there is one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from autobatch.devices.select import prefer, select_device
+from autobatch.errors import WorkloadError
+from autobatch.probe.client import TargetProber
+from autobatch.probe.isolation.endings import WorkFailed
+from autobatch.probe.isolation.openmp import end_openmp_threads
+from autobatch.probe.isolation.put_back import PutBack, plain_modes
+from autobatch.probe.protocol import (
+    Crash,
+    Job,
+    JobRequest,
+    Limits,
+    Loaded,
+    TimingPlan,
+    TrialRequest,
+)
+from autobatch.probe.worker.load import load
+from autobatch.probe.worker.loaded import LoadedWorker
+from autobatch.records import Settings, Trial
+from autobatch.workload.contract import Workload
+from autobatch.workload.live import build_task
+
+if sys.platform == "linux":
+    from autobatch.devices import linux
+    from autobatch.probe.isolation.forked import Forked
+    from autobatch.probe.worker.fork import ForkedProcess
+    from autobatch.probe.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+R = TypeVar("R")
+
+
+def can_fork(device_name: str) -> bool:
+    """Whether trials may run in forks of this process."""
+    is_on_linux = sys.platform == "linux"
+    return is_on_linux and device_name == "cpu" and prefer() == "cpu" and end_openmp_threads()
+
+
+def make_forking_prober(workload: Workload, settings: Settings) -> TargetProber:
+    """Measure the caller's objects in forks of this process.
+
+    Args:
+        workload: The objects.
+        settings: Settings of the search.
+    """
+
+    def start() -> ForkedProcess:
+        pages = linux.find_resident_file_pages()
+        with plain_modes(settings.device):  # for good in the child
+            return ForkedProcess(
+                lambda: Worker(
+                    make_task=lambda request: build_task(workload, request.settings),
+                    isolate=lambda device, request: Forked(pages),
+                )
+            )
+
+    return TargetProber("objects", settings, start=start)
+
+
+class SharingProber:
+    """Measures the caller's objects in this process, and puts back what that changed.
+
+    An exception of the user's code passes through as it is, with its batch size as a note.
+
+    Args:
+        workload: The objects.
+        settings: Settings of the search.
+    """
+
+    def __init__(self, workload: Workload, settings: Settings) -> None:
+        self._workload = workload
+        self._settings = settings
+        self._isolation = PutBack(workload, settings)
+        self._worker: LoadedWorker | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.device.release()
+
+    def load(self, *, timeout_s: float | None = None) -> Loaded:
+        """Build the workload and run one step of it."""
+        return self._load()[1]
+
+    def measure(
+        self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
+    ) -> Trial:
+        """Run one size. A step that hangs cannot be ended; none is begun after its time."""
+        worker = self._worker or self._load()[0]
+        limits = Limits(budget_bytes=worker.budget.budget_bytes, timeout_s=timeout_s)
+        request = TrialRequest(batch_size=batch_size, plan=plan, limits=limits)
+        with self._put_back():
+            return worker.measure(request).trial
+
+    def run(self, job: Job[R], *, timeout_s: float | None = None) -> R:
+        """Carry out a job.
+
+        Raises:
+            WorkloadError: If memory ran out.
+        """
+        worker = self._worker or self._load()[0]
+        limits = Limits(budget_bytes=worker.budget.budget_bytes, timeout_s=timeout_s)
+        with self._put_back():
+            reply = worker.run(JobRequest(job=job, limits=limits))
+        if isinstance(reply, Crash):
+            return job.from_crash(reply)
+        result: R = reply.result
+        return result
+
+    def _load(self) -> tuple[LoadedWorker, Loaded]:
+        settings = self._settings
+        device = select_device(settings.device)
+        with self._put_back():
+            self._worker, loaded = load(
+                lambda: build_task(self._workload, settings), settings, device, self._isolation
+            )
+        return self._worker, loaded
+
+    @contextmanager
+    def _put_back(self) -> Iterator[None]:
+        try:
+            with self._isolation:
+                yield
+        except WorkFailed as error:
+            raise WorkloadError(error.failure.message, hint=error.failure.hint) from None

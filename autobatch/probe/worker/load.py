@@ -1,0 +1,102 @@
+"""Loading a workload."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from autobatch.devices.base import Device
+from autobatch.devices.cpu import count_usable_cores
+from autobatch.devices.host import open_pinned
+from autobatch.errors import DeviceError
+from autobatch.probe.isolation.base import Isolation
+from autobatch.probe.protocol import Loaded
+from autobatch.probe.trial.compiled import is_compiled
+from autobatch.probe.worker.loaded import LoadedWorker, find_host_budget
+from autobatch.records import Environment, MemoryBudget, Precision, Settings
+from autobatch.workload.batches import LoaderSource, RepeatedSource
+from autobatch.workload.task import TrainingTask
+
+
+def load(
+    make_task: Callable[[], TrainingTask],
+    settings: Settings,
+    device: Device,
+    isolation: Isolation,
+    *,
+    uses_kernel: bool = sys.platform == "linux",
+) -> tuple[LoadedWorker, Loaded]:
+    """Make a task, look at its data, and run one step of it.
+
+    Args:
+        make_task: Makes it.
+        settings: Of the search.
+        device: Where to train.
+        isolation: Keeps one piece of work apart from the next.
+        uses_kernel: Whether to ask the kernel for host memory, as Linux lets one; else sample.
+
+    Returns:
+        What does work on it, and what the parent is to know.
+
+    Raises:
+        WorkFailed: If the user's code raised in work that was kept apart.
+    """
+    _require_precision(device, settings.precision)
+    task, num_threads = isolation.load(make_task, device)
+    is_mid_training = bool(getattr(task.workload.optimizer, "state", None))
+    source = task.source
+    if isinstance(source, LoaderSource):
+        found = isolation.read(lambda: source.scan(settings.seed))
+        source.keep_lengths(found)
+    bounds = device.bounds(settings.memory_limit_bytes)
+    worker = LoadedWorker(
+        task=task,
+        device=device,
+        settings=settings,
+        isolation=isolation,
+        budget=MemoryBudget.from_bounds(bounds, headroom_fraction=settings.headroom_fraction),
+        host_budget=find_host_budget(device, settings.headroom_fraction),
+        pinned=open_pinned(device.name),
+        uses_kernel=uses_kernel,
+        is_mid_training=is_mid_training,
+    )
+    smallest = worker.rehearse()
+    with device.enforce(worker.budget.budget_bytes) as is_enforced:
+        pass
+    return worker, Loaded(
+        workload=replace(task.summarize(num_threads), is_compiled=is_compiled(task.model)),
+        environment=_describe_environment(device, isolation, settings),
+        device=device.name,
+        budget=worker.budget,
+        memory_is_enforced=is_enforced,
+        peak_uncertainty_fraction=device.peak_uncertainty_fraction,
+        smallest_batch_size=smallest,
+        host_budget=worker.host_budget,
+        repeats_batch=isinstance(source, RepeatedSource),
+    )
+
+
+def _require_precision(device: Device, precision: Precision) -> None:
+    reason = device.unsupported_reason(precision)
+    if reason:
+        raise DeviceError(
+            f"--precision {precision.value} cannot be used: {reason}",
+            hint="use --precision bf16 or fp32",
+        )
+
+
+def _describe_environment(device: Device, isolation: Isolation, settings: Settings) -> Environment:
+    return Environment(
+        device_name=device.hardware_name(),
+        driver_version=device.driver_version(),
+        torch_version=str(torch.__version__),
+        python_version=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        num_cores=count_usable_cores(),
+        isolation=isolation.label,
+        variables=settings.variables,
+    )
