@@ -10,7 +10,7 @@ def noise_not_measured(message: str) -> WorkerError:
     """The error about a noise scale whose process was ended, or ended by itself."""
     return WorkerError(
         f"measuring the gradient noise scale: {message}",
-        hint="raise --memory-limit or --trial-timeout, or use --goal throughput",
+        hint="raise `memory_limit` or `trial_timeout`, or use `goal=throughput`",
     )
 
 

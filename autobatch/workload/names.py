@@ -86,8 +86,7 @@ def missing_data_error(target_text: str, workload: Workload) -> WorkloadError:
     return WorkloadError(
         f"target {target_text!r}: found {', '.join(found)}; missing: data, one of "
         f"train_loader, dataset, batch(batch_size), sample. For example:\n\n{_EXAMPLE}",
-        hint="add one, or describe the input on the command line, such as --input 3x224x224 "
-        "--classes 1000",
+        hint=f"add one, or describe a sample: {target_text},input=3x224x224,classes=1000",
     )
 
 

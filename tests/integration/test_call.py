@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 import autobatch
 from autobatch import find_batch_size
 from autobatch.devices.cpu import CpuDevice
+from autobatch.errors import WorkerError
 from autobatch.probe.isolation.live import SharingProber
 from autobatch.probe.protocol import NoisePlan
-from autobatch.records import Settings
+from autobatch.records import Settings, StopReason
 from autobatch.workload.live import describe_objects
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -66,7 +67,7 @@ def test_the_size_that_is_returned_ran_and_its_successor_did_not_fit(isolation: 
     outcomes = {trial.batch_size: trial.outcome.value for trial in finding.trials}
     assert outcomes[finding.batch_size] == "fits"
     assert finding.batch_size == 16, outcomes  # 512 MiB and not 1 GiB
-    assert finding.stop_reason is autobatch.StopReason.MEMORY
+    assert finding.stop_reason is StopReason.MEMORY
     assert finding.confirmation is not None
 
 
@@ -507,5 +508,5 @@ def test_measuring_noise_that_never_ends_is_given_up_in_the_shared_process() -> 
     with SharingProber(workload, Settings(device="cpu", measure_noise=True)) as prober:
         prober.load()
         is_slow.append(True)
-        with pytest.raises(autobatch.WorkerError, match="no end after"):
+        with pytest.raises(WorkerError, match="no end after"):
             prober.measure_noise(NoisePlan(micro_batch_size=2), timeout_s=0.5)

@@ -91,8 +91,8 @@ class TrialWorker:
         reason = device.unsupported_reason(settings.precision)
         if reason:
             raise DeviceError(
-                f"--precision {settings.precision.value} cannot be used: {reason}",
-                hint="use --precision bf16 or fp32",
+                f"`precision={settings.precision.value}` cannot be used: {reason}",
+                hint="use `precision=bf16` or `precision=fp32`",
             )
         if device.can_fork:
             self._num_threads = load_before_forks(lambda: self._load_task(request))
@@ -190,8 +190,8 @@ class TrialWorker:
         batch_size, num_samples = self._settings.min_batch_size, self._task.source.dataset_size
         if num_samples is not None and num_samples < batch_size:
             raise SettingsError(
-                f"--min-batch-size {batch_size} is more than the dataset's {num_samples} samples",
-                hint="lower --min-batch-size",
+                f"`min_batch_size={batch_size}` is more than the dataset's {num_samples} samples",
+                hint="lower `min_batch_size`",
             )
         reply = self._attempt(batch_size, budget, host_budget)
         if isinstance(reply, Failure) and NEEDS_TWO in reply.message and batch_size == 1:
