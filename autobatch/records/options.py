@@ -238,6 +238,8 @@ def _parse_variables(value: Any) -> Any:
 
 def _parse_batch_sizes(value: Any) -> tuple[int | None, ...]:
     parts = value.split(",") if isinstance(value, str) else value
+    if not parts:
+        raise ValueError
     return tuple(
         None if part is None or str(part).strip() == "full" else COUNT.parse(part) for part in parts
     )
