@@ -119,7 +119,7 @@ class TrainingFinding(Finding):
                 search was asked.
 
         Raises:
-            WorkloadError: If it is no optimizer.
+            WorkloadError: If it is not an optimizer.
         """
         groups = getattr(optimizer, "param_groups", None)
         if not isinstance(groups, list):

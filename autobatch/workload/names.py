@@ -94,7 +94,7 @@ def _from_names(target: Target, namespace: Mapping[str, Any]) -> Workload:
     given = {name: namespace[name] for name in CONTRACT_NAMES if name in namespace}
     for name in ("batch", "length"):
         if not callable(given.get(name)):
-            # A leftover of a loop, the last batch, is no function that makes one.
+            # A leftover of a loop, the last batch, is not a function that makes one.
             given.pop(name, None)
     return _checked(target, Workload(**given))
 

@@ -85,7 +85,7 @@ def _find_head(target: Target, config: Any, name: str) -> Head:
     if not names:
         raise WorkloadError(
             f"target {target.text!r}: there are no random batches for {type(config).__name__}, "
-            "which is no language model and no classifier of images",
+            "which is neither a language model nor an image classifier",
             hint="write a file with the model and a function batch(batch_size)",
         )
     raise WorkloadError(

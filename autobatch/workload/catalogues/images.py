@@ -80,7 +80,7 @@ def load_torchvision(target: Target, settings: Settings) -> Entry:
     classifiers = models.list_models(module=models)
     if name not in classifiers and name in models.list_models():
         raise WorkloadError(
-            f"target {target.text!r} is no classifier of images, and there are random batches "
+            f"target {target.text!r} is not an image classifier, and there are random batches "
             "for those alone",
             hint="write a file with the model and a function batch(batch_size)",
         )

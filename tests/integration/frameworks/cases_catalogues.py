@@ -333,7 +333,7 @@ REFUSED: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "segmentation": (
         "torchvision:fcn_resnet50",
         {},
-        ("no classifier of images", "batch(batch_size)"),
+        ("is not an image classifier", "batch(batch_size)"),
     ),
     "key too": (
         "torchvision:resnet18",
