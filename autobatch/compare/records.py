@@ -12,15 +12,8 @@ from typing import Protocol
 
 from autobatch.errors import SettingsError
 from autobatch.records.enums import Regime
-from autobatch.records.options import (
-    BATCH_SIZES,
-    COUNT,
-    FLAG,
-    FRACTION,
-    NUMBER,
-    check_options,
-    option,
-)
+from autobatch.records.kinds import BATCH_SIZES, COUNT, FLAG, FRACTION, NUMBER
+from autobatch.records.options import check_options, option
 from autobatch.records.settings import Settings
 from autobatch.records.workload import Environment, WorkloadSummary
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from autobatch.errors import SettingsError
 from autobatch.records.enums import Goal, LearningRateRule, Precision
-from autobatch.records.options import (
+from autobatch.records.kinds import (
     BYTES,
     COUNT,
     FLAG,
@@ -21,10 +21,9 @@ from autobatch.records.options import (
     TEXT,
     TIME_LIMIT,
     VARIABLES,
-    check_options,
     choice_of,
-    option,
 )
+from autobatch.records.options import check_options, option
 
 _memory = partial(option, group="Memory")
 _look = partial(option, group="What to look for")

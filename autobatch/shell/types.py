@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autobatch.records import options
-from autobatch.records.options import Kind
+from autobatch.records import kinds
+from autobatch.records.kinds import Kind
 
 # Generic for type checkers, and in recent versions of click only at run time.
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def _parse_not_negative(text: str) -> int:
     return number
 
 
-BYTES = Reads(options.BYTES)
-FRACTION = Reads(options.FRACTION)
-SECONDS = Reads(options.SECONDS)
-COUNT = Reads(options.COUNT)
-RATE = Reads(options.RATE)
+BYTES = Reads(kinds.BYTES)
+FRACTION = Reads(kinds.FRACTION)
+SECONDS = Reads(kinds.SECONDS)
+COUNT = Reads(kinds.COUNT)
+RATE = Reads(kinds.RATE)
 WHOLE = Reads(
     Kind(_parse_not_negative, "a whole number, at least 0", "a number such as 0 or 4", "N")
 )

@@ -40,9 +40,8 @@ def find_batch_size(
 ) -> TrainingFinding:
     """Find the batch size to train these objects with, by training steps on them.
 
-    Afterwards everything is as it was: weights, buffers, gradients, the optimizer's state, modes,
-    hooks, random generators, PyTorch's settings, the position of samplers. Before training or in
-    the middle of it.
+    It can be called before training or in the middle of it: afterwards weights, gradients, optimizer
+    state, hooks, random generators, settings and samplers are as they were.
 
     Example:
         >>> import autobatch, torch
@@ -51,7 +50,6 @@ def find_batch_size(
         >>> finding = autobatch.find_batch_size(model, dataset, goal="memory", max_batch_size=16)
         >>> finding.batch_size
         16
-        >>> loader = finding.dataloader(dataset)
 
     Args:
         model: The module, on the device that it is trained on.
@@ -66,9 +64,9 @@ def find_batch_size(
         collate_fn: How samples of a dataset become a batch.
         length: How long a sample is, where the number of its elements does not say it.
         on_trial: Is called with each ``Trial`` when it is done.
-        isolation: ``process`` runs trials in forks of this process; ``shared`` in this one,
-            putting back what they change, without the hooks that are not a library's; ``auto``
-            forks where it can: on Linux, on CPU, with no GPU in sight.
+        isolation: ``process`` runs trials in forks of this process; ``shared`` in this one, putting
+            back what they change, without hooks of your own; ``auto`` forks where it can: on Linux,
+            on CPU, with no GPU in sight.
         **options: Those of the command line, by name.
 
     Returns:
@@ -83,15 +81,9 @@ def find_batch_size(
     """
     settings = Settings(**read_keywords(Settings, options, caller="find_batch_size"))
     workload = describe_objects(
-        model,
-        data,
-        loss=loss,
-        optimizer=optimizer,
-        training_step=training_step,
-        collate_fn=collate_fn,
-        length=length,
-        seed=settings.seed,
-    )
+        model, data, loss=loss, optimizer=optimizer, training_step=training_step,
+        collate_fn=collate_fn, length=length, seed=settings.seed,
+    )  # fmt: skip
     return find_for_workload(workload, settings, on_trial=on_trial, isolation=isolation)
 
 

@@ -42,8 +42,7 @@ def describe_objects(
 
     Args:
         model: A module.
-        data: A ``DataLoader``, a dataset, a function of the batch size, a sample, or the text that
-            describes one.
+        data: A loader, a dataset, a function of the batch size, a sample, or text about one.
         loss: A function of output and target.
         optimizer: An optimizer of the model, a class, or a function of the parameters.
         training_step: A function of the model and a batch.

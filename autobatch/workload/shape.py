@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autobatch.errors import SettingsError
-from autobatch.records.options import COUNT, Kind
+from autobatch.records.kinds import COUNT, Kind
 from autobatch.units import parse_shape
 
 # A comma within a value, such as that of a list, is followed by no name.
