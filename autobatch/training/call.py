@@ -40,8 +40,8 @@ def find_batch_size(
 ) -> TrainingFinding:
     """Find the batch size to train these objects with, by training steps on them.
 
-    It can be called before training or in the middle of it: afterwards weights, gradients, optimizer
-    state, hooks, random generators, settings and samplers are as they were.
+    It can be called before training or in the middle of it: afterwards weights, gradients,
+    optimizer state, hooks, random generators, settings and samplers are as they were.
 
     Example:
         >>> import autobatch, torch
