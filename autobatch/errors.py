@@ -11,6 +11,11 @@
     ├── ResultFormatError                   a saved finding that cannot be read
     └── BaselineError                       a baseline that cannot be compared with
 
+    KeyboardInterrupt                       Ctrl-C or SIGTERM, and these carry what there is so far
+    ├── SearchInterrupted                   during a search that has an answer
+    ├── CheckInterrupted                    during a check
+    └── ComparisonInterrupted               during a comparison that has trained something
+
 A message repeats the user's value; ``hint`` is the one thing to try next. Errors raised
 once measuring has begun carry the trials made so far.
 """

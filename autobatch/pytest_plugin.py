@@ -95,7 +95,7 @@ class Checker:
             min_headroom: Least share of the memory that stays free: ``"10%"`` or ``0.1``.
             min_samples_per_s: Least throughput.
             max_step_time: Longest step: ``"50ms"`` or seconds.
-            device: As ``--device`` takes it.
+            device: As the option ``device`` takes it.
             precision: Arithmetic of a step.
             time_limit: Time to decide in.
             strict: Whether an inconclusive requirement fails the test.

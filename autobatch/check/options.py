@@ -10,9 +10,9 @@ import click
 from autobatch.check.records import CheckSettings, HardwareLimits, TargetLimits
 from autobatch.check.requirements_file import read_requirements
 from autobatch.errors import SettingsError
-from autobatch.records import Precision, Settings
+from autobatch.records import Settings
 from autobatch.shell import types
-from autobatch.shell.options import pick_options
+from autobatch.shell.options import settings_options
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -25,9 +25,6 @@ _FROM_SEARCH = (
     "trial_timeout_s",
     "seed",
     "variables",
-    "input_shape",
-    "num_classes",
-    "vocabulary_size",
 )
 _NEED_TARGET = {
     "max_memory_bytes": "--max-memory",
@@ -101,7 +98,7 @@ def check_options(command: _F) -> _F:
     """Give a command all options of a check."""
     for option in reversed(_CHECK_OPTIONS):
         command = option(command)
-    return pick_options(*_FROM_SEARCH)(command)
+    return settings_options(Settings, only=_FROM_SEARCH)(command)
 
 
 def to_check_settings(values: Mapping[str, Any], *, has_target: bool) -> CheckSettings:
@@ -124,14 +121,7 @@ def to_check_settings(values: Mapping[str, Any], *, has_target: bool) -> CheckSe
         _refuse_without_target(values, hardware)
     training = {name: values[name] for name in _FROM_SEARCH}
     return CheckSettings(
-        training=Settings(
-            **{
-                **training,
-                "precision": Precision(training["precision"]),
-                "variables": dict(training["variables"]),
-                "headroom_fraction": _HEADROOM_FRACTION,
-            }
-        ),
+        training=Settings(**training, headroom_fraction=_HEADROOM_FRACTION),
         batch_size=values["batch_size"],
         limits=limits,
         hardware=hardware,

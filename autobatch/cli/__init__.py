@@ -17,7 +17,14 @@ from autobatch.cli.devices import devices
 from autobatch.cli.probe import probe
 from autobatch.cli.show import show
 from autobatch.compare.cli import compare
-from autobatch.errors import AutobatchError, CheckInterrupted, NothingFitsError, SearchInterrupted
+from autobatch.errors import (
+    AutobatchError,
+    CheckInterrupted,
+    NothingFitsError,
+    SearchInterrupted,
+    WorkloadError,
+)
+from autobatch.shell.flags import to_flags
 from autobatch.shell.streams import abandon_stdout, make_console
 
 EXIT_ANSWER = 0
@@ -92,10 +99,21 @@ def _report_interrupt(interrupt: BaseException | None) -> int:
 def _report_error(error: AutobatchError) -> int:
     from autobatch.reporting import render_error
 
-    render_error(error, make_console(to_stderr=True))
+    render_error(_with_flags(error), make_console(to_stderr=True))
     return EXIT_NOT_MET if isinstance(error, NothingFitsError) else EXIT_NOT_MEASURED
+
+
+def _with_flags(error: AutobatchError) -> AutobatchError:
+    """The error, with the options that the library names written as they are typed."""
+    parameters = [each for one in command.commands.values() for each in one.params]
+    flags = {flag for each in parameters for flag in each.opts}
+    if not isinstance(error, WorkloadError):  # in its message the user's own code may speak
+        error.args = (to_flags(str(error), flags), *error.args[1:])
+    error.hint = to_flags(error.hint, flags)
+    return error
 
 
 def _usage_hint(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
-    return f"{context.command_path if context else 'autobatch'} --help lists what there is"
+    path = context.command_path if context else "autobatch"
+    return f"run `{path} --help` for the commands and options"

@@ -10,38 +10,42 @@ import click
 
 from autobatch.errors import AutobatchError, SearchInterrupted
 from autobatch.records import Finding, Settings
-from autobatch.shell.options import search_options, to_settings
+from autobatch.shell.options import OUTPUT, GroupedCommand, settings_options
 from autobatch.shell.streams import ignore, print_finding, say, uninterrupted, watch
 
 
 @click.command(
+    cls=GroupedCommand,
     help="""Find the batch size for TARGET by running it.
 
     TARGET is model.py, model.py:name or package.module:name. It defines `model` and, for
     example, `dataset`, `loss` and `optimizer`; the README has the whole contract. Or it is a
-    model of a catalogue: hf:gpt2, timm:resnet50, torchvision:resnet50.
+    model of a catalogue: hf:gpt2, timm:resnet50, torchvision:resnet50. What it takes as input can
+    follow behind commas: model.py,input=3x224x224,classes=1000 (or vocabulary=50257, for tokens)
+    for a file without data, sequence_length=256 and any key of its configuration for a model of a
+    catalogue.
 
     \b
     Examples:
       autobatch probe examples/digits_cnn.py
-      autobatch probe net.py:Net --input 3x224x224 --classes 1000 --memory-limit 8GiB
-      autobatch probe hf:gpt2 --set n_layer=6 --sequence-length 256
-    """
+      autobatch probe net.py:Net,input=3x224x224,classes=1000 --memory-limit 8GiB
+      autobatch probe hf:gpt2,n_layer=6,sequence_length=256
+    """,
 )
 @click.argument("target")
-@search_options
-@click.option("--json", "as_json", is_flag=True, help="Print the whole finding as JSON.")
-@click.option("-o", "--output", metavar="FILE", help="Save the finding, for `autobatch show`.")
-@click.option("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
-@click.option(
+@settings_options(Settings)
+@OUTPUT("--json", "as_json", is_flag=True, help="Print the whole finding as JSON.")
+@OUTPUT("-o", "--output", metavar="FILE", help="Save the finding, for `autobatch show`.")
+@OUTPUT("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
+@OUTPUT(
     "--recipe",
     "with_recipe",
     is_flag=True,
-    help="Print all that follows the batch size: rates, warm-up, betas, lengths.",
+    help="Print all that follows from the batch size: rates, warm-up, betas, lengths.",
 )
-@click.option("--force", is_flag=True, help="Overwrite files that exist.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("-v", "--verbose", is_flag=True, help="Show what the target prints.")
+@OUTPUT("--force", is_flag=True, help="Overwrite files that exist.")
+@OUTPUT("-q", "--quiet", is_flag=True, help="Show no progress.")
+@OUTPUT("-v", "--verbose", is_flag=True, help="Show what the target prints.")
 def probe(
     target: str,
     as_json: bool,
@@ -58,7 +62,7 @@ def probe(
     from autobatch.devices.select import check_device_name
     from autobatch.reporting import check_plot_path, check_writable, save, save_partial, save_plot
 
-    settings = to_settings(values)
+    settings = Settings(**values)
     check_device_name(settings.device)
     if output is not None:
         check_writable(output, force)
@@ -92,7 +96,7 @@ def _search(target: str, settings: Settings, *, quiet: bool, verbose: bool) -> F
     from autobatch.workload.catalogues.require import require_usable
     from autobatch.workload.files import parse_target
 
-    require_usable(parse_target(target), settings)
+    require_usable(parse_target(target))
     finding = None
     try:
         with (

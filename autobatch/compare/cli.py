@@ -17,8 +17,7 @@ from autobatch.compare.records import (
 )
 from autobatch.errors import ComparisonInterrupted
 from autobatch.records import Settings
-from autobatch.shell import types
-from autobatch.shell.options import pick_options, to_settings
+from autobatch.shell.options import OUTPUT, GroupedCommand, settings_options
 from autobatch.shell.streams import (
     ignore,
     make_console,
@@ -45,89 +44,30 @@ SHARED_NAMES = (
 
 
 @click.command(
+    cls=GroupedCommand,
     help="""Train TARGET at several batch sizes, from the same weights, and choose one.
 
-    The learning rate of each size follows the file's (or --lr) by --lr-rule. A share of the
-    samples is held out, and the sizes are compared by the loss on it.
+    The learning rate of each size follows the file's (or --lr) by --lr-rule. Some of the samples
+    are held out, and the sizes are compared by the loss on them.
 
     \b
     Examples:
       autobatch compare examples/regression_mlp.py --batch-sizes 1,32,full --epochs 20
       autobatch compare model.py --batch-sizes 16,64,256 --target-loss 0.35 --plot loss.png
-    """
+    """,
 )
 @click.argument("target")
-@click.option(
-    "--batch-sizes",
-    type=types.BATCH_SIZES,
-    default="1,32,256,full",
-    show_default=True,
-    metavar="SIZES",
-    help="Sizes to train with, full for all samples.",
-)
-@click.option(
-    "--epochs",
-    "num_epochs",
-    type=types.COUNT,
-    default="10",
-    show_default=True,
-    metavar="N",
-    help="Epochs of each run.",
-)
-@click.option(
-    "--target-loss",
-    type=types.NUMBER,
-    metavar="LOSS",
-    help="Say when each size reaches this loss, and choose the one that does first.",
-)
-@click.option("--stop-at-target", is_flag=True, help="End each run once it reaches that loss.")
-@click.option(
-    "--validation",
-    "validation_fraction",
-    type=types.FRACTION,
-    default="20%",
-    show_default=True,
-    metavar="SHARE",
-    help="Samples to hold out.",
-)
-@click.option(
-    "--folds",
-    "num_folds",
-    type=types.COUNT,
-    default="1",
-    show_default=True,
-    metavar="N",
-    help="Cross-validate: each sample is held out in one of N runs.",
-)
-@click.option(
-    "--tolerance",
-    "tolerance_fraction",
-    type=types.FRACTION,
-    default="5%",
-    show_default=True,
-    metavar="SHARE",
-    help="How far above the lowest loss counts as equal; with folds, one standard error does.",
-)
-@click.option(
-    "--discard", is_flag=True, help="Give up the sizes that lag behind, half of them in each round."
-)
-@click.option("--resume", metavar="FILE", help="Go on with a comparison that -o FILE saved.")
-@pick_options(*SHARED_NAMES)
-@click.option("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
-@click.option("-o", "--output", metavar="FILE", help="Save it as JSON, for --resume.")
-@click.option("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
-@click.option("--force", is_flag=True, help="Overwrite files that exist.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("-v", "--verbose", is_flag=True, help="Show what the target prints.")
+@settings_options(CompareSettings)
+@settings_options(Settings, only=SHARED_NAMES)
+@OUTPUT("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
+@OUTPUT("-o", "--output", metavar="FILE", help="Save it as JSON, for --resume.")
+@OUTPUT("--resume", metavar="FILE", help="Go on with a comparison that -o FILE saved.")
+@OUTPUT("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
+@OUTPUT("--force", is_flag=True, help="Overwrite files that exist.")
+@OUTPUT("-q", "--quiet", is_flag=True, help="Show no progress.")
+@OUTPUT("-v", "--verbose", is_flag=True, help="Show what the target prints.")
 def compare(
     target: str,
-    batch_sizes: tuple[int | None, ...],
-    num_epochs: int,
-    target_loss: float | None,
-    stop_at_target: bool,
-    validation_fraction: float,
-    num_folds: int,
-    discard: bool,
     resume: str | None,
     as_json: bool,
     output: str | None,
@@ -136,22 +76,14 @@ def compare(
     quiet: bool,
     verbose: bool,
     **values: Any,
-) -> int:  # fmt: skip
+) -> int:
     """Parse, train, report."""
     from autobatch.compare.report import COMPARISON
     from autobatch.devices.select import check_device_name
     from autobatch.reporting import check_plot_path, check_writable
 
-    settings = to_settings(values)
-    asked = CompareSettings(
-        batch_sizes=batch_sizes,
-        num_epochs=num_epochs,
-        target_loss=target_loss,
-        validation_fraction=validation_fraction,
-        num_folds=num_folds,
-        discard=discard,
-        stop_at_target=stop_at_target,
-    )
+    settings = Settings(**{name: values.pop(name) for name in SHARED_NAMES})
+    asked = CompareSettings(**values)
     check_device_name(settings.device)
     previous = None if resume is None else COMPARISON.load(resume)
     # What is gone on with is replaced by what comes of it, unless there is another place.

@@ -101,7 +101,7 @@ def _require_distinct(asked: CompareSettings, num_train_samples: int | None) -> 
         raise SettingsError(
             f"batch sizes {' and '.join(whole)} come to the same: the training set has "
             f"{num_train_samples} samples",
-            hint="leave all but one of them out, or hold fewer samples out with --validation",
+            hint="leave all but one of them out, or hold fewer samples out with `validation`",
         )
 
 

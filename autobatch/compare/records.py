@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from statistics import median
 from typing import Protocol
 
 from autobatch.errors import SettingsError
 from autobatch.records.enums import Regime
+from autobatch.records.kinds import BATCH_SIZES, COUNT, FLAG, FRACTION, NUMBER
+from autobatch.records.options import check_options, option
 from autobatch.records.settings import Settings
 from autobatch.records.workload import Environment, WorkloadSummary
 
@@ -27,50 +30,45 @@ class RunOutcome(str, Enum):
     UNFINISHED = "unfinished"
 
 
+_comparison = partial(option, group="Comparison")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareSettings:
-    """What to compare.
+    """What to compare. Each field is an option, with its default, kind and help.
 
-    Attributes:
-        batch_sizes: Sizes to train with; ``None`` for the whole training set.
-        num_epochs: Epochs of each run.
-        target_loss: Loss whose reaching is timed, ``None`` for none.
-        validation_fraction: Share of the samples that is held out, 0 for none.
-        num_folds: Folds of a cross-validation, 1 for a single split.
-        discard: Whether sizes that lag behind are given up early (successive halving).
-        stop_at_target: Whether a run ends with the epoch in which it reaches the target loss.
+    In ``batch_sizes`` ``None`` stands for the whole training set.
 
     Raises:
         SettingsError: If a value cannot be used; the message repeats it.
     """
 
-    batch_sizes: tuple[int | None, ...]
-    num_epochs: int = 10
-    target_loss: float | None = None
-    validation_fraction: float = 0.2
-    num_folds: int = 1
-    discard: bool = False
-    stop_at_target: bool = False
+    # fmt: off
+    batch_sizes: tuple[int | None, ...] = _comparison(
+        (1, 32, 256, None), BATCH_SIZES, "Sizes to train with; full is all samples.")
+    num_epochs: int = _comparison(10, COUNT, "Epochs of each run.", name="epochs")
+    target_loss: float | None = _comparison(
+        None, NUMBER, "Say when each size reaches this loss, and choose the one that does first.",
+        metavar="LOSS")
+    stop_at_target: bool = _comparison(
+        False, FLAG, "End each run once it reaches the target loss.")
+    validation_fraction: float = _comparison(0.2, FRACTION, "Samples to hold out.")
+    num_folds: int = _comparison(
+        1, COUNT, "Cross-validate: each sample is held out in one of N runs.", name="folds")
+    tolerance_fraction: float = _comparison(
+        0.05, FRACTION, "How far above the lowest loss counts as equal; with folds, one standard "
+        "error does.")
+    discard: bool = _comparison(
+        False, FLAG, "Drop the worst half of the sizes in each round.")
+    # fmt: on
 
     def __post_init__(self) -> None:
-        if not self.batch_sizes:
-            raise SettingsError("--batch-sizes names no size", hint="write it like 1,32,256,full")
+        check_options(self)
         if len(set(self.batch_sizes)) < len(self.batch_sizes):
-            raise SettingsError("--batch-sizes names a size twice", hint="name each size once")
-        for name in ("num_epochs", "num_folds"):
-            if getattr(self, name) < 1:
-                option = "--" + name.removeprefix("num_")
-                raise SettingsError(
-                    f"{option} {getattr(self, name)} is not above 0", hint="raise it"
-                )
-        if not 0 <= self.validation_fraction < 1:
-            raise SettingsError(
-                f"--validation {self.validation_fraction} is not from 0 up to 1",
-                hint="write it like 20%",
-            )
+            raise SettingsError("`batch_sizes` names a size twice", hint="name each size once")
         if self.stop_at_target and self.target_loss is None:
             raise SettingsError(
-                "--stop-at-target without --target-loss", hint="say which loss with --target-loss"
+                "`stop_at_target` needs `target_loss`", hint="say which loss with `target_loss`"
             )
 
 

@@ -116,9 +116,7 @@ class _Session:
             summarize([run.done for run in runs], self._asked.target_loss)
             for runs in self._by_size().values()
         )
-        choice = choose_size(
-            summaries, self._asked, tolerance_fraction=self._settings.tolerance_fraction
-        )
+        choice = choose_size(summaries, self._asked)
         return Comparison(
             target=self._target,
             device=self._loaded.device,
@@ -144,7 +142,7 @@ class _Session:
             raise ResultFormatError(
                 f"the comparison to go on with is of {previous.target}, with other sizes, epochs "
                 "or settings than are asked for now",
-                hint="give the same target and options as then, or leave --resume out",
+                hint="give the same target and options as then, or leave `resume` out",
             )
         known = {(run.batch_size, run.fold): run for run in previous.runs}
         for run in self.runs:

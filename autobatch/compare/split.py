@@ -68,9 +68,9 @@ def split_data(
     if isinstance(source.dataset, IterableDataset):
         if num_folds > 1:
             raise SettingsError(
-                f"--folds {num_folds} needs a dataset with samples by number, and "
+                f"`folds={num_folds}` needs a dataset with samples by number, and "
                 f"{source.description} is iterable",
-                hint="leave --folds out, or give a map-style dataset",
+                hint="leave `folds` out, or give a map-style dataset",
             )
         return Split(
             source=source,
@@ -87,7 +87,7 @@ def _split_samples(
     count = len(source.dataset)
     if num_folds > count:
         raise SettingsError(
-            f"--folds {num_folds} is more than the dataset's {count} samples",
+            f"`folds={num_folds}` is more than the dataset's {count} samples",
             hint=f"use at most {count} folds",
         )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()

@@ -58,9 +58,7 @@ def summarize(runs: Sequence[TrainingRun], target_loss: float | None) -> SizeSum
     )
 
 
-def choose_size(
-    summaries: Sequence[SizeSummary], asked: CompareSettings, *, tolerance_fraction: float
-) -> Choice | None:
+def choose_size(summaries: Sequence[SizeSummary], asked: CompareSettings) -> Choice | None:
     """The size to train with.
 
     With a target loss, the one that reaches it soonest. With folds, by the one-standard-error
@@ -69,8 +67,7 @@ def choose_size(
 
     Args:
         summaries: All sizes.
-        asked: For the target and the folds.
-        tolerance_fraction: How far above the best loss counts as equal, without folds.
+        asked: For the target, the folds and the tolerance.
 
     Returns:
         ``None`` if no size was trained to the end.
@@ -90,7 +87,7 @@ def choose_size(
             )
     best = min(finished, key=lambda each: each.loss or 0.0)
     missed = "" if asked.target_loss is None else "no size reaches the target; "
-    return _choose_fastest(finished, best, missed, tolerance_fraction)
+    return _choose_fastest(finished, best, missed, asked.tolerance_fraction)
 
 
 def _choose_fastest(

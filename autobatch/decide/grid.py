@@ -63,9 +63,8 @@ def make_grid(
     cap, end = min(caps, key=lambda each: each[0])
     if cap < first:
         raise SettingsError(
-            f"no batch size is left to try: at least {first} is asked for, at most {cap} is "
-            f"there ({_CAP_TEXTS[end]})",
-            hint="lower --min-batch-size",
+            f"`min_batch_size={first}` exceeds the largest candidate, {cap} ({_CAP_TEXTS[end]})",
+            hint="lower `min_batch_size`",
         )
     sizes = {first, *(2**power for power in range(27) if first <= 2**power <= cap)}
     # Full-batch training, one pass for the whole global batch, and the user's size are choices of
@@ -76,7 +75,7 @@ def make_grid(
 
 
 _CAP_TEXTS = {
-    StopReason.CAP: "--max-batch-size or --global-batch-size",
+    StopReason.CAP: "`max_batch_size` or `global_batch_size`",
     StopReason.DATASET: "the dataset's size",
 }
 

@@ -160,10 +160,10 @@ def _require_gpu(index: int) -> None:
     if not torch.cuda.is_available():
         raise DeviceUnavailableError(
             f"device 'cuda:{index}' is not available: PyTorch {torch.__version__} sees no GPU",
-            hint="use --device cpu, or install a PyTorch build for your GPU",
+            hint="use `device=cpu`, or install a PyTorch build for your GPU",
         )
     if index >= torch.cuda.device_count():
         raise DeviceUnavailableError(
             f"device 'cuda:{index}' is not available: there are {torch.cuda.device_count()}",
-            hint="use --device cuda:0",
+            hint="use `device=cuda:0`",
         )

@@ -19,7 +19,7 @@ def report_machine(name: str | None = None) -> MachineReport:
     """What every device says of itself.
 
     Args:
-        name: Only this one, as ``--device`` takes it; every one if left out.
+        name: Only this one, as the option ``device`` takes it; every one if left out.
 
     Raises:
         DeviceError: If no device can have the name.

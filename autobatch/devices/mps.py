@@ -49,7 +49,7 @@ class MpsDevice:
         if not self._backend.is_available():
             raise DeviceUnavailableError(
                 f"device 'mps' is not available: PyTorch {torch.__version__} sees no Metal GPU",
-                hint="use --device cpu; mps needs an Apple processor and macOS 14 or later",
+                hint="use `device=cpu`; mps needs an Apple processor and macOS 14 or later",
             )
         self._mps = torch.mps if mps is None else mps
         self._highest_bytes = 0

@@ -126,7 +126,7 @@ class XpuDevice:
         found = f"there are {count}" if count else f"PyTorch {torch.__version__} sees no Intel GPU"
         raise DeviceUnavailableError(
             f"device '{self.name}' is not available: {found}",
-            hint="use --device xpu:0"
+            hint="use `device=xpu:0`"
             if count
-            else "use --device cpu, or install a PyTorch build for Intel GPUs",
+            else "use `device=cpu`, or install a PyTorch build for Intel GPUs",
         )

@@ -163,14 +163,14 @@ def nothing_fits(evidence: Evidence) -> NothingFitsError:
     """The error for a search in which no size fitted."""
     if not evidence.trials:
         return NothingFitsError(
-            f"no batch size ran within --time-limit {evidence.settings.time_limit_s:g} s",
-            hint="raise --time-limit",
+            f"no batch size ran within `time_limit={evidence.settings.time_limit_s:g}s`",
+            hint="raise `time_limit`",
         )
     trial = evidence.trials[min(evidence.trials)]
     if trial.outcome is Outcome.TIMED_OUT:
         return NothingFitsError(
             f"batch size {trial.batch_size} took too long: {trial.message}",
-            hint="raise --trial-timeout or --time-limit",
+            hint="raise `trial_timeout` or `time_limit`",
         )
     bound = _find_budget(evidence, trial)
     if trial.outcome is Outcome.OVER_BUDGET and (
@@ -198,7 +198,7 @@ def _remedy(evidence: Evidence, trial: Trial) -> str:
     if _is_loaders(trial):
         return "lower num_workers or prefetch_factor of the DataLoader"
     if evidence.settings.memory_limit_bytes is not None:
-        return "raise --memory-limit, or turn on gradient checkpointing"
+        return "raise `memory_limit`, or turn on gradient checkpointing"
     return "use a smaller model, or turn on gradient checkpointing"
 
 

@@ -225,7 +225,7 @@ class _Session:
 
     def _find_buckets(self, evidence: Evidence) -> None:
         lengths = evidence.loaded.workload.lengths
-        if self._settings.max_tokens and lengths is not None and lengths.differ:
+        if self._settings.by_length and lengths is not None and lengths.differ:
             self._look_beyond(evidence, Phase.LENGTHS, find_buckets)
 
     def _look_beyond(

@@ -82,7 +82,7 @@ class NoiseJob:
         """
         raise WorkerError(
             f"measuring the gradient noise scale: {crash.message}",
-            hint="raise --memory-limit or --trial-timeout, or use --goal throughput",
+            hint="raise `memory_limit` or `trial_timeout`, or use `goal=throughput`",
             exit_code=crash.exit_code,
             stderr_tail=crash.stderr_tail,
         )

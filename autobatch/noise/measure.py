@@ -151,7 +151,7 @@ def _estimate(sums: _Sums) -> NoiseScale:
     except ValueError as error:
         raise WorkloadError(
             f"the gradient noise scale cannot be told: {error}",
-            hint="look for a loss that overflows, or use --precision fp32",
+            hint="look for a loss that overflows, or use `precision=fp32`",
         ) from error
 
 
@@ -167,7 +167,7 @@ def _count_micro_batches(task: TrainingTask, plan: NoisePlan) -> int:
         raise WorkloadError(
             f"the dataset's {size} samples are too few for the gradient noise scale: it takes "
             f"{MIN_BLOCKS} micro-batches of {plan.micro_batch_size}",
-            hint="use a larger dataset, or --goal throughput",
+            hint="use a larger dataset, or `goal=throughput`",
         )
     return count
 
@@ -182,7 +182,7 @@ def _count_blocks(parameters: list[nn.Parameter], budget_bytes: int) -> int:
             f"the gradient noise scale of {format_count(num_numbers)} parameters needs "
             f"{format_bytes(MIN_BLOCKS * block_bytes)} for gradients, more than a quarter of the "
             f"budget of {format_bytes(budget_bytes)}",
-            hint="raise --memory-limit, or use --goal throughput",
+            hint="raise `memory_limit`, or use `goal=throughput`",
         )
     return num_fitting
 

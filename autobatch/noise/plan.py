@@ -29,9 +29,9 @@ def require_noise_prober(prober: Prober, settings: Settings) -> None:
     """
     if settings.wants_noise and not isinstance(prober, JobProber):
         raise SettingsError(
-            f"--goal {settings.goal.value} needs the gradient noise scale, which cannot be "
+            f"`goal={settings.goal.value}` needs the gradient noise scale, which cannot be "
             "measured here",
-            hint="use --goal throughput",
+            hint="use `goal=throughput`",
         )
 
 

@@ -158,7 +158,7 @@ class TargetProber:
             raise errors.WorkerError(
                 "loading the workload and one step of it took more than "
                 f"{format_seconds(timeout_s or 0.0)}",
-                hint="raise --trial-timeout or --time-limit, or look with -v at what it prints",
+                hint="raise `trial_timeout` or `time_limit`, or see what it prints with `verbose`",
                 exit_code=self._end_worker(),
                 stderr_tail=worker.stderr_tail,
             ) from None

@@ -51,7 +51,7 @@ def find_warnings_beyond_trials(
             "longest": lengths.longest,
         }
         yield FindingWarning(code=WarningCode.LENGTHS_PARTLY_SCANNED, figures=figures)
-    if settings.max_tokens and not buckets and Phase.LENGTHS not in failures:
+    if settings.by_length and not buckets and Phase.LENGTHS not in failures:
         reason = _why_no_buckets(lengths)
         yield FindingWarning(code=WarningCode.NO_SIZES_BY_LENGTH, details=(reason,))
 

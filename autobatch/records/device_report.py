@@ -197,7 +197,7 @@ class DeviceReport:
     """One place to train on.
 
     Attributes:
-        name: As ``--device`` takes it: ``cpu``, ``cuda:0``.
+        name: As the option ``device`` takes it: ``cpu``, ``cuda:0``.
         hardware_name: What the hardware calls itself.
         driver_version: Version of the driver.
         capacity_bytes: All the memory that there is.
@@ -227,7 +227,7 @@ class MachineReport:
 
     Attributes:
         devices: The devices, those that ``auto`` prefers first.
-        auto: Name of the device that ``--device auto`` takes.
+        auto: Name of the device that ``device=auto`` takes.
         torch_version: Version of PyTorch.
         notes: What else to know, one sentence each, such as why no GPU is listed.
     """

@@ -10,7 +10,7 @@ class MemoryBound:
     """One limit on the memory that a training process can come to hold.
 
     Attributes:
-        name: What sets the limit, in a user's words: ``physical memory``, ``--memory-limit``.
+        name: What sets the limit, in a user's words: ``physical memory``, ``memory limit``.
         capacity_bytes: All that there is under this limit.
         available_bytes: What the process could hold: the capacity less what others use.
     """
@@ -31,7 +31,7 @@ class MemoryBound:
     @classmethod
     def of_user(cls, memory_limit_bytes: int) -> MemoryBound:
         """The limit that the user sets: on what this process holds, whatever others do."""
-        return cls.of("--memory-limit", memory_limit_bytes, memory_limit_bytes)
+        return cls.of("memory limit", memory_limit_bytes, memory_limit_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

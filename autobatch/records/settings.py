@@ -1,154 +1,112 @@
 """Everything that a user can ask of a search; one object that travels whole."""
 
+# ruff: noqa: RUF009 - each call makes a field
+
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 from autobatch.errors import SettingsError
 from autobatch.records.enums import Goal, LearningRateRule, Precision
+from autobatch.records.kinds import (
+    BYTES,
+    COUNT,
+    FLAG,
+    FRACTION,
+    GRID,
+    INTEGER,
+    RATE,
+    SECONDS,
+    TEXT,
+    TIME_LIMIT,
+    VARIABLES,
+    choice_of,
+)
+from autobatch.records.options import check_options, option
+
+_memory = partial(option, group="Memory")
+_look = partial(option, group="What to look for")
+_training = partial(option, group="Your training")
+_rate = partial(option, group="Learning rate and global batch")
+_time = partial(option, group="Time")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of a search.
-
-    Attributes:
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``xpu``, ``xpu:1``, ``mps``.
-        memory_limit_bytes: Memory that the training process may hold in all, ``None`` for what
-            the machine has.
-        headroom_fraction: Share of the memory to keep free.
-        min_batch_size: Smallest size to consider.
-        max_batch_size: Largest size to consider, ``None`` for no cap.
-        grid_multiple: Refine between the last power of two that fits and the first that does
-            not to multiples of this; ``None`` for powers of two alone.
-        goal: What the recommended size is best at.
-        tolerance_fraction: How far below the best throughput the knee may lie.
-        precision: Arithmetic of a step.
-        dataset_size: Samples in an epoch, over what the workload says.
-        drop_last: Whether a last, smaller batch is left out.
-        learning_rate: Base learning rate, over what the workload says.
-        base_batch_size: Global batch size that the base rate goes with, over the workload's.
-        learning_rate_rule: How the rate follows the global batch size.
-        global_batch_size: Samples per optimizer step to reach, ``None`` to follow the size.
-        num_devices: Devices that will train together.
-        time_limit_s: Wall-clock time after which the search stops with what it has.
-        trial_timeout_s: Wall-clock time after which a trial counts as hanging.
-        seed: Seed of every random generator in a trial.
-        max_tokens: Whether to find a batch size for each range of lengths too.
-        evaluation: Whether to look for the largest size for evaluation too.
-        variables: Environment variables for the training process.
-        input_shape: Shape of one input sample, for a target that has only a model.
-        vocabulary_size: Inputs are token ids below this instead of floats.
-        num_classes: Classes of the target, with ``input_shape``.
-        overrides: Values of a catalogue model's configuration by key, as text.
-        sequence_length: Tokens in a sample of a catalogue's language model.
-        checkpoint: Path of the weights to measure at, over those the model is made with.
-        measure_noise: Measure the gradient noise scale whatever the goal.
+    """The settings of a search. Each field is an option, with its default, kind and help.
 
     Raises:
         SettingsError: If a value cannot be used; the message repeats it.
     """
 
-    device: str = "auto"
-    memory_limit_bytes: int | None = None
-    headroom_fraction: float = 0.1
-    min_batch_size: int = 1
-    max_batch_size: int | None = None
-    grid_multiple: int | None = None
-    goal: Goal = Goal.THROUGHPUT
-    tolerance_fraction: float = 0.05
-    precision: Precision = Precision.FP32
-    dataset_size: int | None = None
-    drop_last: bool = False
-    learning_rate: float | None = None
-    base_batch_size: int | None = None
-    learning_rate_rule: LearningRateRule = LearningRateRule.AUTO
-    global_batch_size: int | None = None
-    num_devices: int = 1
-    time_limit_s: float | None = None
-    trial_timeout_s: float = 600.0
-    seed: int = 0
-    evaluation: bool = False
-    max_tokens: bool = False
-    variables: dict[str, str] = field(default_factory=dict)
-    input_shape: tuple[int, ...] | None = None
-    vocabulary_size: int | None = None
-    num_classes: int | None = None
-    overrides: dict[str, str] = field(default_factory=dict)
-    sequence_length: int | None = None
-    checkpoint: str | None = None
-    measure_noise: bool = False
+    # fmt: off
+    device: str = _memory("auto", TEXT, "Where to train: auto, cpu, cuda, cuda:1, xpu, xpu:1, mps.")
+    memory_limit_bytes: int | None = _memory(
+        None, BYTES, "Memory that training may hold in all, such as 8GiB. Default: all there is.")
+    headroom_fraction: float = _memory(0.1, FRACTION, "Part of the memory to keep free.")
+    goal: Goal = _look(
+        Goal.THROUGHPUT, choice_of(Goal), "Look for the smallest size that is as fast as any "
+        "(throughput), the largest that fits (memory), or the size with the highest throughput "
+        "times statistical efficiency (efficiency).")
+    tolerance_fraction: float = _look(
+        0.05, FRACTION, "How far below the best throughput the answer may lie.")
+    min_batch_size: int = _look(1, COUNT, "Smallest size to try.")
+    max_batch_size: int | None = _look(None, COUNT, "Largest size to try.")
+    grid_multiple: int | None = _look(
+        None, GRID, "Sizes to try: powers of two (powers), or also multiples of 8 at the memory "
+        "limit (multiple:8).", name="grid")
+    evaluation: bool = _look(
+        False, FLAG, "Look for the largest size for evaluation, too.", name="eval")
+    by_length: bool = _look(
+        False, FLAG, "Find a batch size for each range of lengths, where samples differ in length.")
+    gradient_noise: bool = _look(
+        False, FLAG, "Measure the gradient noise scale; `goal=efficiency` always does.")
+    precision: Precision = _training(
+        Precision.FP32, choice_of(Precision), "Arithmetic of a step.")
+    dataset_size: int | None = _training(
+        None, COUNT, "Samples per epoch. Default: what the data says.")
+    drop_last: bool = _training(False, FLAG, "Leave out a last, smaller batch.")
+    checkpoint: str | None = _training(
+        None, TEXT, "Measure at these weights, saved with torch.save(model.state_dict(), FILE).",
+        metavar="FILE", in_code=False)
+    variables: dict[str, str] = _training(
+        {}, VARIABLES, "Set an environment variable for the training. May be repeated.",
+        name="env", in_code=False)
+    seed: int = _training(0, INTEGER, "Seed of every random generator in a trial.")
+    learning_rate: float | None = _rate(
+        None, RATE, "Learning rate that you train with now. Default: the optimizer's.", name="lr")
+    base_batch_size: int | None = _rate(
+        None, COUNT, "Global batch size that `lr` goes with. Default: what the data says, or 32.")
+    learning_rate_rule: LearningRateRule = _rate(
+        LearningRateRule.AUTO, choice_of(LearningRateRule), "How the learning rate follows the "
+        "global batch size. With auto the optimizer decides.", name="lr_rule")
+    global_batch_size: int | None = _rate(
+        None, COUNT, "Samples per optimizer step to reach by gradient accumulation.")
+    num_devices: int = _rate(1, COUNT, "Devices that will train together.")
+    time_limit_s: float | None = _time(
+        120.0, TIME_LIMIT, "Stop after this time with the best answer so far; none lifts the "
+        "limit.")
+    trial_timeout_s: float = _time(
+        600.0, SECONDS, "Give a size up after this time, and count it as not fitting.")
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE:
-            _require(self, name, lambda value: value > 0, "is not above 0")
-        for name in ("headroom_fraction", "tolerance_fraction"):
-            _require(self, name, lambda value: 0 <= value < 1, "is not from 0 up to 1")
-        _require(self, "input_shape", lambda shape: all(n > 0 for n in shape), "has a size of 0")
-        self._require_consistent()
+        check_options(self)
+        low, high = self.min_batch_size, self.max_batch_size
+        if high is not None and high < low:
+            raise SettingsError(
+                f"`max_batch_size` must be at least `min_batch_size={low}`, got {high}",
+                hint="raise `max_batch_size`",
+            )
+        if self.global_batch_size is not None and self.global_batch_size % self.num_devices:
+            raise SettingsError(
+                f"`global_batch_size={self.global_batch_size}` cannot be shared equally by "
+                f"`num_devices={self.num_devices}`",
+                hint=f"use a multiple of {self.num_devices}",
+            )
 
     @property
     def wants_noise(self) -> bool:
         """Whether the answer needs the gradient noise scale."""
-        return self.measure_noise or self.goal is Goal.EFFICIENCY
-
-    def _require_consistent(self) -> None:
-        low, high = self.min_batch_size, self.max_batch_size
-        if high is not None and high < low:
-            raise SettingsError(
-                f"--max-batch-size {high} is below --min-batch-size {low}",
-                hint="raise --max-batch-size",
-            )
-        if self.global_batch_size is not None and self.global_batch_size % self.num_devices:
-            raise SettingsError(
-                f"--global-batch-size {self.global_batch_size} cannot be shared equally by "
-                f"--num-devices {self.num_devices}",
-                hint=f"take a multiple of {self.num_devices}",
-            )
-        for option, value in (
-            ("--classes", self.num_classes),
-            ("--vocabulary", self.vocabulary_size),
-        ):
-            if value is not None and self.input_shape is None:
-                raise SettingsError(
-                    f"{option} {value} needs the shape of an input beside it",
-                    hint="add --input, such as --input 3x224x224",
-                )
-
-
-_POSITIVE = (
-    "memory_limit_bytes",
-    "min_batch_size",
-    "max_batch_size",
-    "grid_multiple",
-    "dataset_size",
-    "learning_rate",
-    "base_batch_size",
-    "global_batch_size",
-    "num_devices",
-    "time_limit_s",
-    "trial_timeout_s",
-    "vocabulary_size",
-    "num_classes",
-    "sequence_length",
-)
-_OPTION_NAMES = {
-    "memory_limit_bytes": "--memory-limit",
-    "headroom_fraction": "--headroom",
-    "grid_multiple": "--grid multiple:",
-    "tolerance_fraction": "--tolerance",
-    "learning_rate": "--lr",
-    "time_limit_s": "--time-limit",
-    "trial_timeout_s": "--trial-timeout",
-    "input_shape": "--input",
-    "vocabulary_size": "--vocabulary",
-    "num_classes": "--classes",
-}
-
-
-def _require(settings: Settings, name: str, holds: Any, complaint: str) -> None:
-    value = getattr(settings, name)
-    if value is not None and not holds(value):
-        option = _OPTION_NAMES.get(name, "--" + name.replace("_", "-"))
-        raise SettingsError(f"{option} {value} {complaint}", hint=f"change {option.strip(':')}")
+        return self.gradient_noise or self.goal is Goal.EFFICIENCY

@@ -85,7 +85,7 @@ class Environment:
         platform: Operating system and architecture.
         num_cores: Cores that this process may use.
         isolation: ``process`` if each trial ran in a process of its own, else ``shared``.
-        variables: Environment variables set for the trials with ``--env``.
+        variables: Environment variables set for the trials.
     """
 
     device_name: str

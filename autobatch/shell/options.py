@@ -1,129 +1,89 @@
-"""The options of a search, one group, so that every command that searches has the same."""
+"""Options on the command line, made from the records of settings that they fill."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import click
 
-from autobatch.records import Goal, LearningRateRule, Precision, Settings
-from autobatch.shell import types
+from autobatch.records.options import Option, options_of
+from autobatch.shell.flags import to_flags
+from autobatch.shell.types import Reads
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_OTHER = "Other options"
 
 
-def _choice(enum: Any) -> click.Choice[str]:
-    return click.Choice([member.value for member in enum])
+class GroupedOption(click.Option):
+    """An option that stands under a heading in the help of its command.
+
+    Args:
+        *arguments: As of ``click.Option``.
+        group: The heading.
+        **values: As of ``click.Option``.
+    """
+
+    def __init__(self, *arguments: Any, group: str, **values: Any) -> None:
+        super().__init__(*arguments, **values)
+        self.group = group
 
 
-SEARCH_OPTIONS = (
-    click.option("--device", default="auto", show_default=True, metavar="NAME",
-                 help="auto, cpu, cuda, cuda:1, xpu, xpu:1 or mps."),
-    click.option("--memory-limit", "memory_limit_bytes", type=types.BYTES, metavar="SIZE",
-                 help="Memory that training may hold in all, such as 8GiB. "
-                 "Default: what the machine has."),
-    click.option("--headroom", "headroom_fraction", type=types.FRACTION, default="10%",
-                 show_default=True, metavar="SHARE", help="Memory to keep free."),
-    click.option("--min-batch-size", type=types.COUNT, default="1", show_default=True,
-                 metavar="N", help="Smallest size to try."),
-    click.option("--max-batch-size", type=types.COUNT, metavar="N", help="Largest size to try."),
-    click.option("--grid", "grid_multiple", type=types.GRID, default="powers",
-                 show_default=True, metavar="GRID",
-                 help="powers (of two), or multiple:8 to refine at the memory limit."),
-    click.option("--goal", type=_choice(Goal), default=Goal.THROUGHPUT.value, show_default=True,
-                 help="The smallest size that is as fast as any, the largest that fits, or the one "
-                 "whose samples teach most per second."),
-    click.option("--tolerance", "tolerance_fraction", type=types.FRACTION, default="5%",
-                 show_default=True, metavar="SHARE",
-                 help="How far below the best throughput the answer may lie."),
-    click.option("--noise", "measure_noise", is_flag=True,
-                 help="Measure the gradient noise scale; --goal efficiency always does."),
-    click.option("--checkpoint", metavar="FILE",
-                 help="Measure at these weights, saved with torch.save(model.state_dict(), FILE)."),
-    click.option("--precision", type=_choice(Precision), default=Precision.FP32.value,
-                 show_default=True, help="Arithmetic of a step."),
-    click.option("--dataset-size", type=types.COUNT, metavar="N",
-                 help="Samples in an epoch, where the data does not tell."),
-    click.option("--drop-last", is_flag=True, help="Leave a last, smaller batch out."),
-    click.option("--lr", "learning_rate", type=types.RATE, metavar="RATE",
-                 help="Learning rate that you train with now."),
-    click.option("--base-batch-size", type=types.COUNT, metavar="N",
-                 help="Global batch size that --lr goes with.  [default: the file's, or 32]"),
-    click.option("--lr-rule", "learning_rate_rule", type=_choice(LearningRateRule),
-                 default=LearningRateRule.AUTO.value, show_default=True,
-                 help="How the rate follows the batch size; auto goes by the optimizer."),
-    click.option("--global-batch-size", type=types.COUNT, metavar="N",
-                 help="Samples per optimizer step to reach by gradient accumulation."),
-    click.option("--num-devices", type=types.COUNT, default="1", show_default=True, metavar="N",
-                 help="Devices that will train together."),
-    click.option("--time-limit", "time_limit_s", type=types.SECONDS, metavar="TIME",
-                 help="Stop with the best answer so far after, for example, 90s or 5min."),
-    click.option("--trial-timeout", "trial_timeout_s", type=types.SECONDS, default="10min",
-                 show_default=True, metavar="TIME",
-                 help="Give a size up after this time, and count it as not fitting."),
-    click.option("--seed", type=click.INT, default=0, show_default=True,
-                 help="Seed of every random generator in a trial."),
-    click.option("--eval", "evaluation", is_flag=True,
-                 help="Look for the largest size for evaluation, too."),
-    click.option("--max-tokens", is_flag=True,
-                 help="Where samples differ in length: a batch size for each range of lengths."),
-    click.option("--env", "variables", type=types.VARIABLE, multiple=True,
-                 metavar="NAME=VALUE", help="Set an environment variable for the training."),
-    click.option("--input", "input_shape", type=types.SHAPE, metavar="SHAPE",
-                 help="Random inputs of this shape, such as 3x224x224, for a file that has "
-                 "only a model."),
-    click.option("--classes", "num_classes", type=types.COUNT, metavar="N",
-                 help="With --input: class targets below N."),
-    click.option("--vocabulary", "vocabulary_size", type=types.COUNT, metavar="N",
-                 help="With --input: token ids below N instead of floats."),
-    click.option("--set", "overrides", type=types.OVERRIDE, multiple=True, metavar="KEY=VALUE",
-                 help="Change a catalogue model's configuration, such as n_layer=6."),
-    click.option("--sequence-length", type=types.COUNT, metavar="N",
-                 help="Tokens in a sample of a language model from a catalogue."),
-)  # fmt: skip
+class GroupedCommand(click.Command):
+    """A command whose help lists its options under headings."""
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, those without a heading of their own last."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(context):
+            record = parameter.get_help_record(context)
+            if record is not None and isinstance(parameter, click.Option):
+                groups.setdefault(getattr(parameter, "group", _OTHER), []).append(record)
+        others = groups.pop(_OTHER, [])
+        for heading, records in (*groups.items(), (_OTHER, others)):
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
 
-def pick_options(*names: str) -> Callable[[_F], _F]:
-    """Give a command some of the options of a search, by the names of its settings."""
+def settings_options(record: type, *, only: Iterable[str] = ()) -> Callable[[_F], _F]:
+    """Give a command the options of a record of settings, as values by the names of its fields.
+
+    Args:
+        record: The record.
+        only: The names of the fields that are wanted; all if left out.
+    """
 
     def decorate(command: _F) -> _F:
-        for option in reversed(SEARCH_OPTIONS):
-            if _name_of(option) in names:
-                command = option(command)
+        for each in reversed(options_of(record).values()):
+            if not only or each.field in only:
+                command = _make_option(each)(command)
         return command
 
     return decorate
 
 
-def _name_of(option: Callable[..., Any]) -> str:
-    holder = click.Command("holder")
-    option(holder)
-    return holder.params[0].name or ""
+def _make_option(said: Option) -> Callable[[_F], _F]:
+    make = partial(
+        click.option,
+        said.flag,
+        said.field,
+        cls=GroupedOption,
+        group=said.group,
+        help=to_flags(said.help),
+    )
+    if said.kind.is_flag:
+        return make(is_flag=True, default=said.default)
+    kind = Reads(said.kind)
+    if said.kind.is_repeated:
+        return make(type=kind, metavar=said.metavar, multiple=True, callback=_join)
+    return make(
+        type=kind, metavar=said.metavar, default=said.default_text or None, show_default=True
+    )
 
 
-def search_options(command: _F) -> _F:
-    """Give a command all options of a search."""
-    for option in reversed(SEARCH_OPTIONS):
-        command = option(command)
-    return command
+def _join(context: click.Context, option: click.Parameter, values: Iterable[Any]) -> dict[str, str]:
+    return dict(values)
 
 
-def to_settings(values: Mapping[str, Any]) -> Settings:
-    """Settings from the values of ``search_options``.
-
-    Raises:
-        SettingsError: If they do not go together.
-    """
-    kinds = {
-        "goal": Goal,
-        "precision": Precision,
-        "learning_rate_rule": LearningRateRule,
-        "variables": dict,
-        "overrides": dict,
-    }
-    return Settings(**{name: kinds.get(name, _as_it_is)(value) for name, value in values.items()})
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
+OUTPUT = partial(click.option, cls=GroupedOption, group="Output")

@@ -55,7 +55,7 @@ class TrainingFinding(Finding):
 
     @classmethod
     def of(cls, finding: Finding) -> Self:
-        """The same finding, with hands."""
+        """Wrap a finding with methods that apply it."""
         return cls(**{field.name: getattr(finding, field.name) for field in fields(finding)})
 
     @_keep_random_state()
@@ -119,7 +119,7 @@ class TrainingFinding(Finding):
                 search was asked.
 
         Raises:
-            WorkloadError: If it is no optimizer.
+            WorkloadError: If it is not an optimizer.
         """
         groups = getattr(optimizer, "param_groups", None)
         if not isinstance(groups, list):
@@ -190,8 +190,8 @@ class TrainingFinding(Finding):
             raise SettingsError(
                 "the finding has no batch sizes by length",
                 hint="its warnings say why; take finding.dataloader(dataset)"
-                if self.settings.max_tokens
-                else "search with max_tokens=True",
+                if self.settings.by_length
+                else "search with by_length=True",
             )
         self._check_measure(lengths)
         return BucketBatchSampler(

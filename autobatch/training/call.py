@@ -12,8 +12,9 @@ from autobatch.finder import find
 from autobatch.probe.client import TargetProber
 from autobatch.probe.live import SharingProber, can_fork, make_forking_prober
 from autobatch.records import MemoryBudget, Phase, Settings, Trial, WorkloadSummary
+from autobatch.records.options import read_keywords
 from autobatch.training.answer import TrainingFinding
-from autobatch.training.options import SearchOptions, to_settings
+from autobatch.training.options import SearchOptions, shows_options
 from autobatch.workload.contract import Workload
 from autobatch.workload.live import describe_objects, find_model_device
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _ISOLATIONS = ("auto", "process", "shared")
 
 
+@shows_options
 def find_batch_size(
     model: torch.nn.Module,
     data: Any = None,
@@ -39,15 +41,23 @@ def find_batch_size(
 ) -> TrainingFinding:
     """Find the batch size to train these objects with, by training steps on them.
 
-    Afterwards everything is as it was: weights, buffers, gradients, the optimizer's state, modes,
-    hooks, random generators, PyTorch's settings, the position of samplers. Before training or in
-    the middle of it.
+    It can be called before training or in the middle of it: afterwards weights, gradients,
+    optimizer state, hooks, random generators, settings and samplers are as they were.
+
+    Example:
+        >>> import autobatch, torch
+        >>> model = torch.nn.Linear(10, 2)
+        >>> dataset = [(torch.randn(10), index % 2) for index in range(64)]
+        >>> finding = autobatch.find_batch_size(model, dataset, goal="memory", max_batch_size=16)
+        >>> finding.batch_size
+        16
 
     Args:
         model: The module, on the device that it is trained on.
-        data: A ``DataLoader`` (all but its batch size is kept), a map-style or iterable data
-            set, a function of the batch size that returns a batch, or one sample. A tensor, an
-            array, a tuple, a mapping or a dataclass is a sample; a list is a dataset.
+        data: A ``DataLoader`` (all but its batch size is kept), a map-style or iterable dataset,
+            a function of the batch size that returns a batch, or one sample. A tensor, an array,
+            a tuple, a mapping or a dataclass is a sample; a list is a dataset. Text describes a
+            sample of random data: ``input=3x224x224,classes=1000``.
         loss: A function of output and target; not needed by a model that returns its loss.
         optimizer: An optimizer of the model, a class, or a function of the parameters.
             AdamW if left out.
@@ -55,10 +65,10 @@ def find_batch_size(
         collate_fn: How samples of a dataset become a batch.
         length: How long a sample is, where the number of its elements does not say it.
         on_trial: Is called with each ``Trial`` when it is done.
-        isolation: ``process`` runs trials in forks of this process; ``shared`` in this one,
-            putting back what they change, without the hooks that are not a library's; ``auto``
-            forks where it can: on Linux, on CPU, with no GPU in sight.
-        **options: Those of the command line; ``SearchOptions`` describes them.
+        isolation: ``process`` runs trials in forks of this process; ``shared`` in this one, putting
+            back what they change, without hooks of your own; ``auto`` forks where it can: on Linux,
+            on CPU, with no GPU in sight.
+        **options: Those of the command line, by name.
 
     Returns:
         A finding whose batch size ran and fitted in this call.
@@ -70,17 +80,11 @@ def find_batch_size(
         NothingFitsError: If not even the smallest size fits.
         SearchInterrupted: On Ctrl-C once a size has fitted, with the best answer so far.
     """
-    settings = to_settings(options)
+    settings = Settings(**read_keywords(Settings, options, caller="find_batch_size"))
     workload = describe_objects(
-        model,
-        data,
-        loss=loss,
-        optimizer=optimizer,
-        training_step=training_step,
-        collate_fn=collate_fn,
-        length=length,
-        has_input_shape=settings.input_shape is not None,
-    )
+        model, data, loss=loss, optimizer=optimizer, training_step=training_step,
+        collate_fn=collate_fn, length=length, seed=settings.seed,
+    )  # fmt: skip
     return find_for_workload(workload, settings, on_trial=on_trial, isolation=isolation)
 
 
@@ -123,7 +127,8 @@ def _make_prober(
 ) -> TargetProber | SharingProber:
     if isolation not in _ISOLATIONS:
         raise SettingsError(
-            f"isolation={isolation!r} is no choice", hint=f"take one of {', '.join(_ISOLATIONS)}"
+            f"isolation must be one of {', '.join(map(repr, _ISOLATIONS))}, got {isolation!r}",
+            hint="leave it out, for 'auto'",
         )
     if isolation == "shared":
         return SharingProber(workload, settings)

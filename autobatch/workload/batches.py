@@ -20,6 +20,7 @@ from autobatch.errors import WorkloadError
 from autobatch.records import LengthScan
 from autobatch.workload.contract import Workload
 from autobatch.workload.lengths import ScannedLengths, fetch_samples, scan_lengths
+from autobatch.workload.synthetic import RandomBatches
 
 _COUNT_TIME_S = 1.0
 KEPT_LOADER_OPTIONS = (
@@ -138,7 +139,7 @@ class LoaderSource:
             if is_empty:
                 raise WorkloadError(
                     f"the dataset ended before one batch of {batch_size} samples",
-                    hint="lower --max-batch-size",
+                    hint="lower `max_batch_size`",
                 )
 
 
@@ -197,6 +198,8 @@ def make_source(workload: Workload) -> BatchSource:
         options = {"collate_fn": workload.collate_fn} if workload.collate_fn else {}
         name = type(workload.dataset).__name__
         return LoaderSource(workload.dataset, options, f"dataset ({name})", workload.length)
+    if isinstance(workload.batch, RandomBatches):
+        return RepeatedSource(workload.batch, workload.batch.description)
     if workload.batch is not None:
         return FunctionSource(workload.batch)
     sample, collate = workload.sample, workload.collate_fn or default_collate

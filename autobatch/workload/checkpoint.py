@@ -60,7 +60,7 @@ def _read(path: str) -> Any:
         ) from error
     except pickle.UnpicklingError as error:
         raise WorkloadError(
-            f"checkpoint {path} holds more than weights, or is no checkpoint: "
+            f"checkpoint {path} holds more than weights, or is not a checkpoint: "
             f"{message_of(error).strip().splitlines()[0]:.200}",
             hint="save the weights alone, with torch.save(model.state_dict(), FILE)",
         ) from error

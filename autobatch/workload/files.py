@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from autobatch.errors import WorkloadError, message_of
+from autobatch.workload.shape import InputShape, read_input, read_shape, split_target
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[1])
 _IMPORT_FOLDER = str(Path(importlib.__file__).resolve().parent)
@@ -29,6 +30,7 @@ class Target:
 
     Attributes:
         text: As the user wrote it.
+        shape: What it says of its model and input.
         location: Path of a file, or dotted name of a module; empty for a catalogue's model.
         is_file: Whether ``location`` is a path.
         name: What follows the colon, or an empty string.
@@ -36,6 +38,7 @@ class Target:
     """
 
     text: str
+    shape: InputShape
     location: str
     is_file: bool
     name: str
@@ -47,18 +50,28 @@ def parse_target(text: str) -> Target:
 
     Raises:
         WorkloadError: If there is no such Python file, or the text cannot be a module's name.
+        SettingsError: If a value that follows it cannot be used.
     """
-    catalogue, colon, name = text.partition(":")
+    plain, values = split_target(text)
+    catalogue, colon, name = plain.partition(":")
     if colon and catalogue in CATALOGUES:
-        return Target(text=text, location="", is_file=False, name=name, catalogue=catalogue)
-    location, colon, name = text.rpartition(":")
+        return Target(
+            text=text,
+            shape=read_shape(values),
+            location="",
+            is_file=False,
+            name=name,
+            catalogue=catalogue,
+        )
+    location, colon, name = plain.rpartition(":")
     if not colon or os.sep in name or name.endswith(".py"):
-        location, name = text, ""
+        location, name = plain, ""
     # A package in the current folder is a module; any other folder is a mistake to point out.
     is_package = (Path(location) / "__init__.py").is_file() and os.sep not in location
     is_file = location.endswith(".py") or os.sep in location or Path(location).exists()
     is_file = is_file and not is_package
-    target = Target(text=text, location=location, is_file=is_file, name=name)
+    shape = read_input(values, f"target {text!r}")
+    target = Target(text=text, shape=shape, location=location, is_file=is_file, name=name)
     if is_file and not Path(location).is_file():
         what = "is a folder, not a file" if Path(location).is_dir() else "does not exist"
         raise WorkloadError(f"target {text!r}: {location} {what}", hint="check the path")

@@ -15,10 +15,14 @@ from autobatch.errors import SettingsError, WorkloadError
 from autobatch.records import Settings
 from autobatch.workload.batches import BatchSource, make_source
 from autobatch.workload.contract import Workload
-from autobatch.workload.synthetic import make_synthetic_source
+from autobatch.workload.shape import read_input, split_target
+from autobatch.workload.synthetic import RandomBatches
 from autobatch.workload.task import TrainingTask, assemble
 
-_FORMS = "give a DataLoader, a dataset, a function of the batch size, or one sample"
+_FORMS = (
+    "give a DataLoader, a dataset, a function of the batch size, one sample, or the text "
+    "'input=3x224x224,classes=1000'"
+)
 
 
 def describe_objects(
@@ -30,7 +34,7 @@ def describe_objects(
     training_step: Any = None,
     collate_fn: Any = None,
     length: Any = None,
-    has_input_shape: bool = False,
+    seed: int = 0,
 ) -> Workload:
     """Say in the words of the workload contract what the caller's objects are.
 
@@ -38,17 +42,20 @@ def describe_objects(
 
     Args:
         model: A module.
-        data: A ``DataLoader``, a dataset, a function of the batch size or a sample.
+        data: A loader, a dataset, a function of the batch size, a sample, or text about one.
         loss: A function of output and target.
         optimizer: An optimizer of the model, a class, or a function of the parameters.
         training_step: A function of the model and a batch.
         collate_fn: How samples become a batch.
         length: How long a sample is.
-        has_input_shape: Whether inputs are described instead of given.
+        seed: Of random batches.
 
     Raises:
         WorkloadError: If one of them cannot be what it should.
     """
+    if isinstance(data, str) and "=" in data:
+        _, values = split_target(f",{data}")
+        data = RandomBatches(read_input(values, f"data={data!r}"), seed)
     if not isinstance(model, nn.Module):
         raise WorkloadError(
             f"'model' is a {_name_of(model)}, not a torch.nn.Module",
@@ -76,7 +83,7 @@ def describe_objects(
         training_step=training_step,
         collate_fn=collate_fn,
         length=length,
-        **({} if has_input_shape else {_kind_of(data): data}),
+        **{_kind_of(data): data},
     )
 
 
@@ -118,7 +125,7 @@ def build_task(
 
     Args:
         workload: From ``describe_objects``.
-        settings: For the seed, and the shape of random inputs.
+        settings: For the seed.
         source: Where batches come from, if it has been made before.
 
     Raises:
@@ -126,11 +133,7 @@ def build_task(
     """
     torch.manual_seed(settings.seed)
     assert isinstance(workload.model, nn.Module)
-    if source is None and settings.input_shape is not None:
-        source = make_synthetic_source(settings)
-    elif source is None:
-        source = make_source(workload)
-    return assemble(workload, workload.model, source)
+    return assemble(workload, workload.model, source or make_source(workload))
 
 
 def _kind_of(data: Any) -> str:

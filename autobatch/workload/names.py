@@ -86,8 +86,7 @@ def missing_data_error(target_text: str, workload: Workload) -> WorkloadError:
     return WorkloadError(
         f"target {target_text!r}: found {', '.join(found)}; missing: data, one of "
         f"train_loader, dataset, batch(batch_size), sample. For example:\n\n{_EXAMPLE}",
-        hint="add one, or describe the input on the command line, such as --input 3x224x224 "
-        "--classes 1000",
+        hint=f"add one, or describe a sample: {target_text},input=3x224x224,classes=1000",
     )
 
 
@@ -95,7 +94,7 @@ def _from_names(target: Target, namespace: Mapping[str, Any]) -> Workload:
     given = {name: namespace[name] for name in CONTRACT_NAMES if name in namespace}
     for name in ("batch", "length"):
         if not callable(given.get(name)):
-            # A leftover of a loop, the last batch, is no function that makes one.
+            # A leftover of a loop, the last batch, is not a function that makes one.
             given.pop(name, None)
     return _checked(target, Workload(**given))
 

@@ -1,4 +1,4 @@
-"""Batches for a target that has only a model, from a description on the command line."""
+"""Random batches for a model without data, from a description of one sample."""
 
 from __future__ import annotations
 
@@ -6,33 +6,38 @@ from typing import Any
 
 import torch
 
-from autobatch.records import Settings
-from autobatch.workload.batches import RepeatedSource
+from autobatch.workload.shape import InputShape
 
 
-def make_synthetic_source(settings: Settings) -> RepeatedSource:
-    """A source of random inputs of ``settings.input_shape``.
+class RandomBatches:
+    """Makes random batches: a function of the batch size that can describe itself.
 
-    Inputs are standard normal floats, or token ids below ``vocabulary_size``. Targets are class
-    ids below ``num_classes``; without classes the tokens themselves, or nothing.
+    Inputs are standard normal floats, or token ids below the vocabulary. Targets are class ids;
+    without classes the tokens themselves, or nothing.
+
+    Args:
+        shape: What one sample is; its ``input`` is given.
+        seed: Of the random generator.
     """
-    assert settings.input_shape is not None
-    shape = "x".join(str(size) for size in settings.input_shape)
-    kind = f"tokens below {settings.vocabulary_size}" if settings.vocabulary_size else "inputs"
-    classes = f", {settings.num_classes} classes" if settings.num_classes else ""
-    return RepeatedSource(
-        lambda batch_size: _make_batch(settings, batch_size), f"random {kind} {shape}{classes}"
-    )
 
+    def __init__(self, shape: InputShape, seed: int) -> None:
+        assert shape.input is not None
+        self._size = shape.input
+        self._shape = shape
+        self._seed = seed
+        kind = f"tokens below {shape.vocabulary}" if shape.vocabulary else "inputs"
+        classes = f", {shape.classes} classes" if shape.classes else ""
+        self.description = f"random {kind} {'x'.join(map(str, self._size))}{classes}"
 
-def _make_batch(settings: Settings, batch_size: int) -> Any:
-    assert settings.input_shape is not None
-    generator = torch.Generator().manual_seed(settings.seed)
-    shape = (batch_size, *settings.input_shape)
-    if settings.vocabulary_size:
-        inputs = torch.randint(settings.vocabulary_size, shape, generator=generator)
-    else:
-        inputs = torch.randn(shape, generator=generator)
-    if settings.num_classes:
-        return inputs, torch.randint(settings.num_classes, (batch_size,), generator=generator)
-    return (inputs, inputs) if settings.vocabulary_size else inputs
+    def __call__(self, batch_size: int) -> Any:
+        """A batch, always the same one."""
+        generator = torch.Generator().manual_seed(self._seed)
+        size = (batch_size, *self._size)
+        vocabulary, classes = self._shape.vocabulary, self._shape.classes
+        if vocabulary:
+            inputs = torch.randint(vocabulary, size, generator=generator)
+        else:
+            inputs = torch.randn(size, generator=generator)
+        if classes:
+            return inputs, torch.randint(classes, (batch_size,), generator=generator)
+        return (inputs, inputs) if vocabulary else inputs

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from autobatch.records import Settings, WorkloadSummary
-from autobatch.workload.batches import BatchSource, make_source
+from autobatch.workload.batches import BatchSource, RepeatedSource, make_source
 from autobatch.workload.catalogues.load import load_entry
 from autobatch.workload.catalogues.require import require_usable
 from autobatch.workload.checkpoint import load_checkpoint
@@ -25,7 +25,7 @@ from autobatch.workload.names import (
     missing_data_error,
 )
 from autobatch.workload.optimizer import BuiltOptimizer, build_optimizer
-from autobatch.workload.synthetic import make_synthetic_source
+from autobatch.workload.synthetic import RandomBatches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
         WorkloadError: If something is missing or broken; ends in one thing to try.
     """
     target = parse_target(target_text)
-    require_usable(target, settings)
+    require_usable(target)
     torch.manual_seed(settings.seed)
     if target.catalogue:
         workload, random_source, guesses = load_entry(target, settings)
@@ -97,8 +97,9 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
         load_checkpoint(model, settings.checkpoint)
     if target.catalogue:
         return assemble(workload, model, random_source, guesses)
-    if settings.input_shape is not None:
-        source: BatchSource = make_synthetic_source(settings)
+    if target.shape.input is not None:
+        batches = RandomBatches(target.shape, settings.seed)
+        source: BatchSource = RepeatedSource(batches, batches.description)
     elif lacks_data(workload):
         raise missing_data_error(target_text, workload)
     else:

@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 import autobatch
 from autobatch import find_batch_size
 from autobatch.devices.cpu import CpuDevice
+from autobatch.errors import WorkerError
 from autobatch.noise.job import NoisePlan, measure_noise
 from autobatch.probe.live import SharingProber
-from autobatch.records import Settings
+from autobatch.records import Settings, StopReason
 from autobatch.workload.live import describe_objects
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -66,7 +67,7 @@ def test_the_size_that_is_returned_ran_and_its_successor_did_not_fit(isolation: 
     outcomes = {trial.batch_size: trial.outcome.value for trial in finding.trials}
     assert outcomes[finding.batch_size] == "fits"
     assert finding.batch_size == 16, outcomes  # 512 MiB and not 1 GiB
-    assert finding.stop_reason is autobatch.StopReason.MEMORY
+    assert finding.stop_reason is StopReason.MEMORY
     assert finding.confirmation is not None
 
 
@@ -188,7 +189,7 @@ def test_a_whole_epoch_of_samples_that_differ_stays_inside_the_budget() -> None:
 
 def test_each_range_of_lengths_has_a_size_that_ran_under_the_one_budget() -> None:
     model, data = nn.Linear(8, 3), Texts(400)
-    options = {"collate_fn": pad, "training_step": hold, "max_tokens": True, "seed": 3}
+    options = {"collate_fn": pad, "training_step": hold, "by_length": True, "seed": 3}
     limit = limit_with(400)
     finding = find(model, data, max_batch_size=128, **options, **limit)
     assert [bucket.longest for bucket in finding.buckets] == [400, 39], "none is between"
@@ -221,8 +222,8 @@ def test_without_sizes_by_length_there_is_no_sampler_and_the_hint_fits() -> None
     data = make_data()
     with pytest.raises(autobatch.SettingsError, match="no batch sizes by length") as caught:
         find(nn.Linear(8, 3), data).batch_sampler([8] * 64)
-    assert caught.value.hint == "search with max_tokens=True"
-    asked = find(nn.Linear(8, 3), data, max_tokens=True)
+    assert caught.value.hint == "search with by_length=True"
+    asked = find(nn.Linear(8, 3), data, by_length=True)
     assert "no_sizes_by_length" in repr(asked)
     with pytest.raises(autobatch.SettingsError) as caught:
         asked.batch_sampler([8] * 64)
@@ -363,8 +364,9 @@ def test_data_comes_in_every_form(data: Any, described: str) -> None:
 
 
 def test_inputs_can_be_described_instead() -> None:
-    assert find(nn.Linear(8, 3), None, input="8", classes=3).batch_size == 4
-    assert find(nn.Linear(8, 3), None, input=(8,), classes=3).batch_size == 4
+    finding = find(nn.Linear(8, 3), "input=8,classes=3")
+    assert finding.batch_size == 4
+    assert finding.workload.data == "random inputs 8, 3 classes"
 
 
 @pytest.mark.parametrize(
@@ -373,18 +375,25 @@ def test_inputs_can_be_described_instead() -> None:
         ({"model": nn.Linear}, "'model' is a class, Linear"),
         ({"data": None}, "'data' is missing"),
         ({"data": "imagenet"}, "'data' is 'imagenet'"),
+        ({"data": "classes=3"}, "data='classes=3': classes=3 needs the shape"),
+        ({"data": "input=3xx4"}, "`input` must be the shape of one sample, got '3xx4'"),
         ({"data": iter([1])}, "'data' is a list_iterator"),
         ({"loss": nn.CrossEntropyLoss}, "'loss' is a class"),
         ({"optimizer": 3}, "'optimizer' is a int"),
         ({"optimizer": torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1)}, "not the model's"),
         ({"model": nn.Linear(8, 3, device="meta")}, "meta device"),
         ({"device": "cuda"}, "device='cuda', but the model is on cpu"),
-        ({"isolation": "none"}, "isolation='none' is no choice"),
-        ({"goal": "speed"}, "goal='speed' is no choice"),
-        ({"memory_limit": "lots"}, "memory_limit: 'lots'"),
-        ({"max_batch_size": 2.5}, "max_batch_size=2.5 is not a whole number"),
-        ({"max_batch_size": 0}, "--max-batch-size 0"),
-        ({"headroom": "2"}, "headroom"),
+        ({"isolation": "none"}, "isolation must be one of 'auto', 'process', 'shared', got 'none'"),
+        (
+            {"goal": "speed"},
+            "`goal` must be one of 'throughput', 'memory', 'efficiency', got 'speed'",
+        ),
+        ({"memory_limit": "lots"}, "`memory_limit` must be a memory size above 0, got 'lots'"),
+        ({"max_batch_size": 2.5}, "`max_batch_size` must be a whole number above 0, got 2.5"),
+        ({"max_batch_size": 0}, "`max_batch_size` must be a whole number above 0, got 0"),
+        ({"headroom": "2"}, "`headroom` must be"),
+        ({"eval": 1}, "`eval` must be True or False, got 1"),
+        ({"time_limit": 0}, "`time_limit` must be a time above 0, or none, got 0"),
     ],
 )
 def test_what_cannot_be_used_is_repeated(options: dict[str, Any], words: str) -> None:
@@ -469,7 +478,7 @@ def test_the_size_whose_samples_teach_most_is_found_for_objects_too(isolation: s
     assert finding.batch_size == finding.efficiency.batch_size
     plain = find(nn.Linear(8, 3), make_data(512), isolation=isolation)
     assert plain.gradient_noise is None
-    asked = find(nn.Linear(8, 3), make_data(512), isolation=isolation, noise=True)
+    asked = find(nn.Linear(8, 3), make_data(512), isolation=isolation, gradient_noise=True)
     assert asked.gradient_noise is not None
 
 
@@ -489,7 +498,7 @@ def test_forks_and_the_shared_process_measure_noise_alike() -> None:
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 def test_the_noise_scale_of_random_inputs_is_refused(isolation: str) -> None:
     with pytest.raises(autobatch.WorkloadError, match="needs real data") as caught:
-        find(nn.Linear(8, 3), None, input="8", classes=3, goal="efficiency", isolation=isolation)
+        find(nn.Linear(8, 3), "input=8,classes=3", goal="efficiency", isolation=isolation)
     assert caught.value.hint
 
 
@@ -504,8 +513,8 @@ def test_measuring_noise_that_never_ends_is_given_up_in_the_shared_process() -> 
         return torch.ones(size, 8), torch.zeros(size).long()
 
     workload = describe_objects(nn.Linear(8, 3), batch)
-    with SharingProber(workload, Settings(device="cpu", measure_noise=True)) as prober:
+    with SharingProber(workload, Settings(device="cpu", gradient_noise=True)) as prober:
         prober.load()
         is_slow.append(True)
-        with pytest.raises(autobatch.WorkerError, match="no end after"):
+        with pytest.raises(WorkerError, match="no end after"):
             measure_noise(prober, NoisePlan(micro_batch_size=2), timeout_s=0.5)

@@ -245,7 +245,7 @@ def test_nothing_has_changed_after_ctrl_c_between_trials(scene: Objects, isolati
         run(scene, isolation, on_trial=lambda _: os.kill(os.getpid(), signal.SIGINT))
     assert differences(before, take_snapshot(scene)) == []
     assert caught.value.finding.batch_size >= 2
-    assert isinstance(caught.value.finding, autobatch.TrainingFinding)
+    assert isinstance(caught.value.finding, autobatch.Finding)
 
 
 def test_nothing_has_changed_after_ctrl_c_in_the_middle_of_a_step(scene: Objects) -> None:

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from autobatch.cli.probe import probe
-from autobatch.shell.options import SEARCH_OPTIONS
+from autobatch.records import Settings
+from autobatch.records.options import options_of
 
 TARGET = """
 import os, torch
@@ -23,15 +24,12 @@ dataset = [(torch.randn(8), index % 4) for index in range(200)]
 optimizer = torch.optim.Adam
 """
 
-GPT2 = ["--set", "n_layer=1", "--set", "n_embd=24", "--set", "vocab_size=96",
-        "--goal", "memory", "--max-batch-size", "2"]  # fmt: skip
-
 # The option, and what must then be true of the finding.
 EFFECTS: dict[str, tuple[list[str], Any]] = {
     "--device": (["--device", "cpu"], lambda f: f["device"] == "cpu"),
     "--memory-limit": (
         ["--memory-limit", "2GiB"],
-        lambda f: f["capacity_bytes"] == 2 * 2**30 and f["bound_by"] == "--memory-limit",
+        lambda f: f["capacity_bytes"] == 2 * 2**30 and f["bound_by"] == "memory limit",
     ),
     "--headroom": (
         ["--headroom", "25%", "--memory-limit", "2GiB"],
@@ -54,8 +52,8 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
         lambda f: f["batch_size"] == f["largest_batch_size"] == 16,
     ),
     "--tolerance": (["--tolerance", "50%"], lambda f: "50 %" in f["reason"]),
-    "--noise": (
-        ["--noise", "--max-batch-size", "4"],
+    "--gradient-noise": (
+        ["--gradient-noise", "--max-batch-size", "4"],
         lambda f: f["gradient_noise"]["num_micro_batches"] >= 16 and f["efficiency"],
     ),
     "--checkpoint": (
@@ -104,36 +102,35 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
         ["--eval"],
         lambda f: f["eval_batch_size"] == 16 and f["eval_is_largest"] and f["eval_trials"],
     ),
-    "--max-tokens": (["--max-tokens"], lambda f: f["settings"]["max_tokens"]),
+    "--by-length": (["--by-length"], lambda f: f["settings"]["by_length"]),
     "--env": (
         ["--env", "MY_VARIABLE=5"],
         lambda f: (
             "variable: 5" in f["stderr"] and f["environment"]["variables"] == {"MY_VARIABLE": "5"}
         ),
     ),
-    "--input": (["--input", "8"], lambda f: f["workload"]["data"] == "random inputs 8"),
-    "--classes": (
-        ["--input", "8", "--classes", "4"],
+}
+
+# What follows the target behind commas, and what must then be true of the finding.
+SHAPES: dict[str, tuple[str, Any]] = {
+    "input": ("{file},input=8", lambda f: f["workload"]["data"] == "random inputs 8"),
+    "classes": (
+        "{file},input=8,classes=4",
         lambda f: f["workload"]["data"] == "random inputs 8, 4 classes",
     ),
-    "--vocabulary": (
-        ["--input", "8", "--vocabulary", "9"],
-        lambda f: "tokens below 9" in f["workload"]["data"],
+    "vocabulary": (
+        "{file},input=8,vocabulary=9",
+        lambda f: f["workload"]["data"] == "random tokens below 9 8",
     ),
-    "--set": (
-        [*GPT2, "--sequence-length", "8"],
-        lambda f: (
-            f["settings"]["overrides"]["n_embd"] == "24"
-            and f["workload"]["num_parameters"] == 24 * (96 + 1024) + 12 * 24**2 + 13 * 24 + 2 * 24
-        ),
+    "configuration": (
+        "hf:gpt2,n_layer=1,n_embd=24,vocabulary=96,sequence_length=8",
+        lambda f: f["workload"]["num_parameters"] == 24 * (96 + 1024) + 12 * 24**2 + 15 * 24,
     ),
-    "--sequence-length": (
-        [*GPT2, "--sequence-length", "12"],
+    "sequence_length": (
+        "hf:gpt2,n_layer=1,n_embd=24,vocab_size=96,sequence_length=12",
         lambda f: f["workload"]["data"] == "random tokens below 96, 12 long",
     ),
 }
-# Options of what a catalogue's model is made of.
-CATALOGUE_OPTIONS = ("--set", "--sequence-length")
 
 REPORT = """
 def training_step(model, batch):
@@ -149,33 +146,43 @@ def training_step(model, batch):
 def test_the_option_has_its_effect(option: str, tmp_path: Path) -> None:
     arguments, holds = EFFECTS[option]
     assert option in arguments
-    file = tmp_path / "target.py"
-    file.write_text(TARGET + REPORT)
     weights = {"weight": torch.full((4, 8), 7.0), "bias": torch.zeros(4)}
     torch.save(weights, tmp_path / "weights.pt")
-    target = str(file)
-    if option in CATALOGUE_OPTIONS:
-        if importlib.util.find_spec("transformers") is None:
-            pytest.skip("transformers is not installed")
-        target = "hf:gpt2"
     if "--max-batch-size" not in arguments and "--global-batch-size" not in arguments:
         arguments = [*arguments, "--max-batch-size", "16"]
+    assert holds(find("{file}", tmp_path, arguments))
+
+
+@pytest.mark.parametrize("value", SHAPES)
+def test_what_follows_the_target_has_its_effect(value: str, tmp_path: Path) -> None:
+    target, holds = SHAPES[value]
+    if target.startswith("hf:") and importlib.util.find_spec("transformers") is None:
+        pytest.skip("transformers is not installed")
+    finding = find(target, tmp_path, ["--goal", "memory", "--max-batch-size", "2"])
+    assert finding["target"] == target.format(file=tmp_path / "target.py")
+    assert holds(finding)
+
+
+def find(target: str, folder: Path, arguments: list[str]) -> dict[str, Any]:
+    file = folder / "target.py"
+    file.write_text(TARGET + REPORT)
+    target = target.format(file=file)
     done = subprocess.run(
         [sys.executable, "-m", "autobatch", "probe", target, "--json", "-v", *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         timeout=120,
-        cwd=tmp_path,
+        cwd=folder,
     )
     assert done.returncode == 0, done.stderr
-    assert holds({**json.loads(done.stdout), "stderr": done.stderr})
+    return {**json.loads(done.stdout), "stderr": done.stderr}
 
 
 def test_the_noise_of_random_data_is_refused_before_the_search(tmp_path: Path) -> None:
     target = tmp_path / "target.py"
     target.write_text(TARGET)
-    command = [sys.executable, "-m", "autobatch", "probe", str(target), "--input", "8"]
+    command = [sys.executable, "-m", "autobatch", "probe", f"{target},input=8"]
     done = subprocess.run(
         [*command, "--goal", "efficiency"], capture_output=True, text=True, timeout=120
     )
@@ -192,4 +199,4 @@ def test_every_option_of_a_search_is_tried_above() -> None:
     }
     of_output = {"--recipe", "--json", "--output", "--plot", "--force", "--quiet", "--verbose"}
     assert names - of_output == set(EFFECTS)
-    assert len(EFFECTS) == len(SEARCH_OPTIONS)
+    assert {each.flag for each in options_of(Settings).values()} == set(EFFECTS)

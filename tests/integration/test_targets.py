@@ -37,7 +37,7 @@ def test_a_plain_script_is_loaded_and_described(probe: Callable[..., Any]) -> No
     assert answer.device == "cpu"
     assert answer.smallest_batch_size == 1
     assert answer.memory_is_enforced
-    assert (answer.budget.bound_by, answer.budget.budget_bytes) == ("--memory-limit", 3 * GIB)
+    assert (answer.budget.bound_by, answer.budget.budget_bytes) == ("memory limit", 3 * GIB)
     assert answer.environment.isolation == "process"
     assert answer.environment.num_cores >= 1
     assert answer.environment.variables == {"MARK": "x", "PYTHONUNBUFFERED": ""}

@@ -25,7 +25,7 @@ def loaded_modules(code: str) -> set[str]:
     "code",
     [
         "import autobatch",
-        "import autobatch; autobatch.Settings, autobatch.Workload, autobatch.WorkloadError",
+        "import autobatch; autobatch.Goal, autobatch.Workload, autobatch.WorkloadError",
         "from autobatch.cli import run; run(['--help'])",
         "from autobatch.cli import run; run(['probe', '--help'])",
         "from autobatch.cli import run; run(['devices', '--help'])",
@@ -61,6 +61,7 @@ def test_every_public_name_exists_and_is_listed() -> None:
         assert getattr(autobatch, name) is not None
     assert set(autobatch.__all__) <= set(dir(autobatch))
     assert sorted(autobatch.__all__) == list(autobatch.__all__)
+    assert len([name for name in autobatch.__all__ if not name.startswith("_")]) == 14
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

@@ -84,8 +84,8 @@ def _require_precision(device: Device, precision: Precision) -> None:
     reason = device.unsupported_reason(precision)
     if reason:
         raise DeviceError(
-            f"--precision {precision.value} cannot be used: {reason}",
-            hint="use --precision bf16 or fp32",
+            f"`precision={precision.value}` cannot be used: {reason}",
+            hint="use `precision=bf16` or `precision=fp32`",
         )
 
 

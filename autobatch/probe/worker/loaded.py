@@ -101,8 +101,8 @@ class LoadedWorker:
         batch_size, num_samples = self.settings.min_batch_size, self.task.source.dataset_size
         if num_samples is not None and num_samples < batch_size:
             raise SettingsError(
-                f"--min-batch-size {batch_size} is more than the dataset's {num_samples} samples",
-                hint="lower --min-batch-size",
+                f"`min_batch_size={batch_size}` is more than the dataset's {num_samples} samples",
+                hint="lower `min_batch_size`",
             )
         try:
             self._rehearse_at(batch_size)

@@ -1,4 +1,4 @@
-"""A transformer's configuration, with the values of ``--set`` in it."""
+"""A transformer's configuration, with the target's values in it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def make_configuration(
     except SettingsError:
         raise
     except Exception as error:
-        given = " ".join(f"--set {key}={value}" for key, value in overrides.items())
+        given = ", ".join(f"{key}={value}" for key, value in overrides.items())
         reason = " ".join(message_of(error).split())
         raise WorkloadError(
             f"target {target.text!r}: {config_class.__name__} cannot be made"

@@ -36,11 +36,11 @@ class Entry:
 
 def making_failed(target: Target, overrides: dict[str, str], error: Exception) -> WorkloadError:
     """The error for a model that its library could not make."""
-    given = " ".join(f"--set {key}={value}" for key, value in overrides.items())
+    given = ", ".join(f"{key}={value}" for key, value in overrides.items())
     return WorkloadError(
         f"target {target.text!r}: making the model{' with ' if given else ''}{given} failed: "
         f"{type(error).__name__}: {' '.join(message_of(error).split())}",
         hint="change or leave out one of the values that were set"
         if given
-        else "set what it asks for with --set KEY=VALUE",
+        else f"add what it asks for, such as {target.text},key=value",
     )

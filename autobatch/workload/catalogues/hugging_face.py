@@ -22,6 +22,7 @@ from autobatch.workload.catalogues.configuration import make_configuration
 from autobatch.workload.catalogues.entry import Entry, making_failed
 from autobatch.workload.catalogues.heads import HEADS, Head, SampleShape
 from autobatch.workload.files import Target
+from autobatch.workload.shape import InputShape
 
 _MAX_DEFAULT_LENGTH = 1024
 _DEFAULT_IMAGE_SIZE = 224
@@ -38,21 +39,22 @@ def load_hugging_face(target: Target, settings: Settings) -> Entry:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is imported
     importlib.import_module("transformers")
     model_type, _, head_name = target.name.partition(":")
-    config, config_guess = make_configuration(target, model_type, settings.overrides)
+    overrides = _name_as_configured(target.shape)
+    config, config_guess = make_configuration(target, model_type, overrides)
     head = _find_head(target, config, head_name)
-    _prepare_for_training(config, head, settings.overrides)
+    _prepare_for_training(config, head, overrides)
     if not head.takes_images:
         _require_vocabulary(target, config)
     _require_room(target, config, head)
-    model = _make_model(target, config, head, settings.overrides)
+    model = _make_model(target, config, head, overrides)
     guesses = [config_guess] if config_guess else []
     if not head_name:
         guesses.append(f"{head.name} as what {model_type} is trained for")
     if head.takes_images:
-        _refuse_length(target, settings)
+        _refuse_length(target)
         shape = _shape_of_images(config)
     else:
-        length, guess = _choose_length(target, model, settings.sequence_length)
+        length, guess = _choose_length(target, model)
         guesses += [guess] if guess else []
         shape = _shape_of_tokens(model, head, length)
     return Entry(
@@ -61,6 +63,12 @@ def load_hugging_face(target: Target, settings: Settings) -> Entry:
         data=shape.describe(with_labels=head.has_classes),
         guesses=tuple(guesses),
     )
+
+
+def _name_as_configured(shape: InputShape) -> dict[str, str]:
+    usual = {"vocab_size": shape.vocabulary, "num_labels": shape.classes}
+    given = {key: str(size) for key, size in usual.items() if size is not None}
+    return {**given, **shape.overrides}
 
 
 def _find_head(target: Target, config: Any, name: str) -> Head:
@@ -77,7 +85,7 @@ def _find_head(target: Target, config: Any, name: str) -> Head:
     if not names:
         raise WorkloadError(
             f"target {target.text!r}: there are no random batches for {type(config).__name__}, "
-            "which is no language model and no classifier of images",
+            "which is neither a language model nor an image classifier",
             hint="write a file with the model and a function batch(batch_size)",
         )
     raise WorkloadError(
@@ -103,7 +111,7 @@ def _require_vocabulary(target: Target, config: Any) -> None:
     if not isinstance(size, int) or size < 1:
         raise SettingsError(
             f"target {target.text!r}: a vocabulary of {size} has no tokens",
-            hint="set it, such as with --set vocab_size=32000",
+            hint="set it, such as vocab_size=32000",
         )
 
 
@@ -124,7 +132,7 @@ def _require_room(target: Target, config: Any, head: Head) -> None:
             f"target {target.text!r} has {format_count(num_parameters)} parameters: "
             f"{format_bytes(num_bytes)} of weights, and {format_bytes(bound.available_bytes)} "
             f"are available ({bound.name})",
-            hint="make it smaller, such as with --set num_hidden_layers=2",
+            hint=f"make it smaller, such as {target.text},num_hidden_layers=2",
         )
 
 
@@ -139,17 +147,18 @@ def _make_model(target: Target, config: Any, head: Head, overrides: dict[str, st
     return model
 
 
-def _choose_length(target: Target, model: nn.Module, asked: int | None) -> tuple[int, str]:
+def _choose_length(target: Target, model: nn.Module) -> tuple[int, str]:
+    asked = target.shape.sequence_length
     limit = _count_positions(model)
     if asked is not None and limit is not None and asked > limit:
         raise SettingsError(
-            f"--sequence-length {asked}: {target.text!r} has {limit} positions",
-            hint=f"take {limit} or less, or add --set max_position_embeddings={asked}",
+            f"target {target.text!r}: sequence_length={asked} is more than its {limit} positions",
+            hint=f"use {limit} or less, or add max_position_embeddings={asked}",
         )
     if asked is not None:
         return asked, ""
     length = min(limit or _MAX_DEFAULT_LENGTH, _MAX_DEFAULT_LENGTH)
-    return length, f"sequences of {format_count(length)} tokens: --sequence-length says otherwise"
+    return length, f"sequences of {format_count(length)} tokens (change it with sequence_length=)"
 
 
 def _count_positions(model: Any) -> int | None:
@@ -164,11 +173,11 @@ def _count_positions(model: Any) -> int | None:
     return limit
 
 
-def _refuse_length(target: Target, settings: Settings) -> None:
-    if settings.sequence_length is not None:
+def _refuse_length(target: Target) -> None:
+    if target.shape.sequence_length is not None:
         raise SettingsError(
-            f"--sequence-length {settings.sequence_length}: {target.text!r} takes images",
-            hint="leave it out; --set image_size=... changes their size where the model has one",
+            f"target {target.text!r}: the model takes images, which have no sequence_length",
+            hint="leave it out; image_size= changes their size where the model has one",
         )
 
 

@@ -17,6 +17,7 @@ from autobatch.units import format_count
 from autobatch.workload.catalogues.entry import Entry, making_failed
 from autobatch.workload.catalogues.values import name_near, parse_literal, unknown_key_error
 from autobatch.workload.files import Target
+from autobatch.workload.shape import InputShape
 
 _AUXILIARY_WEIGHT = 0.3  # Szegedy et al. 2014
 _DEFAULT_SHAPE = (3, 224, 224)
@@ -49,20 +50,20 @@ def load_timm(target: Target, settings: Settings) -> Entry:
     # Names of other places to load from, such as hf_hub:..., would be downloaded.
     if not name or ":" in name or "/" in name or not timm.is_model(name):
         raise _unknown_model_error(target, timm.list_models())
-    values = _read_values(settings)
-    if settings.input_shape is not None:
-        values.setdefault("in_chans", settings.input_shape[0])
+    values = _read_values(target.shape)
+    if target.shape.input is not None:
+        values.setdefault("in_chans", target.shape.input[0])
         if _has_fixed_size(target):
-            values.setdefault("img_size", settings.input_shape[1:])
+            values.setdefault("img_size", target.shape.input[1:])
     model = _make(target, lambda **given: timm.create_model(name, **given), values)
     config: Any = getattr(model, "pretrained_cfg", None) or {}
     num_classes = int(getattr(model, "num_classes", _NUM_CLASSES))
     if num_classes == 0:
         raise WorkloadError(
             f"target {target.text!r} is made without a classifier",
-            hint="add one, such as with --set num_classes=1000",
+            hint="add one, such as num_classes=1000",
         )
-    shape = settings.input_shape or tuple(config.get("input_size") or _DEFAULT_SHAPE)
+    shape = target.shape.input or tuple(config.get("input_size") or _DEFAULT_SHAPE)
     return _make_entry(model, shape, num_classes, settings.seed)
 
 
@@ -79,18 +80,18 @@ def load_torchvision(target: Target, settings: Settings) -> Entry:
     classifiers = models.list_models(module=models)
     if name not in classifiers and name in models.list_models():
         raise WorkloadError(
-            f"target {target.text!r} is no classifier of images, and there are random batches "
+            f"target {target.text!r} is not an image classifier, and there are random batches "
             "for those alone",
             hint="write a file with the model and a function batch(batch_size)",
         )
     if name not in classifiers:
         raise _unknown_model_error(target, classifiers)
-    values = _read_values(settings)
+    values = _read_values(target.shape)
     model = _make(target, lambda **given: models.get_model(name, weights=None, **given), values)
     num_classes = int(values.get("num_classes", _NUM_CLASSES))
     # Transformers are made for one size, convolutions are known by that of their weights.
     size = getattr(model, "image_size", None) or _crop_size(models.get_model_weights(name))
-    shape = settings.input_shape or (3, size, size)
+    shape = target.shape.input or (3, size, size)
     return _make_entry(model, shape, num_classes, settings.seed)
 
 
@@ -107,15 +108,15 @@ def _has_fixed_size(target: Target) -> bool:
     return config is not None and bool(config.fixed_input_size)
 
 
-def _read_values(settings: Settings) -> dict[str, Any]:
-    values = {key: parse_literal(text) for key, text in settings.overrides.items()}
-    if settings.num_classes is not None:
-        values.setdefault("num_classes", settings.num_classes)
+def _read_values(shape: InputShape) -> dict[str, Any]:
+    values = {key: parse_literal(text) for key, text in shape.overrides.items()}
+    if shape.classes is not None:
+        values.setdefault("num_classes", shape.classes)
     for key in ("num_classes", "in_chans"):
         value = values.get(key, 1)
         if type(value) is not int or value < 0:
             raise SettingsError(
-                f"--set {key}={settings.overrides[key]}: {key} is a whole number",
+                f"{key}={shape.overrides[key]}: {key} is a whole number",
                 hint=f"write it like {key}=10",
             )
     return values

@@ -1,26 +1,24 @@
-"""What a target and the options beside it must be before a catalogue is asked. No PyTorch here."""
+"""What a target must be before a catalogue is asked. No PyTorch here."""
 
 from __future__ import annotations
 
 import importlib.util
 
 from autobatch.errors import SettingsError, WorkloadError
-from autobatch.records import Settings
 from autobatch.workload.files import Target
 
 # The module that each catalogue's models come from, which is also the name of its extra.
 LIBRARIES = {"hf": "transformers", "timm": "timm", "torchvision": "torchvision"}
 
 
-def require_usable(target: Target, settings: Settings) -> None:
-    """Refuse options that a target has no use for, and a catalogue whose library is missing.
+def require_usable(target: Target) -> None:
+    """Refuse what a target has no use for, and a catalogue whose library is missing.
 
     Raises:
-        SettingsError: For an option; repeats its value.
+        SettingsError: For a value that follows the target; repeats it.
         WorkloadError: For a library; names the extra to install.
     """
     if not target.catalogue:
-        _refuse_catalogue_options(target, settings)
         return
     library = LIBRARIES[target.catalogue]
     if importlib.util.find_spec(library) is None:
@@ -29,51 +27,28 @@ def require_usable(target: Target, settings: Settings) -> None:
             hint=f"pip install 'torch-autobatch[{library}]'",
         )
     if target.catalogue == "hf":
-        _refuse_shape_options(target, settings)
+        _refuse_input(target)
     else:
-        _refuse_token_options(target, settings)
+        _refuse_tokens(target)
 
 
-def _refuse_catalogue_options(target: Target, settings: Settings) -> None:
-    what = "a file" if target.is_file else "a module"
-    if settings.overrides:
-        key, value = next(iter(settings.overrides.items()))
+def _refuse_input(target: Target) -> None:
+    if target.shape.input is not None:
         raise SettingsError(
-            f"--set {key}={value} is for models of a catalogue, and {target.text!r} is {what}",
-            hint="change the model where it is written, or take a target such as hf:gpt2",
-        )
-    if settings.sequence_length is not None:
-        raise SettingsError(
-            f"--sequence-length {settings.sequence_length} is for models of a catalogue, and "
-            f"{target.text!r} is {what}",
-            hint="describe the input with --input 512 --vocabulary 50257, or in the target",
+            f"target {target.text!r}: the model knows the shape of its input",
+            hint="use sequence_length= for tokens, or image_size= for images",
         )
 
 
-def _refuse_shape_options(target: Target, settings: Settings) -> None:
-    if settings.input_shape is not None:
-        shape = "x".join(str(size) for size in settings.input_shape)
+def _refuse_tokens(target: Target) -> None:
+    shape = target.shape
+    if shape.sequence_length is not None or shape.vocabulary is not None:
         raise SettingsError(
-            f"--input {shape}: {target.text!r} knows the shape of its input",
-            hint="use --sequence-length for tokens, or --set image_size=... for images",
+            f"target {target.text!r}: the model takes images, not tokens",
+            hint="give their shape, such as input=3x320x320",
         )
-
-
-def _refuse_token_options(target: Target, settings: Settings) -> None:
-    if settings.sequence_length is not None:
+    if shape.input is not None and len(shape.input) != 3:
         raise SettingsError(
-            f"--sequence-length {settings.sequence_length}: {target.text!r} takes images",
-            hint="give their shape, such as --input 3x320x320",
-        )
-    if settings.vocabulary_size is not None:
-        raise SettingsError(
-            f"--vocabulary {settings.vocabulary_size}: {target.text!r} takes images",
-            hint="leave it out",
-        )
-    shape = settings.input_shape
-    if shape is not None and len(shape) != 3:
-        text = "x".join(str(size) for size in shape)
-        raise SettingsError(
-            f"--input {text}: {target.text!r} takes images",
-            hint="give channels, height and width, such as --input 3x320x320",
+            f"target {target.text!r}: the model takes images",
+            hint="give channels, height and width, such as input=3x320x320",
         )

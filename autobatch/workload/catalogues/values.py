@@ -1,4 +1,4 @@
-"""The values of ``--set``: from text to what a configuration holds."""
+"""Values that follow a catalogue's target: from text to what a configuration holds."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def unknown_key_error(key: str, text: str, known: Iterable[str], *, owner: str) 
     """The error for a key that there is not."""
     near = name_near(key, known)
     return SettingsError(
-        f"--set {key}={text}: {owner} has no {key!r}",
+        f"{key}={text}: {owner} has no {key!r}",
         hint=f"did you mean {near}?" if near else "see the configuration's documentation",
     )
 
@@ -85,7 +85,7 @@ def _parse(key: str, text: str, default: Any) -> Any:
     if not kind or _is_like(value, default):
         return value
     raise SettingsError(
-        f"--set {key}={text}: {key} is {kind} (now {json.dumps(default)})",
+        f"{key}={text}: {key} is {kind} (now {json.dumps(default)})",
         hint=f"write it like {key}={json.dumps(default)}",
     )
 

@@ -20,6 +20,13 @@ from autobatch.records import Settings
 
 SHORT = TimingPlan(num_warmup_steps=2, min_steps=1, max_time_s=0.0)
 OFFLINE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+
+def named(target: str, **values: str) -> str:
+    """A target with values behind it, as a user types it."""
+    return ",".join([target, *(f"{key}={value}" for key, value in values.items())])
+
+
 BERT = {"num_hidden_layers": "1", "hidden_size": "16", "num_attention_heads": "2"}
 GPT2 = {"n_layer": "1", "n_embd": "16", "n_head": "2", "vocab_size": "64"}
 
@@ -80,15 +87,15 @@ def _error(call: Callable[[], Any]) -> AutobatchError:
 def test_gpt2_is_probed_from_end_to_end_with_real_memory(tmp_path: Path) -> None:
     output = tmp_path / "finding.json"
     done = subprocess.run(
-        [sys.executable, "-m", "autobatch", "probe", "hf:gpt2", "--set", "n_layer=2",
-         "--set", "n_embd=64", "--set", "vocab_size=9000", "--sequence-length", "64",
+        [sys.executable, "-m", "autobatch", "probe",
+         "hf:gpt2,n_layer=2,n_embd=64,vocab_size=9000,sequence_length=64",
          "--goal", "memory", "--max-batch-size", "8", "-o", str(output), "--json"],
         env={**os.environ, **OFFLINE}, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     finding = json.loads(done.stdout)
     workload = finding["workload"]
-    assert finding["target"] == "hf:gpt2"
+    assert finding["target"].startswith("hf:gpt2,n_layer=2,")
     assert workload["model"] == "GPT2LMHeadModel"
     # Embeddings of tokens and positions, two layers, the last norm; the head shares the first.
     assert workload["num_parameters"] == 64 * (9000 + 1024) + 2 * (12 * 64**2 + 13 * 64) + 2 * 64
@@ -102,7 +109,7 @@ def test_gpt2_is_probed_from_end_to_end_with_real_memory(tmp_path: Path) -> None
 
 @needs_transformers
 def test_bert_is_trained_to_fill_gaps(start: Any) -> None:
-    prober = start("hf:bert", overrides=BERT, sequence_length=16)
+    prober = start(named("hf:bert", **BERT, sequence_length="16"))
     workload = prober.load().workload
     assert workload.model == "BertForMaskedLM"
     assert workload.data == "random tokens below 30,522, 16 long"
@@ -169,8 +176,8 @@ def test_a_transformer_is_made_with_the_head_that_is_asked_for_and_trained(
     # In this process, which has the library by now: most of the time goes into importing it.
     from autobatch.workload.task import load_task
 
-    length = None if "images" in data else 16
-    task = load_task(target, Settings(overrides=overrides, sequence_length=length))
+    length = {} if "images" in data else {"sequence_length": "16"}
+    task = load_task(named(target, **overrides, **length), Settings())
     assert type(task.model).__name__ == model
     assert task.source.description == data
     loss = task.loss(task.model, next(task.source.batches(3)))
@@ -183,12 +190,12 @@ def test_positions_that_are_counted_behind_the_padding_token_are_fewer() -> None
     from autobatch.workload.task import load_task
 
     values = BERT | {"vocab_size": "64", "max_position_embeddings": "20"}
-    task = load_task("hf:roberta", Settings(overrides=values))
+    task = load_task(named("hf:roberta", **values), Settings())
     batch = next(task.source.batches(2))
     assert batch["input_ids"].shape == (2, 18)
     assert task.loss(task.model, batch).isfinite()
-    with pytest.raises(SettingsError, match="--sequence-length 19: 'hf:roberta' has 18 positions"):
-        load_task("hf:roberta", Settings(overrides=values, sequence_length=19))
+    with pytest.raises(SettingsError, match="sequence_length=19 is more than its 18 positions"):
+        load_task(named("hf:roberta", **values, sequence_length="19"), Settings())
 
 
 @needs_transformers
@@ -205,7 +212,7 @@ def test_another_width_has_heads_that_divide_it(
 ) -> None:
     from autobatch.workload.task import load_task
 
-    task = load_task(target, Settings(overrides=overrides, sequence_length=8))
+    task = load_task(named(target, **overrides, sequence_length="8"), Settings())
     assert task.model.config.num_attention_heads == heads
     assert any("attention head" in guess for guess in task.guesses) == (heads != 12)
 
@@ -214,7 +221,7 @@ def test_another_width_has_heads_that_divide_it(
 def test_what_was_not_asked_for_is_said() -> None:
     from autobatch.workload.task import load_task
 
-    task = load_task("hf:gpt2", Settings(overrides=GPT2))
+    task = load_task(named("hf:gpt2", **GPT2), Settings())
     assert any("causal-lm" in guess for guess in task.guesses)
     assert any("1,024 tokens" in guess for guess in task.guesses)
     assert not task.model.config.use_cache  # for generation alone
@@ -222,43 +229,44 @@ def test_what_was_not_asked_for_is_said() -> None:
 
 @needs_transformers
 @pytest.mark.parametrize(
-    ("target", "settings", "kind", "words"),
+    ("target", "values", "kind", "words"),
     [
         ("hf:gpt22", {}, WorkloadError, ("no model type 'gpt22'", "gpt2")),
         ("hf:", {}, WorkloadError, ("no model type ''", "hf:gpt2")),
         ("hf:bert:poetry", {}, WorkloadError, ("has no 'poetry'", "masked-lm")),
         ("hf:whisper", {}, WorkloadError, ("no random batches for Whisper", "batch(batch_size)")),
-        ("hf:gpt2", {"overrides": {"n_layers": "6"}}, SettingsError, ("'n_layers'", "n_layer")),
-        ("hf:gpt2", {"overrides": {"n_layer": "six"}}, SettingsError, ("a whole number", "now 12")),
+        ("hf:gpt2", {"n_layers": "6"}, SettingsError, ("'n_layers'", "n_layer")),
+        ("hf:gpt2", {"n_layer": "six"}, SettingsError, ("a whole number", "now 12")),
         (
             "hf:gpt2",
-            {"overrides": {"n_head": "7"}},
+            {"n_head": "7"},
             WorkloadError,
-            ("--set n_head=7 failed", "divisible"),
+            ("n_head=7 failed", "divisible"),
         ),
-        ("hf:gpt2", {"overrides": {"vocab_size": "0"}}, SettingsError, ("a vocabulary of 0",)),
-        ("hf:gpt2", {"overrides": {"dtype": "float13"}}, WorkloadError, ("dtype=float13",)),
+        ("hf:gpt2", {"vocab_size": "0"}, SettingsError, ("a vocabulary of 0",)),
+        ("hf:gpt2", {"vocabulary": "0"}, SettingsError, ("`vocabulary` must be", "got '0'")),
+        ("hf:gpt2", {"dtype": "float13"}, WorkloadError, ("dtype=float13",)),
         (
             "hf:gpt2",
-            {"overrides": GPT2, "sequence_length": 1025},
+            {**GPT2, "sequence_length": "1025"},
             SettingsError,
-            ("--sequence-length 1025", "1024 positions", "--set max_position_embeddings=1025"),
+            ("sequence_length=1025", "1024 positions", "max_position_embeddings=1025"),
         ),
-        ("hf:vit", {"sequence_length": 4, "overrides": BERT}, SettingsError, ("takes images",)),
+        ("hf:vit", {"sequence_length": "4", **BERT}, SettingsError, ("takes images",)),
         (
             "hf:llama",
-            {"overrides": {"hidden_size": "65536"}},
+            {"hidden_size": "65536"},
             WorkloadError,
-            ("of weights", "are available", "--set num_hidden_layers"),
+            ("of weights", "are available", "hidden_size=65536,num_hidden_layers=2"),
         ),
     ],
 )
 def test_what_cannot_be_made_says_what_could(
-    target: str, settings: dict[str, Any], kind: type[AutobatchError], words: tuple[str, ...]
+    target: str, values: dict[str, str], kind: type[AutobatchError], words: tuple[str, ...]
 ) -> None:
     from autobatch.workload.task import load_task
 
-    error = _error(lambda: load_task(target, Settings(**settings)))
+    error = _error(lambda: load_task(named(target, **values), Settings()))
     assert isinstance(error, kind)
     for word in words:
         assert word in f"{error} {error.hint}"
@@ -272,9 +280,9 @@ from autobatch.records import (Settings)
 from autobatch.workload.task import load_task
 
 answers = {}
-for name, (target, settings) in json.load(sys.stdin).items():
+for name, target in json.load(sys.stdin).items():
     try:
-        task = load_task(target, Settings(**settings))
+        task = load_task(target, Settings())
         loss = task.loss(task.model, next(task.source.batches(2)))
         loss.backward()
         answers[name] = f"{task.source.description}; finite: {bool(loss.isfinite())}"
@@ -282,13 +290,13 @@ for name, (target, settings) in json.load(sys.stdin).items():
         answers[name] = f"{type(error).__name__}: {error} | {error.hint}"
 print(json.dumps(answers))
 """
-SMALL = {"input_shape": [3, 64, 64], "num_classes": 10}
-TRAINED: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+SMALL = {"input": "3x64x64", "classes": "10"}
+TRAINED: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "own size": ("timm:resnet18", {}, ("random images 3x224x224, 1,000 classes",)),
     "own size too": ("torchvision:resnet18", {}, ("random images 3x224x224, 1,000 classes",)),
     "size of a transformer": (
         "timm:vit_tiny_patch16_224",
-        {"input_shape": [1, 32, 32], "num_classes": 7, "overrides": {"depth": "1"}},
+        {"input": "1x32x32", "classes": "7", "depth": "1"},
         ("random images 1x32x32, 7 classes",),
     ),
     "another size": (
@@ -298,47 +306,47 @@ TRAINED: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     ),
     "auxiliary classifiers": (
         "torchvision:googlenet",
-        {**SMALL, "overrides": {"init_weights": "false"}},
+        {**SMALL, "init_weights": "false"},
         ("10 classes",),
     ),
 }
-REFUSED: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+REFUSED: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "misspelt": ("timm:resnet5", {}, ("no model 'resnet5'", "did you mean resnet50")),
     "elsewhere": ("timm:hf_hub:timm/resnet18", {}, ("no model 'hf_hub:timm/resnet18'",)),
     "key": (
         "timm:resnet18",
-        {"overrides": {"zero_init": "1"}},
+        {"zero_init": "1"},
         ("SettingsError", "has no 'zero_init'", "zero_init_last"),
     ),
     "no classes": (
         "timm:resnet18",
-        {"overrides": {"num_classes": "0"}},
+        {"num_classes": "0"},
         ("without a classifier", "num_classes=1000"),
     ),
     "words": (
         "timm:resnet18",
-        {"overrides": {"num_classes": "many"}},
-        ("--set num_classes=many", "whole number"),
+        {"num_classes": "many"},
+        ("num_classes=many", "whole number"),
     ),
-    "tag": ("timm:resnet18.nothing", {"input_shape": [3, 64, 64]}, ("timm:resnet18",)),
+    "tag": ("timm:resnet18.nothing", {"input": "3x64x64"}, ("timm:resnet18",)),
     "unknown": ("torchvision:resnet19", {}, ("no model 'resnet19'", "resnet18")),
     "segmentation": (
         "torchvision:fcn_resnet50",
         {},
-        ("no classifier of images", "batch(batch_size)"),
+        ("is not an image classifier", "batch(batch_size)"),
     ),
     "key too": (
         "torchvision:resnet18",
-        {"overrides": {"grups": "2"}},
+        {"grups": "2"},
         ("SettingsError", "has no 'grups'", "groups"),
     ),
-    "value": ("torchvision:resnet18", {"overrides": {"groups": "3"}}, ("--set groups=3", "failed")),
+    "value": ("torchvision:resnet18", {"groups": "3"}, ("groups=3", "failed")),
 }
 
 
 @pytest.fixture(scope="module")
 def answers(vision: dict[str, str]) -> dict[str, str]:
-    cases = {name: case[:2] for name, case in {**TRAINED, **REFUSED}.items()}
+    cases = {name: named(case[0], **case[1]) for name, case in {**TRAINED, **REFUSED}.items()}
     done = subprocess.run(
         [sys.executable, "-c", TRAIN_ALL],
         input=json.dumps(cases),
@@ -369,7 +377,7 @@ def test_a_classifier_that_cannot_be_made_says_what_could(
 
 
 def test_a_classifier_of_images_is_measured(start: Any, vision: dict[str, str]) -> None:
-    prober = start("torchvision:squeezenet1_1", vision, **SMALL | {"input_shape": (3, 64, 64)})
+    prober = start(named("torchvision:squeezenet1_1", **SMALL), vision)
     workload = prober.load().workload
     assert (workload.model, workload.loss) == ("SqueezeNet", "cross_entropy")
     assert prober.measure(2, SHORT).fits

@@ -231,13 +231,13 @@ def test_full_without_a_length_is_refused() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"batch_sizes": ()}, "names no size"),
+        ({"batch_sizes": ()}, "`batch_sizes` must be"),
         ({"batch_sizes": (8, 8)}, "a size twice"),
         ({"batch_sizes": (None, None)}, "a size twice"),
-        ({"batch_sizes": (8,), "num_epochs": 0}, "--epochs 0"),
-        ({"batch_sizes": (8,), "num_folds": 0}, "--folds 0"),
-        ({"batch_sizes": (8,), "validation_fraction": 1.0}, "--validation 1.0"),
-        ({"batch_sizes": (8,), "stop_at_target": True}, "--stop-at-target without --target-loss"),
+        ({"batch_sizes": (8,), "num_epochs": 0}, "`epochs` must be a whole number above 0, got 0"),
+        ({"batch_sizes": (8,), "num_folds": 0}, "`folds` must be"),
+        ({"batch_sizes": (8,), "validation_fraction": 1.0}, "`validation` must be .* got 1.0"),
+        ({"batch_sizes": (8,), "stop_at_target": True}, "`stop_at_target` needs `target_loss`"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(fields: Any, message: str) -> None:

@@ -70,7 +70,7 @@ def test_the_users_loader_keeps_its_collation() -> None:
 
 
 def test_more_folds_than_samples_are_refused() -> None:
-    with pytest.raises(SettingsError, match="--folds 104 is more than the dataset's 103"):
+    with pytest.raises(SettingsError, match="`folds=104` is more than the dataset's 103"):
         split(num_folds=104)
 
 
@@ -89,7 +89,7 @@ def test_an_iterable_data_set_is_trained_on_whole() -> None:
     assert parts.num_train_samples == 50
     assert parts.validation is None
     assert numbers(parts.train_batches(16, 0)) == list(range(50))
-    with pytest.raises(SettingsError, match="--folds 2 needs"):
+    with pytest.raises(SettingsError, match="`folds=2` needs"):
         split(Endless(), num_folds=2)
 
 

@@ -32,10 +32,10 @@ def run(
     return TrainingRun(batch_size=batch_size, outcome=outcome, epochs=epochs, **fields)
 
 
-def choose(runs: list[list[TrainingRun]], tolerance: float = 0.05, **asked: Any) -> Any:
+def choose(runs: list[list[TrainingRun]], **asked: Any) -> Any:
     settings = CompareSettings(batch_sizes=tuple(each[0].batch_size for each in runs), **asked)
     summaries = [summarize(each, settings.target_loss) for each in runs]
-    return choose_size(summaries, settings, tolerance_fraction=tolerance)
+    return choose_size(summaries, settings)
 
 
 def test_a_summary_counts_to_the_target() -> None:
@@ -89,7 +89,7 @@ def test_with_folds_equal_means_within_one_standard_error() -> None:
     best = [run(1, [0.4], time_s=9.0), run(1, [0.6], time_s=9.0)]  # 0.5 +- 0.1
     near = [run(32, [0.58]), run(32, [0.60])]
     far = [run(256, [0.65], time_s=0.1), run(256, [0.65], time_s=0.1)]
-    found = choose([best, near, far], num_folds=2, tolerance=0.0)
+    found = choose([best, near, far], num_folds=2, tolerance_fraction=0.0)
     assert found.batch_size == 32
     assert "one standard error" in found.reason
 

@@ -36,7 +36,7 @@ def test_every_bound_has_a_name_and_no_more_available_than_there_is(contract: An
 def test_the_users_limit_is_one_more_bound(contract: Any) -> None:
     names = [bound.name for bound in contract.device.bounds(None)]
     bounds = contract.device.bounds(123_456_789)
-    assert [bound.name for bound in bounds] == [*names, "--memory-limit"]
+    assert [bound.name for bound in bounds] == [*names, "memory limit"]
     assert bounds[-1].capacity_bytes == bounds[-1].available_bytes == 123_456_789
 
 

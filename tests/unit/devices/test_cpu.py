@@ -38,7 +38,7 @@ def test_the_limit_that_leaves_least_binds() -> None:
     bounds = (
         _bound("physical memory", 64 * GIB, 60 * GIB),
         _bound("group", 8 * GIB, 8 * GIB),
-        _bound("--memory-limit", 16 * GIB, 16 * GIB),
+        _bound("memory limit", 16 * GIB, 16 * GIB),
     )
     budget = MemoryBudget.from_bounds(bounds, headroom_fraction=0.0)
     assert (budget.bound_by, budget.budget_bytes) == ("group", 8 * GIB)
@@ -64,7 +64,7 @@ def test_physical_memory_is_the_first_bound() -> None:
 def test_the_memory_limit_binds_where_it_is_the_least() -> None:
     bounds = CpuDevice().bounds(300 * 2**20)
     budget = MemoryBudget.from_bounds(bounds, headroom_fraction=0.1)
-    assert budget.bound_by == "--memory-limit"
+    assert budget.bound_by == "memory limit"
     assert budget.budget_bytes == 270 * 2**20
     assert budget.used_by_others_bytes == 0
 

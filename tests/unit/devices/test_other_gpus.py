@@ -54,7 +54,7 @@ def apple(mps: FakeMps) -> MpsDevice:
 def test_without_a_metal_gpu_there_is_an_error_that_says_what_to_try() -> None:
     with pytest.raises(DeviceUnavailableError, match="mps") as caught:
         MpsDevice(backend=SimpleNamespace(is_available=lambda: False))
-    assert "--device cpu" in caught.value.hint
+    assert "`device=cpu`" in caught.value.hint
 
 
 def test_the_peak_is_the_highest_use_at_the_end_of_a_step_and_says_so(apple: Any, mps: Any) -> None:
@@ -98,7 +98,7 @@ def test_a_cap_of_the_users_own_comes_back(
 
 def test_the_machines_memory_bounds_metals_too(apple: Any) -> None:
     names = [bound.name for bound in apple.bounds(123)]
-    assert names == ["working set that Metal recommends", "physical memory", "--memory-limit"]
+    assert names == ["working set that Metal recommends", "physical memory", "memory limit"]
 
 
 def test_metal_has_no_tf32(apple: Any) -> None:
@@ -178,7 +178,7 @@ class FakeXpu:
 def test_what_others_hold_of_an_intel_gpu_is_not_to_be_had() -> None:
     bound, user = XpuDevice(0, FakeXpu()).bounds(GIB)
     assert (bound.capacity_bytes, bound.available_bytes) == (16 * GIB, 14 * GIB)
-    assert user.name == "--memory-limit"
+    assert user.name == "memory limit"
 
 
 def test_the_peak_of_an_intel_gpu_is_what_the_allocator_reserved() -> None:

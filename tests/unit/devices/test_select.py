@@ -59,7 +59,7 @@ class TestWithoutAGpu:
         with pytest.raises(DeviceUnavailableError) as caught:
             select_device(name)
         assert shown in str(caught.value)
-        assert "--device cpu" in caught.value.hint
+        assert "`device=cpu`" in caught.value.hint
 
 
 @pytest.mark.gpu

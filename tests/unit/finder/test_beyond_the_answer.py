@@ -129,7 +129,7 @@ def test_an_evaluation_that_fails_from_once_leaves_the_size_that_was_confirmed()
 def test_an_error_in_the_search_by_length_keeps_the_answer_and_what_ran(
     error: Exception, words: str
 ) -> None:
-    asked = Settings(max_tokens=True)
+    asked = Settings(by_length=True)
     whole = search(Beyond(asked), asked)
     assert [bucket.longest for bucket in whole.buckets] == [160, 80, 40, 20]
     assert WarningCode.NO_SIZES_BY_LENGTH not in {warning.code for warning in whole.warnings}
@@ -145,7 +145,7 @@ def test_an_error_in_the_search_by_length_keeps_the_answer_and_what_ran(
 
 
 def test_an_error_in_one_search_does_not_end_the_other() -> None:
-    asked = Settings(evaluation=True, max_tokens=True)
+    asked = Settings(evaluation=True, by_length=True)
     finding = search(Beyond(asked, fails_from=("evaluate", 1024), error=LookupError()), asked)
     assert len(finding.buckets) == 4
     assert WarningCode.EVALUATION_FAILED in {warning.code for warning in finding.warnings}
@@ -177,7 +177,7 @@ def test_what_the_observer_raises_and_ctrl_c_are_not_taken_for_the_workloads() -
     ids=["unknown", "alike"],
 )
 def test_sizes_by_length_that_cannot_be_are_said(lengths: LengthScan | None, words: str) -> None:
-    asked = Settings(max_tokens=True)
+    asked = Settings(by_length=True)
     finding = search(Beyond(asked, lengths=lengths), asked)
     assert finding.buckets == ()
     assert words in advise(warning_of(finding, WarningCode.NO_SIZES_BY_LENGTH)).happened
@@ -186,7 +186,7 @@ def test_sizes_by_length_that_cannot_be_are_said(lengths: LengthScan | None, wor
 
 
 def test_a_time_limit_that_leaves_no_time_for_sizes_by_length_is_said() -> None:
-    asked = Settings(max_tokens=True, time_limit_s=1e-6)
+    asked = Settings(by_length=True, time_limit_s=1e-6)
     prober = Beyond(asked)
     asked = replace(asked, time_limit_s=0.3)
     finding = search(prober, asked)

@@ -119,7 +119,7 @@ def test_no_out_of_memory_where_throughput_climbs_to_the_limit(
     capacity: int, multiple: int | None
 ) -> None:
     """Whoever asks for speed is told what is expected of the next size, and it is not run."""
-    asked = Settings(headroom_fraction=0, grid_multiple=multiple)
+    asked = Settings(headroom_fraction=0, grid_multiple=multiple, time_limit_s=None)
     workload = SimulatedWorkload.linear(fixed_bytes=256 * MIB, latency_s=10.0)
     finding, prober = search(workload, capacity * MIB, asked)
     assert_trustworthy(finding, prober)
@@ -137,7 +137,9 @@ def test_a_size_just_beyond_the_limit_is_run_for_who_asks_for_the_largest(
     goal: Goal, failed: list[int], reason: StopReason
 ) -> None:
     workload = SimulatedWorkload.linear(fixed_bytes=256 * MIB, latency_s=10.0)
-    finding, _ = search(workload, 765 * MIB, Settings(goal=goal, headroom_fraction=0))
+    finding, _ = search(
+        workload, 765 * MIB, Settings(goal=goal, headroom_fraction=0, time_limit_s=None)
+    )
     assert [trial.batch_size for trial in finding.trials if not trial.fits] == failed
     assert finding.stop_reason is reason
     assert finding.recommendation.largest_batch_size == 256

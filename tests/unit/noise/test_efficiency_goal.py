@@ -110,7 +110,7 @@ def test_the_noise_is_measured_for_other_goals_when_asked() -> None:
     plain = search(51.2, goal=Goal.THROUGHPUT)
     assert plain.gradient_noise is None
     assert plain.efficiency is None
-    asked = search(51.2, goal=Goal.THROUGHPUT, measure_noise=True)
+    asked = search(51.2, goal=Goal.THROUGHPUT, gradient_noise=True)
     assert asked.batch_size == plain.batch_size
     assert asked.efficiency is not None
     assert asked.efficiency.batch_size < asked.batch_size

@@ -112,7 +112,8 @@ def findings(draw, make_trial, make_finding):
         settings=Settings(
             seed=draw(st.integers(0, 2**31)),
             variables=draw(st.dictionaries(names, names, max_size=3)),
-            input_shape=draw(st.none() | st.tuples(sizes, sizes)),
+            max_batch_size=draw(st.none() | sizes),
+            time_limit_s=draw(st.none() | positive),
         ),
         warnings=tuple(draw(listed)),
         stop_reason=draw(st.sampled_from(StopReason)),

@@ -159,7 +159,7 @@ def test_a_document_from_before_is_read(make_finding):
     document = to_document(make_finding())
     for key in ("gradient_noise", "efficiency", "recipe"):
         del document[key]
-    for key in ("checkpoint", "measure_noise"):
+    for key in ("checkpoint", "gradient_noise"):
         del document["settings"][key]
     assert from_document(document) == make_finding()
 

@@ -33,7 +33,11 @@ SPOILED = {
         0.0,
         r"trials\[0\]\.rounds\[0\]\.step_times_s\[2\]: expected a number above 0",
     ),
-    "settings that contradict": (("settings", "min_batch_size"), 0, "--min-batch-size 0"),
+    "settings that contradict": (
+        ("settings", "min_batch_size"),
+        0,
+        "min_batch_size must be a whole number above 0, got 0",
+    ),
     "a size that did not fit": (("batch_size",), 2048, "no trial of size 2048 fits"),
     "a size that never ran": (("batch_size",), 100, "no trial of size 100 fits"),
     "a largest that never ran": (("largest_batch_size",), 4096, "no trial of size 4096 fits"),

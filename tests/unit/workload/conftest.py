@@ -61,9 +61,9 @@ def find(write: Callable[..., str]) -> Callable[..., tuple[Workload, list[str]]]
 def load(write: Callable[..., str]) -> Callable[..., TrainingTask]:
     """The task that a file's code describes."""
 
-    def load_code(code: str, **settings: Any) -> TrainingTask:
+    def load_code(code: str, values: str = "", **settings: Any) -> TrainingTask:
         path = write("import torch\nfrom torch import nn\n" + textwrap.dedent(code))
-        return load_task(path, Settings(**settings))
+        return load_task(f"{path},{values}" if values else path, Settings(**settings))
 
     return load_code
 

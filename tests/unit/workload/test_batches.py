@@ -118,7 +118,7 @@ def test_a_data_set_that_only_says_that_it_has_no_length_has_no_size() -> None:
 def test_a_batch_larger_than_the_data_set_is_an_error(error_of: Any) -> None:
     error = error_of(_take, _source(dataset=Numbers(3)), 4, 1)
     assert "ended before one batch of 4 samples" in str(error)
-    assert "--max-batch-size" in error.hint
+    assert "`max_batch_size`" in error.hint
 
 
 def test_no_samples_are_an_error(error_of: Any) -> None:

@@ -1,25 +1,23 @@
-"""Which options go with which target, and what is said where a library is missing."""
+"""What may follow which target, and what is said where a library is missing."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from autobatch.errors import AutobatchError, SettingsError, WorkloadError
-from autobatch.records import Settings
 from autobatch.workload.catalogues.require import LIBRARIES, require_usable
 from autobatch.workload.files import CATALOGUES, parse_target
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def _refusal(text: str, **settings: Any) -> AutobatchError:
+def _refusal(text: str) -> AutobatchError:
     with pytest.raises(AutobatchError) as caught:
-        require_usable(parse_target(text), Settings(**settings))
+        require_usable(parse_target(text))
     assert caught.value.hint
     return caught.value
 
@@ -67,30 +65,53 @@ def test_every_catalogue_has_its_extra() -> None:
         assert f'{library} = ["{library}>=' in project
 
 
-def test_what_is_set_is_for_catalogues_alone(write: Callable[..., str]) -> None:
-    path = write("")
-    error = _refusal(path, overrides={"n_layer": "6"})
-    assert isinstance(error, SettingsError)
-    assert "--set n_layer=6" in str(error)
-    assert "is a file" in str(error)
-    assert "--sequence-length 64" in str(_refusal(path, sequence_length=64))
-    assert "is a module" in str(_refusal("package.module", sequence_length=64))
+def test_the_shape_of_a_sample_can_follow_the_target(write: Callable[..., str]) -> None:
+    path = write("net = 1")
+    target = parse_target(f"{path}:net,input=3x224x224,classes=1000")
+    assert (target.location, target.name) == (path, "net")
+    assert (target.shape.input, target.shape.classes) == ((3, 224, 224), 1000)
+    tokens = parse_target(f"{path},input=512,vocabulary=50257").shape
+    assert (tokens.input, tokens.vocabulary, tokens.classes) == ((512,), 50257, None)
 
 
-def test_options_that_a_catalogue_has_no_use_for_are_refused(
-    monkeypatch: pytest.MonkeyPatch,
+def test_whatever_else_follows_a_catalogue_s_model_is_a_key_of_its_configuration() -> None:
+    target = parse_target("hf:bert:masked-lm,n_layer=6,sequence_length=256,layers=[1,2],act=a=b")
+    assert target.name == "bert:masked-lm"
+    assert target.shape.sequence_length == 256
+    assert target.shape.overrides == {"n_layer": "6", "layers": "[1,2]", "act": "a=b"}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("n_layer=6", "n_layer=6 is for models of a catalogue"),
+        ("input=8,sequence_length=64", "sequence_length=64 is for models of a catalogue"),
+        ("classes=10", "classes=10 needs the shape of a sample"),
+        ("input=3xx4", "`input` must be the shape of one sample, got '3xx4'"),
+        ("input=3x0", "got '3x0'"),
+        ("input=8,classes=0", "`classes` must be a whole number above 0, got '0'"),
+    ],
+)
+def test_what_a_file_has_no_use_for_is_refused(
+    values: str, words: str, write: Callable[..., str]
 ) -> None:
+    error = _refusal(f"{write('')},{values}")
+    assert isinstance(error, SettingsError)
+    assert words in str(error)
+
+
+def test_what_a_catalogue_has_no_use_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())  # all are installed
-    assert "--input 3x32x32" in str(_refusal("hf:gpt2", input_shape=(3, 32, 32)))
+    assert "'hf:gpt2,input=3x32x32'" in str(_refusal("hf:gpt2,input=3x32x32"))
     for catalogue in ("timm", "torchvision"):
         text = f"{catalogue}:resnet50"
-        assert "takes images" in str(_refusal(text, sequence_length=64))
-        assert "--input 512" in str(_refusal(text, input_shape=(512,)))
-        error = _refusal(text, input_shape=(3, 32, 32), vocabulary_size=9)
-        assert "--vocabulary 9" in str(error)
+        for values in ("sequence_length=64", "input=512", "input=3x32x32,vocabulary=9"):
+            error = _refusal(f"{text},{values}")
+            assert f"'{text},{values}'" in str(error)
+            assert "takes images" in str(error)
 
 
 @pytest.mark.parametrize("length", [0, -1])
 def test_a_sequence_has_a_length(length: int) -> None:
-    with pytest.raises(SettingsError, match=f"--sequence-length {length} is not above 0"):
-        Settings(sequence_length=length)
+    error = _refusal(f"hf:gpt2,sequence_length={length}")
+    assert str(error) == f"`sequence_length` must be a whole number above 0, got '{length}'"

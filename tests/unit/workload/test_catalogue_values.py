@@ -1,4 +1,4 @@
-"""Values of ``--set``: read as the kind that the configuration has, or refused."""
+"""Values behind a catalogue's target: read as the kind that the configuration has, or refused."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_value_of_another_kind_is_repeated_with_the_one_there_is(
     key, _, value = text.partition("=")
     with pytest.raises(SettingsError) as caught:
         parse_overrides({key: value}, DEFAULTS, owner="GPT2Config")
-    assert f"--set {text}: {key} is {kind}" in str(caught.value)
+    assert f"{text}: {key} is {kind}" in str(caught.value)
     assert caught.value.hint.startswith(f"write it like {hint}")
 
 
@@ -76,7 +76,7 @@ def test_a_value_of_another_kind_is_repeated_with_the_one_there_is(
 def test_an_unknown_key_is_answered_with_those_that_look_like_it(key: str, near: str) -> None:
     with pytest.raises(SettingsError) as caught:
         parse_overrides({key: "1"}, DEFAULTS, owner="GPT2Config")
-    assert str(caught.value) == f"--set {key}=1: GPT2Config has no {key!r}"
+    assert str(caught.value) == f"{key}=1: GPT2Config has no {key!r}"
     assert near in caught.value.hint
 
 

@@ -210,7 +210,7 @@ def test_missing_data_says_what_was_found_and_what_could_be_added(
     for name in ("train_loader", "dataset", "batch(batch_size)", "sample"):
         assert name in str(error)
     assert "dataset = [" in str(error)
-    assert "--input" in error.hint
+    assert "target_file.py,input=3x224x224,classes=1000" in error.hint
 
 
 def test_the_example_of_the_error_can_be_trained(load: Any) -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_sequence
 
-from autobatch.records import Settings
-from autobatch.workload.synthetic import make_synthetic_source
+from autobatch.workload.shape import read_shape
+from autobatch.workload.synthetic import RandomBatches
 from autobatch.workload.task import move_to
 
 META = torch.device("meta")
@@ -85,26 +85,29 @@ def test_a_learning_rate_without_an_optimizer_is_known_all_the_same(load: Any) -
     assert task.summarize(1).base_learning_rate == 0.02
 
 
-def test_a_description_on_the_command_line_makes_up_for_missing_data(load: Any) -> None:
-    task = load("model = nn.Flatten()\nmodel.layer = nn.Linear(4, 3)", input_shape=(3, 8, 8))
+def test_a_description_behind_the_target_makes_up_for_missing_data(load: Any) -> None:
+    task = load("model = nn.Flatten()\nmodel.layer = nn.Linear(4, 3)", "input=3x8x8")
     assert task.source.description == "random inputs 3x8x8"
     assert next(task.source.batches(2)).shape == (2, 3, 8, 8)
 
 
+def random_batches(size: str, seed: int = 0, **values: str) -> RandomBatches:
+    return RandomBatches(read_shape({"input": size, **values}), seed)
+
+
 def test_invented_inputs_have_the_classes_that_were_asked_for() -> None:
-    source = make_synthetic_source(Settings(input_shape=(5,), num_classes=3))
-    inputs, classes = next(source.batches(1000))
+    make_batch = random_batches("5", classes="3")
+    inputs, classes = make_batch(1000)
     assert inputs.shape == (1000, 5)
     assert inputs.dtype == torch.float32
     assert abs(float(inputs.mean())) < 0.1
     assert classes.shape == (1000,)
     assert set(classes.tolist()) == {0, 1, 2}
-    assert source.description == "random inputs 5, 3 classes"
+    assert make_batch.description == "random inputs 5, 3 classes"
 
 
 def test_invented_tokens_are_below_the_vocabulary_and_their_own_targets() -> None:
-    source = make_synthetic_source(Settings(input_shape=(7,), vocabulary_size=11))
-    inputs, targets = next(source.batches(100))
+    inputs, targets = random_batches("7", vocabulary="11")(100)
     assert inputs.shape == (100, 7)
     assert inputs.dtype == torch.int64
     assert set(inputs.flatten().tolist()) == set(range(11))
@@ -112,25 +115,21 @@ def test_invented_tokens_are_below_the_vocabulary_and_their_own_targets() -> Non
 
 
 def test_invented_tokens_may_have_classes_instead() -> None:
-    settings = Settings(input_shape=(7,), vocabulary_size=11, num_classes=2)
-    _, targets = next(make_synthetic_source(settings).batches(10))
+    _, targets = random_batches("7", vocabulary="11", classes="2")(10)
     assert targets.shape == (10,)
     assert targets.max() < 2
 
 
 def test_invented_inputs_are_the_same_for_the_same_seed() -> None:
-    def inputs(seed: int) -> torch.Tensor:
-        return next(make_synthetic_source(Settings(input_shape=(5,), seed=seed)).batches(4))
-
-    assert torch.equal(inputs(1), inputs(1))
-    assert not torch.equal(inputs(1), inputs(2))
+    first, again, other = (random_batches("5", seed=seed)(4) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_invented_inputs_train_an_image_classifier(load: Any) -> None:
     task = load(
         "model = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))",
-        input_shape=(3, 8, 8),
-        num_classes=10,
+        "input=3x8x8,classes=10",
     )
     assert task.loss(task.model, next(task.source.batches(4))).requires_grad
 
@@ -138,8 +137,7 @@ def test_invented_inputs_train_an_image_classifier(load: Any) -> None:
 def test_invented_tokens_train_a_language_model(load: Any) -> None:
     task = load(
         "model = nn.Sequential(nn.Embedding(11, 6), nn.Linear(6, 11))",
-        input_shape=(7,),
-        vocabulary_size=11,
+        "input=7,vocabulary=11",
     )
     assert task.loss(task.model, next(task.source.batches(4))).requires_grad
 

@@ -1,0 +1,45 @@
+"""The options of each command are frozen: a new one is added here, and with a reason.
+
+What is said of a model belongs into the target, or its file.
+"""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from autobatch.cli import command
+
+OPTIONS = {
+    "check": (
+        "any-hardware baseline batch-size device env force json junit max-ecc-errors max-memory "
+        "max-other-processes max-step-time memory-tolerance min-capacity min-cores min-devices "
+        "min-driver min-free min-headroom min-pcie-width min-throughput no-throttling precision "
+        "quiet reference require requirements save-baseline seed strict time-limit tolerance "
+        "trial-timeout verbose"
+    ),
+    "compare": (
+        "base-batch-size batch-sizes checkpoint device discard env epochs folds force headroom "
+        "json lr lr-rule memory-limit output plot precision quiet resume seed stop-at-target "
+        "target-loss tolerance validation verbose"
+    ),
+    "devices": "device json",
+    "probe": (
+        "base-batch-size by-length checkpoint dataset-size device drop-last env eval force "
+        "global-batch-size goal gradient-noise grid headroom json lr lr-rule max-batch-size "
+        "memory-limit min-batch-size num-devices output plot precision quiet recipe seed "
+        "time-limit tolerance trial-timeout verbose"
+    ),
+    "show": "force json plot recipe",
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_options_of_a_command_are_those_that_were_agreed_on(name: str) -> None:
+    parameters = command.commands[name].params
+    flags = [max(each.opts, key=len) for each in parameters if isinstance(each, click.Option)]
+    assert " ".join(sorted(flag.removeprefix("--") for flag in flags)) == OPTIONS[name]
+
+
+def test_every_command_is_frozen() -> None:
+    assert set(command.commands) == set(OPTIONS)
