@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
 # Three limits for each: near its fixed cost, in the middle, and roomy.
 MEMORY_LIMITS = {
     "digits_cnn": ("450MiB", "600MiB", "1GiB"),
