@@ -26,7 +26,6 @@ to session, and judges them the same way.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import statistics
@@ -48,7 +47,7 @@ from autobatch.check.reference import choose_batch_size, choose_builtin
 from autobatch.check.session import FEWEST_FOR_BASELINE, PLAN
 from autobatch.probe.client import TargetProber
 from autobatch.records import Environment, MemoryBudget, Settings, Status
-from scripts.workbench import print_table
+from scripts.workbench import make_parser, print_table
 
 WORKLOAD = str(Path(__file__).with_name("alarm_workload.py"))
 REFERENCES = "autobatch.workload.reference"
@@ -61,7 +60,7 @@ Row = tuple[object, ...]
 
 def main() -> int:
     """Record, or judge what was recorded."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("recordings", nargs="*")
     parser.add_argument("--record")
     parser.add_argument("--kind", choices=list(BATCH_SIZES), default="conv")

@@ -13,6 +13,7 @@ the two peaks differ by more than 5 %.
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from autobatch.units import format_bytes
-from scripts.workbench import MEMORY_LIMITS, ROOT, example_path, print_table
+from scripts.workbench import MEMORY_LIMITS, example_path, make_parser, print_table, report
 
 _TOLERANCE_FRACTION = 0.05
 _NUM_LOOPS = 3
@@ -35,11 +36,12 @@ def main() -> int:
     if sys.argv[1:2] == ["--train"]:
         train(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
         return 0
+    arguments = make_parser(__doc__, MEMORY_LIMITS).parse_args()
     rows = []
-    for name in sys.argv[1:] or MEMORY_LIMITS:
+    for name in arguments.examples:
         for limit in MEMORY_LIMITS[name]:
             rows.append((name, limit, *compare(example_path(name), limit)))
-            print(*rows[-1], sep="\t", file=sys.stderr, flush=True)
+            report(*rows[-1])
     header = ("example", "limit", "size", "budget", "peak", "lowest", "highest", "ratio", "")
     print_table("peak of the recommended size, and of a plain training loop at it", header, rows)
     num_bad = sum(row[-1] != "ok" for row in rows)
@@ -83,7 +85,7 @@ def measure_plain_loop(target: str, batch_size: int, num_steps: int) -> int:
     """Peak resident memory of a fresh process that trains, as the kernel accounts for it."""
     command = [sys.executable, "-m", "scripts.claims.budget", "--train"]
     command += [target, str(batch_size), str(num_steps)]
-    process = subprocess.Popen(command, cwd=ROOT)
+    process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
@@ -115,18 +117,9 @@ def train(target: str, batch_size: int, num_steps: int) -> None:
 
 def load(target: str) -> dict[str, Any]:
     """Run an example's file; the names that it trains with."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location(Path(target).stem, target)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    if not hasattr(module, "workload"):
-        return vars(module)
-    workload = module.workload()
-    return {name: getattr(workload, name) for name in workload.__dataclass_fields__}
+    sys.path.insert(0, str(Path(target).parent))
+    module = importlib.import_module(Path(target).stem)
+    return vars(module.workload() if hasattr(module, "workload") else module)
 
 
 def make_optimizer(namespace: dict[str, Any], model: Any) -> Any:

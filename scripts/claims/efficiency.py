@@ -22,21 +22,18 @@ at the chosen size than at 32 and at the largest.
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autobatch.compare.records import CompareSettings, RunOutcome, TrainingRun
 from autobatch.compare.session import compare
 from autobatch.compare.trainer import TargetTrainer
-from autobatch.finder import find
-from autobatch.probe.client import TargetProber
 from autobatch.records import Finding, Goal, Settings
 from autobatch.shell.types import BATCH_SIZES
-from scripts.workbench import example_path, print_table
+from scripts.workbench import example_path, make_parser, print_table, report, search
 
 _FIXED = 32
 _GOAL_RATIO = 1.1
@@ -91,10 +88,9 @@ class Time:
 
 def main() -> int:
     """Train all and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__, TASKS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sizes", help="sizes to compare, in the place of the usual ones")
-    parser.add_argument("examples", nargs="*", default=list(TASKS))
     arguments = parser.parse_args()
     sizes = BATCH_SIZES.convert(arguments.sizes, None, None) if arguments.sizes else None
     rows, is_good, beats_fixed = [], True, False
@@ -107,15 +103,8 @@ def main() -> int:
         rows.append((name, *row))
         is_good = is_good and medians[0] <= _GOAL_RATIO
         beats_fixed = beats_fixed or max(medians[2:]) < 1
-    header = (
-        "example",
-        "chosen",
-        "best size",
-        "/ best size",
-        "/ luckiest",
-        f"/ {_FIXED}",
-        "/ largest",
-    )
+    against = ("/ best size", "/ luckiest", f"/ {_FIXED}", "/ largest")
+    header = ("example", "chosen", "best size", *against)
     print_table(f"time to a loss, {arguments.seeds} seeds: median (range)", header, rows)
     return 0 if is_good and beats_fixed else 1
 
@@ -123,9 +112,7 @@ def main() -> int:
 def train(name: str, task: Task, seed: int) -> Seed:
     """Search, then train at all sizes, with one seed."""
     target, settings = example_path(name), Settings(seed=seed)
-    searched = Settings(seed=seed, goal=Goal.EFFICIENCY)
-    with TargetProber(target, searched) as prober:
-        finding = find(prober, searched, target=target)
+    finding = search(target, replace(settings, goal=Goal.EFFICIENCY))
     chosen = finding.batch_size
     asked = CompareSettings(
         batch_sizes=tuple(dict.fromkeys((*task.sizes, _FIXED, chosen))),
@@ -136,23 +123,21 @@ def train(name: str, task: Task, seed: int) -> Seed:
     with TargetTrainer(target, settings) as trainer:
         comparison = compare(trainer, settings, asked, target=target)
     found = Seed(chosen, {run.batch_size: run for run in comparison.runs})
-    report(f"{name} seed {seed}", finding, task, found)
+    tell(f"{name} seed {seed}", finding, task, found)
     return found
 
 
-def report(title: str, finding: Finding, task: Task, found: Seed) -> None:
+def tell(title: str, finding: Finding, task: Task, found: Seed) -> None:
     """Write what a seed brought, on standard error."""
     noise, efficiency = finding.gradient_noise, finding.efficiency
     flat = efficiency.scenarios[0] if efficiency else None
-    print(
-        f"{title}: noise scale {noise.at_least if noise else 0:.0f}, chosen {found.chosen}"
-        + (f" (flat from {flat.flat_from} to {flat.flat_to})" if flat else ""),
-        file=sys.stderr,
-    )
+    flatness = f" (flat from {flat.flat_from} to {flat.flat_to})" if flat else ""
+    scale = f"noise scale {noise.at_least if noise else 0:.0f}"
+    report(f"{title}: {scale}, chosen {found.chosen}{flatness}")
     for size, run in sorted(found.runs.items()):
         epochs, is_reached = epochs_until(run, task.target_loss)
         shown = f"{epochs:.2f} epochs" if is_reached else f"not in {epochs:.0f} epochs"
-        print(f"  {size}: {shown}, {run.epoch_time_s or 0:.2f} s each", file=sys.stderr, flush=True)
+        report(f"  {size}: {shown}, {run.epoch_time_s or 0:.2f} s each")
 
 
 def judge(task: Task, seeds: Sequence[Seed]) -> tuple[list[str], list[float]]:

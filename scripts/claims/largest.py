@@ -21,7 +21,7 @@ from autobatch.finder.plans import CONFIRMATION_PLAN
 from autobatch.probe.client import TargetProber
 from autobatch.records import Goal, Settings, Trial
 from autobatch.units import format_bytes, parse_bytes
-from scripts.workbench import MEMORY_LIMITS, example_path, print_table
+from scripts.workbench import MEMORY_LIMITS, example_path, make_parser, print_table, report
 
 # Memory of these examples only grows: after so many failures in a row the rest is left out.
 _ENOUGH_FAILURES = 3
@@ -32,9 +32,10 @@ _NUM_CLOSE_RUNS = 3
 
 def main() -> int:
     """Compare all and print."""
+    arguments = make_parser(__doc__, MEMORY_LIMITS).parse_args()
     rows = []
     num_different = 0
-    for name in sys.argv[1:] or MEMORY_LIMITS:
+    for name in arguments.examples:
         for limit in MEMORY_LIMITS[name]:
             settings = Settings(goal=Goal.MEMORY, memory_limit_bytes=parse_bytes(limit))
             found, num_trials, num_failures = search(example_path(name), settings)
@@ -42,7 +43,7 @@ def main() -> int:
             verdict = judge(example_path(name), settings, found, largest)
             num_different += verdict == "DIFFERENT"
             rows.append((name, limit, found, largest, margin, num_trials, num_failures, verdict))
-            print(*rows[-1], sep="\t", file=sys.stderr, flush=True)
+            report(*rows[-1])
     header = ("example", "limit", "search", "exhaustive", "closest", "trials", "failed", "")
     print_table("largest batch size under a memory limit", header, rows)
     print(f"{len(rows)} searches, {num_different} different")

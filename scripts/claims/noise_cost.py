@@ -10,7 +10,6 @@ machine disturbs both. The median over the steps is printed, with its quartiles.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -19,7 +18,7 @@ import autobatch
 from autobatch.probe.trial.run import seed_everything
 from autobatch.records import Settings
 from autobatch.workload.task import TrainingTask, load_task
-from scripts.workbench import example_path, print_table
+from scripts.workbench import example_path, make_parser, print_table, quartiles, report
 
 _NUM_PASSES = 2
 _GOAL_FRACTION = 0.02
@@ -27,16 +26,15 @@ _GOAL_FRACTION = 0.02
 
 def main() -> int:
     """Measure all and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__, ("digits_cnn", "char_gpt"))
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("examples", nargs="*", default=["digits_cnn", "char_gpt"])
     arguments = parser.parse_args()
     rows, is_cheap = [], True
     for name in arguments.examples:
         task = load_task(example_path(name), Settings())
         shares, step_times_s = measure(task, arguments.batch_size, arguments.steps)
-        low, middle, high = statistics.quantiles(shares, n=4)
+        low, middle, high = quartiles(shares)
         is_cheap = is_cheap and middle < _GOAL_FRACTION
         step_time_ms = 1e3 * statistics.median(step_times_s)
         cost = f"{100 * middle:.2f} % ({100 * low:.2f} to {100 * high:.2f} %)"
@@ -71,7 +69,7 @@ def measure(task: TrainingTask, batch_size: int, num_steps: int) -> tuple[list[f
     begin = time.perf_counter()
     found = noise.read()
     read_s = (time.perf_counter() - begin) / num_steps
-    print(f"noise scale {found.at_least if found else None}", file=sys.stderr)
+    report(f"noise scale {found.at_least if found else None}")
     return [share + read_s / statistics.median(step_times_s) for share in shares], step_times_s
 
 

@@ -11,14 +11,13 @@ error, the share of runs within 10 %, and the share whose 90 % interval holds th
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 
 import numpy as np
 
 from autobatch.noise.estimate import GradientSums, estimate_noise_scale
-from scripts.workbench import print_table
+from scripts.workbench import make_parser, print_table
 
 _DIMENSIONS = 20
 _MICRO_BATCH_SIZE = 16
@@ -28,7 +27,7 @@ _NOISE = 0.5
 
 def main() -> int:
     """Estimate all and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--runs", type=int, default=200)
     arguments = parser.parse_args()
     rows, is_right = [], True

@@ -8,14 +8,12 @@ of the ``PAGE_FAULTS`` warning, in turn, each time in a process of its own.
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import sys
 
 from autobatch.probe.client import TargetProber
 from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Settings
-from scripts.workbench import example_path, print_table
+from scripts.workbench import example_path, make_parser, print_table, quartiles
 
 REMEDY = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
 _PLAN = TimingPlan(max_time_s=2.0, precision_fraction=0, num_warmup_steps=3)
@@ -23,7 +21,7 @@ _PLAN = TimingPlan(max_time_s=2.0, precision_fraction=0, num_warmup_steps=3)
 
 def main() -> int:
     """Time both in turn and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--example", default="image_cnn")
@@ -47,7 +45,7 @@ def main() -> int:
          "with remedy"),
         rows,
     )  # fmt: skip
-    low, ratio, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    low, ratio, high = quartiles(ratios)
     print(f"throughput with the remedy / without: {ratio:.2f} (quartiles {low:.2f} to {high:.2f})")
     return 0 if ratio > 1 else 1
 

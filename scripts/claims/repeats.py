@@ -3,50 +3,39 @@
 An example is stable if every answer is the commonest one or next to it; whether all answers are no
 more than two, next to each other, is said beside.
 
-python -m scripts.claims.repeats [--runs 10] [EXAMPLE ...]
+    python -m scripts.claims.repeats [--runs 10] [EXAMPLE ...]
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from enum import Enum
 
-from autobatch.finder import find
-from autobatch.probe.client import TargetProber
-from autobatch.records import Finding, Settings
-from scripts.workbench import MEMORY_LIMITS, example_path, print_table
+from autobatch.records import Settings
+from scripts.workbench import MEMORY_LIMITS, example_path, make_parser, print_table, report, search
 
 
 def main() -> int:
     """Search again and again and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__, MEMORY_LIMITS)
     parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("examples", nargs="*", default=list(MEMORY_LIMITS))
     arguments = parser.parse_args()
     rows = []
     num_unstable = 0
     for name in arguments.examples:
-        findings = [search(example_path(name)) for _ in range(arguments.runs)]
+        findings = [search(example_path(name), Settings()) for _ in range(arguments.runs)]
         answers = [finding.batch_size for finding in findings]
         sizes = sorted({trial.batch_size for f in findings for trial in f.trials})
         verdict = judge([sizes.index(answer) for answer in answers])
         num_unstable += verdict is Verdict.UNSTABLE
         seconds = sorted(finding.search_time_s for finding in findings)
-        rows.append(
-            (
-                name,
-                " ".join(map(str, answers)),
-                f"{seconds[0]:.0f} to {seconds[-1]:.0f} s",
-                verdict.value,
-            )
-        )
-        print(*rows[-1], sep="\t", file=sys.stderr, flush=True)
-    print_table(
-        "recommended batch size", ("example", "answers, in order", "search", "verdict"), rows
-    )
+        times = f"{seconds[0]:.0f} to {seconds[-1]:.0f} s"
+        rows.append((name, " ".join(map(str, answers)), times, verdict.value))
+        report(*rows[-1])
+    header = ("example", "answers, in order", "search", "verdict")
+    print_table("recommended batch size", header, rows)
     return 1 if num_unstable else 0
 
 
@@ -73,13 +62,6 @@ def share_about_commonest(answers: Counter[int], sizes: Sequence[int]) -> float:
     middles = [sizes.index(size) for size in answers if answers[size] == most]
     near = [sizes[max(0, middle - 1) : middle + 2] for middle in middles]
     return max(sum(answers[size] for size in each) for each in near) / answers.total()
-
-
-def search(target: str) -> Finding:
-    """One whole search, in a worker of its own."""
-    settings = Settings()
-    with TargetProber(target, settings) as prober:
-        return find(prober, settings, target=target)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ The median over some runs is printed, with the quartiles. Not on Windows.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.workbench import example_path, print_table
+from scripts.workbench import example_path, make_parser, print_table, quartiles
 
 _HELP_GOAL_S = 0.15
 _PROBE_GOAL_S = 0.5
@@ -48,10 +47,9 @@ main()
 
 def main() -> int:
     """Measure all and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__, ("regression_mlp", "digits_cnn"))
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--probes", type=int, default=3)
-    parser.add_argument("examples", nargs="*", default=["regression_mlp", "digits_cnn"])
     arguments = parser.parse_args()
     times_s: dict[str, list[float]] = {}
     for _ in range(arguments.repeats):
@@ -98,11 +96,7 @@ def take_of_its_own(arguments: Sequence[str]) -> tuple[float, float]:
 
 def describe(name: str, times_s: Sequence[float], goal_s: float | None) -> tuple[object, ...]:
     """A row of the table."""
-    low, middle, high = (
-        statistics.quantiles(times_s, n=4, method="inclusive")
-        if len(times_s) > 1
-        else [times_s[0]] * 3
-    )
+    low, middle, high = quartiles(times_s)
     goal = "" if goal_s is None else f"< {goal_s} {'met' if middle < goal_s else 'NOT MET'}"
     return name, f"{middle:.3f}", f"{low:.3f} to {high:.3f}", len(times_s), goal
 

@@ -14,23 +14,22 @@ while the interval of the median ratio holds 0.95.
 
 from __future__ import annotations
 
-import argparse
-import random
 import statistics
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+from scipy.stats import bootstrap
+
 from autobatch.decide.grid import make_grid
-from autobatch.finder import find
 from autobatch.probe.client import TargetProber
 from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Finding, Settings
-from scripts.workbench import MEMORY_LIMITS, example_path, print_table
+from scripts.fastest import HOPELESS_RATIO, compare_with_fastest
+from scripts.workbench import MEMORY_LIMITS, example_path, make_parser, print_table, report, search
 
 _PLAN = TimingPlan(max_time_s=0.5, precision_fraction=0, num_warmup_steps=3)
-# Sizes this much slower than the best cannot be the best.
-_HOPELESS_RATIO = 0.7
 _LONGEST_STEP_S = 5.0
 _GOAL = 0.95
 _MAX_ROUNDS_FACTOR = 4
@@ -38,14 +37,13 @@ _MAX_ROUNDS_FACTOR = 4
 
 def main() -> int:
     """Compare all and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__, MEMORY_LIMITS)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("examples", nargs="*", default=list(MEMORY_LIMITS))
     arguments = parser.parse_args()
     rows = []
     for name in arguments.examples:
         rows.append((name, *measure(example_path(name), arguments.rounds)))
-        print(*rows[-1], sep="\t", file=sys.stderr, flush=True)
+        report(*rows[-1])
     header = ("example", "chosen", "fastest", "chosen / fastest", "90 % interval", "verdict")
     print_table("throughput of the chosen size", header, rows)
     return 1 if any(row[-1] != "within 5 %" for row in rows) else 0
@@ -56,8 +54,7 @@ def measure(
 ) -> tuple[int, str, str, str, str]:
     """Chosen size, fastest sizes, and the ratio of their throughputs."""
     settings = settings or Settings()
-    with TargetProber(target, settings) as prober:
-        finding = find(prober, settings, target=target)
+    finding = search(target, settings)
     chosen = finding.batch_size
     with start(target, settings) as prober:
         rounds = [time_all(prober, finding)]
@@ -66,12 +63,19 @@ def measure(
         with start(target, settings) as prober:
             rounds.append({size: rate(prober, size) for size in sizes})
         medians = {s: statistics.median(each[s] for each in rounds) for s in sizes}
-        least = _HOPELESS_RATIO * max(medians.values())
+        least = HOPELESS_RATIO * max(medians.values())
         sizes = [s for s in sizes if s == chosen or medians[s] > least]
         if len(rounds) < num_rounds:
             continue
-        fastest, ratios = compare(rounds, sizes, chosen)
-        low, high = median_interval(ratios)
+        fastest, ratios = compare_with_fastest(rounds, sizes, chosen)
+        low, high = bootstrap(
+            (ratios,),
+            np.median,
+            confidence_level=0.9,
+            n_resamples=1000,
+            method="percentile",
+            random_state=0,
+        ).confidence_interval
         if len(rounds) >= _MAX_ROUNDS_FACTOR * num_rounds or not low < _GOAL <= high:
             break
     names = " or ".join(map(str, sorted(set(fastest))))
@@ -99,40 +103,12 @@ def time_all(prober: TargetProber, finding: Finding) -> dict[int, float]:
             break
         rates[size] = trial.samples_per_s
         hopeless = [
-            each < _HOPELESS_RATIO * max(rates.values()) for each in list(rates.values())[-2:]
+            each < HOPELESS_RATIO * max(rates.values()) for each in list(rates.values())[-2:]
         ]
         is_slow = all(hopeless) or trial.step_time_s > _LONGEST_STEP_S
         if size > finding.batch_size and is_slow:
             break
     return rates
-
-
-def compare(
-    rounds: list[dict[int, float]], sizes: list[int], chosen: int
-) -> tuple[list[int], list[float]]:
-    """The fastest size of each half of the rounds, and the ratios that the other half gives."""
-    halves = (rounds[::2], rounds[1::2])
-    fastest = [pick_fastest(half, sizes) for half in halves]
-    ratios = [
-        each[chosen] / each[size]
-        for size, other_half in zip(fastest, reversed(halves), strict=True)
-        for each in other_half
-    ]
-    return fastest, ratios
-
-
-def median_interval(ratios: list[float]) -> tuple[float, float]:
-    """90 % interval of the median, by a seeded bootstrap."""
-    generator = random.Random(0)
-    medians = sorted(
-        statistics.median(generator.choices(ratios, k=len(ratios))) for _ in range(1000)
-    )
-    return medians[50], medians[949]
-
-
-def pick_fastest(rounds: list[dict[int, float]], sizes: list[int]) -> int:
-    """The size with the highest median throughput."""
-    return max(sizes, key=lambda size: statistics.median(each[size] for each in rounds))
 
 
 def rate(prober: TargetProber, batch_size: int) -> float:

@@ -34,7 +34,7 @@ import psutil
 from scripts.faults.checks import Done, find_losses
 from scripts.faults.kinds import KINDS, make_sample_finding, offers
 from scripts.faults.scene import MARK_NAME, Scene
-from scripts.workbench import ROOT, print_table
+from scripts.workbench import ROOT, make_parser, print_table
 
 TOKEN_NAME = "AUTOBATCH_FAULT_TOKEN"
 # Searches are given 20 s, and start and end beside it; nothing may take longer than this.
@@ -82,9 +82,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--runs", type=int, default=200, help="shared among the kinds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")

@@ -38,7 +38,7 @@ from autobatch.records import DeviceReport, Unknown
 from autobatch.reporting.device_document import devices_document
 from autobatch.units import format_seconds
 from scripts.gpu.checks import CHECKS, Bench
-from scripts.workbench import print_table
+from scripts.workbench import make_parser, print_table
 
 _SCHEMA_VERSION = 1
 
@@ -74,9 +74,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     """What was asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("-o", "--output", type=Path, default=Path("validation.json"))
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--only", nargs="+", choices=list(CHECKS), metavar="CHECK")

@@ -1,10 +1,11 @@
 """One finder, or the oracle, on one workload, in a process of its own; started by the benchmark.
 
-    python -m scripts.peers.child search FINDER WORKLOAD RESULT.json SEED STEPS.txt
-    python -m scripts.peers.child survey SIZE,... WORKLOAD RESULT.json SEED
-    python -m scripts.peers.child time SIZE,... WORKLOAD RESULT.json SEED
+    python -m scripts.peers.child search FINDER WORKLOAD SEED STEPS.txt
+    python -m scripts.peers.child survey SIZE,... WORKLOAD SEED
+    python -m scripts.peers.child time SIZE,... WORKLOAD SEED
 
-Exit status 3 if the finder is not installed, 1 if it raised, and the result has the message.
+The result is ``result.json`` in the working folder. Exit status 1 if the finder raised or is not
+installed, which the result says.
 """
 
 from __future__ import annotations
@@ -22,30 +23,28 @@ import torch
 
 from scripts.peers.workloads import make_workload
 
-NOT_INSTALLED = 3
+_RESULT = Path("result.json")
 
 
 def main() -> int:
     """Run and write the result."""
-    task, what, name, result_path, seed, *steps_path = sys.argv[1:]
+    task, what, name, seed, *steps_path = sys.argv[1:]
     warnings.simplefilter("ignore")
     random.seed(int(seed))
     np.random.seed(int(seed))
     torch.manual_seed(int(seed))
     if task != "search":
-        return time_sizes(task, what, name, Path(result_path))
+        return time_sizes(task, what, name)
     result: dict[str, Any] = {}
     try:
         result = search(what, name, *steps_path)
     except ModuleNotFoundError as error:
-        result = {"message": str(error)}
-        return NOT_INSTALLED
+        result = {"outcome": "not installed", "message": str(error)}
     except Exception as error:
         result = {"message": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
-        return 1
     finally:
-        Path(result_path).write_text(json.dumps(result))
-    return 0
+        _RESULT.write_text(json.dumps(result))
+    return 1 if "message" in result else 0
 
 
 def search(finder: str, name: str, steps_path: str) -> dict[str, Any]:
@@ -69,7 +68,7 @@ def search(finder: str, name: str, steps_path: str) -> dict[str, Any]:
     }
 
 
-def time_sizes(task: str, sizes: str, name: str, result_path: Path) -> int:
+def time_sizes(task: str, sizes: str, name: str) -> int:
     """Time sizes in forks of this process, which starts no threads itself.
 
     It holds what a training process holds that asked autobatch for its size.
@@ -81,7 +80,7 @@ def time_sizes(task: str, sizes: str, name: str, result_path: Path) -> int:
     torch.set_num_threads(1)
     run = {"survey": survey, "time": time_round}[task]
     listed = [int(size) for size in sizes.split(",") if size]
-    result_path.write_text(json.dumps(run(make_workload(name), listed)))
+    _RESULT.write_text(json.dumps(run(make_workload(name), listed)))
     return 0
 
 

@@ -17,17 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from autobatch.devices.linux import die_with_parent
+from scripts.fastest import HOPELESS_RATIO
 from scripts.memory_group import MemoryGroup
 from scripts.peers.recorder import read_steps_of
 from scripts.workbench import ROOT
 
-_NOT_INSTALLED = 3
+_CHILD = (sys.executable, "-m", "scripts.peers.child")
 # The end of what a child that gave no result wrote to stderr.
 _TAIL_CHARACTERS = 500
 _POLL_S = 0.02
-# As in claims/throughput.py: what is so much slower than the best need not be timed again.
-_HOPELESS_RATIO = 0.7
-# Unless a finder answered with it: then once more.
+# Of sizes that a finder answered with, however slow.
 _NUM_HOPELESS_ROUNDS = 2
 
 
@@ -46,8 +45,7 @@ def run_finder(
         finder: Name of the finder.
         workload: Name of the workload.
         repeat: Number of the repeat, which seeds the process.
-        limit_bytes: Memory that it may have: its soft and hard ``RLIMIT_DATA``, as ``ulimit -d``
-            would set, or the limit of ``group``.
+        limit_bytes: Memory that it may have, as in ``run_limited``, or the limit of ``group``.
         timeout_s: Time after which it is killed.
         group: A cgroup to run in, under no other limit.
 
@@ -57,10 +55,8 @@ def run_finder(
     """
     with tempfile.TemporaryDirectory() as folder:
         steps_path = Path(folder, "steps.txt")
-        command = ["search", finder, workload, f"{folder}/result.json", str(repeat)]
-        kills = group.count_kills() if group else 0
-        row = _run([*command, str(steps_path)], Path(folder), limit_bytes, timeout_s, group)
-        row["kills"] = group.count_kills() - kills if group else 0
+        command = ["search", finder, workload, str(repeat), str(steps_path)]
+        row = run_limited([*_CHILD, *command], Path(folder), limit_bytes, timeout_s, group)
         steps = read_steps_of(steps_path)
     ran = row.get("batch_size") in steps.finished
     names = {"finder": finder, "workload": workload, "repeat": repeat}
@@ -109,7 +105,7 @@ def pick_sizes(rates: dict[str, float], chosen: list[int], number: int) -> list[
         chosen: Sizes that were answered with.
         number: From 1.
     """
-    least = _HOPELESS_RATIO * max(rates.values())
+    least = HOPELESS_RATIO * max(rates.values())
     is_early = number < _NUM_HOPELESS_ROUNDS
     sizes = [
         int(size)
@@ -123,20 +119,32 @@ def _time(
     task: str, sizes: list[int], workload: str, seed: int, limit_bytes: int, timeout_s: float
 ) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        listed = ",".join(map(str, sizes))
-        command = [task, listed, workload, f"{folder}/result.json", str(seed)]
-        return _run(command, Path(folder), limit_bytes, timeout_s, None)
+        command = [*_CHILD, task, ",".join(map(str, sizes)), workload, str(seed)]
+        return run_limited(command, Path(folder), limit_bytes, timeout_s)
 
 
-def _run(
-    arguments: list[str],
+def run_limited(
+    command: list[str],
     folder: Path,
     limit_bytes: int,
     timeout_s: float,
-    group: MemoryGroup | None,
+    group: MemoryGroup | None = None,
 ) -> dict[str, Any]:
-    command = [sys.executable, "-m", "scripts.peers.child", *arguments]
+    """One process in a folder; how it ended, and what it wrote to ``result.json`` there.
+
+    Args:
+        command: What is run; it finds this project's packages.
+        folder: Its working folder.
+        limit_bytes: Its soft and hard ``RLIMIT_DATA``, if it runs in no group.
+        timeout_s: Time after which it is killed.
+        group: A cgroup to run in, under no other limit.
+
+    Returns:
+        ``outcome``, ``process_s``, ``peak_bytes``, ``kills`` and the result, with a ``message``
+        and the end of stderr where there is none.
+    """
     search_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    kills = group.count_kills() if group else 0
     begin = time.perf_counter()
     with open(folder / "stderr.txt", "w+") as stderr:
         process = subprocess.Popen(
@@ -155,6 +163,7 @@ def _run(
         "outcome": _name_outcome(exit_code),
         "process_s": time.perf_counter() - begin,
         "peak_bytes": peak_bytes,
+        "kills": group.count_kills() - kills if group else 0,
     }
     result_path = folder / "result.json"
     if exit_code is None:
@@ -191,9 +200,7 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[int | Non
 def _name_outcome(exit_code: int | None) -> str:
     if exit_code is None:
         return "timed out"
-    if exit_code < 0:
-        return "killed"
-    return {0: "answered", _NOT_INSTALLED: "not installed"}.get(exit_code, "raised")
+    return "killed" if exit_code < 0 else "raised" if exit_code else "answered"
 
 
 def _describe_exit(exit_code: int) -> str:

@@ -40,7 +40,7 @@ from scripts.peers.table import (
     tabulate_times,
 )
 from scripts.peers.targets import check_targets
-from scripts.workbench import ROOT, print_table
+from scripts.workbench import ROOT, make_parser, print_table
 
 FINDERS = (
     "autobatch", "autobatch-memory", "lightning-power", "lightning-binsearch", "accelerate",
@@ -81,9 +81,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     """Options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="two workloads, four finders, once")
     parser.add_argument("--repeats", type=int, help="searches of each (default: 3; quick: 1)")
     parser.add_argument(

@@ -27,7 +27,7 @@ import psutil
 from autobatch.units import format_bytes, parse_bytes
 from scripts.peers.plot import plot_scaling
 from scripts.peers.processes import run_finder
-from scripts.workbench import print_table
+from scripts.workbench import make_parser, print_table
 
 _PARAMETERS = "1e6,4e6,16e6,64e6,256e6,500e6"
 # Bytes of a sample of ``rows``: four rows of floats.
@@ -38,9 +38,7 @@ _FAR_FRACTION = 0.75
 
 def main() -> int:
     """Run both series and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--parameters", default=_PARAMETERS, metavar="N,...", help="model sizes")
     parser.add_argument("--limit", type=parse_bytes, default="2GiB", help="of the second series")
     parser.add_argument("--repeats", type=int, default=3)

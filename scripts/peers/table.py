@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.claims.throughput import compare
+from scripts.fastest import compare_with_fastest
 
 BEGIN_MARKER = "<!-- bench:begin -->"
 END_MARKER = "<!-- bench:end -->"
@@ -106,7 +106,7 @@ def ratio_to_fastest(rounds: list[dict[int, float]], chosen: int) -> float:
     if len(rounds) == 1:
         return rounds[0][chosen] / max(rounds[0].values())
     sizes = [size for size in rounds[0] if all(each.get(size, 0.0) > 0 for each in rounds)]
-    _, ratios = compare(rounds, sizes, chosen)
+    _, ratios = compare_with_fastest(rounds, sizes, chosen)
     return statistics.median(ratios)
 
 
