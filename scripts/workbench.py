@@ -16,6 +16,7 @@ from autobatch.probe.client import TargetProber
 from autobatch.records import Finding, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
+WIDE_TARGET = str(Path(__file__).with_name("wide_target.py"))
 # Three limits for each: near its fixed cost, in the middle, and roomy.
 MEMORY_LIMITS = {
     "digits_cnn": ("450MiB", "600MiB", "1GiB"),

@@ -46,7 +46,8 @@ from autobatch.check.records import NO_REFERENCE, TargetLimits
 from autobatch.check.reference import choose_batch_size, choose_builtin
 from autobatch.check.session import FEWEST_FOR_BASELINE, PLAN
 from autobatch.probe.client import TargetProber
-from autobatch.records import Environment, MemoryBudget, Settings, Status
+from autobatch.records import MemoryBudget, Settings, Status
+from autobatch.testing import make_environment
 from scripts.workbench import make_parser, print_table
 
 WORKLOAD = str(Path(__file__).with_name("alarm_workload.py"))
@@ -337,16 +338,7 @@ def as_measurement(rounds: tuple[CheckRound, ...], reference: str) -> Measuremen
         reference=reference,
         reference_batch_size=1,
         num_threads=1,
-        environment=Environment(
-            device_name="",
-            driver_version=None,
-            torch_version="",
-            python_version="",
-            platform="",
-            num_cores=1,
-            isolation="process",
-            variables={},
-        ),
+        environment=make_environment(),
         rounds=rounds,
     )
 

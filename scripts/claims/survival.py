@@ -28,61 +28,38 @@ from typing import Any
 from autobatch.units import format_bytes, parse_bytes
 from scripts.memory_group import MemoryGroup, make_memory_group
 from scripts.peers.processes import run_limited
-from scripts.workbench import make_parser, print_table
+from scripts.workbench import WIDE_TARGET, make_parser, print_table
 
 _TIME_LIMIT_S = 300
 _PLAIN_LOOP = "doubling until an exception"
 
-# Each sample takes a row of 2**16 floats, four times over: 1 MiB.
-_TARGET = """
-import torch
-
-WIDTH = 2**16
-model = torch.nn.Sequential(
-    torch.nn.Linear(8, WIDTH), torch.nn.ReLU(), torch.nn.Tanh(), torch.nn.Linear(WIDTH, 1)
-)
-dataset_size = 20 * 1024
-
-
-def batch(batch_size):
-    return torch.randn(batch_size, 8), torch.randn(batch_size, 1)
-
-
-loss = torch.nn.MSELoss()
-
-
-def optimizer(parameters):
-    return torch.optim.SGD(parameters, lr=0.01)
-
-
-def train(batch_size):
-    inputs, targets = batch(batch_size)
-    value = loss(model(inputs), targets)
-    sgd.zero_grad()
-    value.backward()
-    sgd.step()
-
+_DATASET_SIZE = 20 * 1024
+_DOUBLING = f"""
+import gc, json
+from torch.nn.functional import mse_loss
+from scripts.wide_target import batch, model, optimizer
 
 sgd = optimizer(model.parameters())
-"""
-
-_DOUBLING = """
-import gc, json
-import target
-
 fitted, batch_size, message = 0, 1, ""
-while batch_size <= target.dataset_size and not message:
+while batch_size <= {_DATASET_SIZE} and not message:
     try:
         for _ in range(3):
-            target.train(batch_size)
+            inputs, targets = batch(batch_size)
+            value = mse_loss(model(inputs), targets)
+            sgd.zero_grad()
+            value.backward()
+            sgd.step()
         fitted, batch_size = batch_size, 2 * batch_size
     except (MemoryError, RuntimeError) as error:
         gc.collect()
         message = type(error).__name__
     with open("result.json", "w") as file:
-        json.dump({"batch_size": fitted, "message": message}, file)
+        json.dump(dict(batch_size=fitted, message=message), file)
 """
-_PROBE = (sys.executable, "-m", "autobatch", "probe", "target.py", "-q", "-o", "result.json")
+_PROBE = (
+    sys.executable, "-m", "autobatch", "probe", WIDE_TARGET, "-q", "-o", "result.json",
+    "--dataset-size", str(_DATASET_SIZE),
+)  # fmt: skip
 _FINDERS = {
     "autobatch --goal memory": (*_PROBE, "--goal", "memory"),
     "autobatch": _PROBE,
@@ -119,7 +96,6 @@ def main() -> int:
 def run(command: Sequence[str], limit_bytes: int, group: MemoryGroup | None) -> dict[str, Any]:
     """How one finder ended."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "target.py").write_text(_TARGET)
         row = run_limited([*command], Path(folder), limit_bytes, _TIME_LIMIT_S, group)
     print(row.get("stderr_tail", ""), file=sys.stderr, flush=True)
     return row

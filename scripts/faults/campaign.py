@@ -32,7 +32,7 @@ from random import Random
 import psutil
 
 from scripts.faults.checks import Done, find_losses
-from scripts.faults.kinds import KINDS, make_sample_finding, offers
+from scripts.faults.kinds import KINDS, make_sample_finding
 from scripts.faults.scene import MARK_NAME, Scene
 from scripts.workbench import ROOT, make_parser, print_table
 
@@ -60,7 +60,7 @@ def main() -> int:
     plan = list(make_plan(arguments))
     # A shell that runs this in the background has Ctrl-C ignored, by all that is started as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    make_sample_finding(), offers("--trial-timeout")  # once, before several ask at once
+    make_sample_finding()  # once, before several ask at once
     begin = time.monotonic()
     with ThreadPoolExecutor(arguments.jobs) as pool:
         reports = []

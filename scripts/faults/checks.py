@@ -12,9 +12,6 @@ from typing import Any
 from scripts.faults.scene import Scene
 from scripts.workbench import ROOT
 
-# Whether a search that fails after some trials keeps them in the file that was asked for.
-TRIALS_KEPT_ON_ERROR = True
-
 _PACKAGE = str(ROOT / "autobatch")
 # Before this, Python itself has hardly started, and a signal ends it without a word.
 _STARTED_AFTER_S = 0.6
@@ -106,7 +103,7 @@ def _check_answer(scene: Scene, done: Done) -> list[str]:
     losses = []
     if not _answer_ran(finding):
         losses.append(f"the answer {finding.get('batch_size')} did not run")
-    if scene.output is not None and not _is_same(scene.output, finding):
+    if scene.output is not None and _read_file(scene.output) != finding:
         losses.append("the file that was asked for does not hold the answer")
     return losses
 
@@ -136,7 +133,7 @@ def _check_error(scene: Scene, done: Done) -> list[str]:
         finding = _read(done.stdout)
         if done.trials_fitted and (finding is None or not _answer_ran(finding)):
             losses.append("the answer could not be saved and was not printed")
-    elif TRIALS_KEPT_ON_ERROR and scene.output is not None:
+    elif scene.output is not None:
         kept = _read_file(scene.output)
         if kept is None or not kept.get("trials"):
             losses.append("the trials so far are not in the file that was asked for")
@@ -152,10 +149,6 @@ def _answer_ran(finding: dict[str, Any]) -> bool:
     trials = finding.get("trials", [])
     fitted = [trial["batch_size"] for trial in trials if trial["outcome"] == "fits"]
     return finding.get("batch_size") in fitted
-
-
-def _is_same(path: Path, finding: dict[str, Any]) -> bool:
-    return _read_file(path) == finding
 
 
 def _read_file(path: Path) -> dict[str, Any] | None:

@@ -9,25 +9,9 @@ from random import Random
 from typing import Any
 
 _STRANGE_VALUES: tuple[Any, ...] = (
-    None,
-    True,
-    "",
-    "text",
-    "\ud800",
-    "\x1b[31m\x00",
-    -1,
-    0,
-    2**63,
-    10**4000,
-    -1e308,
-    float("inf"),
-    float("nan"),
-    [],
-    {},
-    [[]],
-    {"": None},
-    [None] * 1000,
-)
+    None, True, "", "text", "\ud800", "\x1b[31m\x00", -1, 0, 2**63, 10**4000, -1e308,
+    float("inf"), float("nan"), [], {}, [[]], {"": None}, [None] * 1000,
+)  # fmt: skip
 
 
 def damage(content: bytes, source: Random) -> bytes:
@@ -115,17 +99,9 @@ def _make_other(content: bytes, source: Random) -> bytes:
 
 
 _WAYS: tuple[Callable[[bytes, Random], bytes], ...] = (
-    _truncate,
-    _flip_bits,
-    _replace_values,
-    _replace_values,
-    _remove_values,
-    _swap_values,
-    _nest,
-    _grow_numbers,
-    _make_binary,
-    _make_other,
-)
+    _truncate, _flip_bits, _replace_values, _replace_values, _remove_values, _swap_values, _nest,
+    _grow_numbers, _make_binary, _make_other,
+)  # fmt: skip
 
 
 def _pick(document: Any, source: Random) -> tuple[Any, Any]:

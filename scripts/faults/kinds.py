@@ -32,13 +32,13 @@ _EXCEPTIONS = (
 )
 
 
-def kill_worker(scene: Scene) -> None:
+def worker_killed(scene: Scene) -> None:
     """SIGKILL for the process that holds the model."""
     scene.probe()
     scene.strike_later(lambda process: _kill(scene, process, _find_worker))
 
 
-def kill_trial(scene: Scene) -> None:
+def trial_killed(scene: Scene) -> None:
     """SIGKILL for the process that runs one size."""
     scene.probe()
     scene.strike_later(lambda process: _kill(scene, process, _find_trial))
@@ -46,35 +46,25 @@ def kill_trial(scene: Scene) -> None:
 
 def hang(scene: Scene) -> None:
     """A step that never ends, or a file."""
-    if scene.random.random() < 0.15:
-        scene.probe("time.sleep(3600)", on_load="strike(0)")
-    else:
-        scene.probe("time.sleep(3600)", _random_place(scene))
-    if scene.random.random() < 0.5 and offers("--trial-timeout"):
+    _strike_somewhere(scene, "time.sleep(3600)", on_load_fraction=0.15)
+    if scene.random.random() < 0.5:
         scene.arguments += ["--trial-timeout", "4s"]
 
 
 def segfault(scene: Scene) -> None:
     """A step that reads address 0."""
-    scene.probe("ctypes.string_at(0)", _random_place(scene))
+    _strike_somewhere(scene, "ctypes.string_at(0)", on_load_fraction=0.0)
 
 
 def exception(scene: Scene) -> None:
     """A mistake in the user's code, in a step or while it is loaded."""
-    fault = scene.random.choice(_EXCEPTIONS)
-    if scene.random.random() < 0.25:
-        scene.probe(fault, on_load="strike(0)")
-    else:
-        scene.probe(fault, _random_place(scene))
+    _strike_somewhere(scene, scene.random.choice(_EXCEPTIONS), on_load_fraction=0.25)
 
 
-def exit_at_once(scene: Scene) -> None:
+def os_exit(scene: Scene) -> None:
     """A step, or a file, that ends the process without a word."""
     fault = f"os._exit({scene.random.choice((0, 1, 3, 77))})"
-    if scene.random.random() < 0.25:
-        scene.probe(fault, on_load="strike(0)")
-    else:
-        scene.probe(fault, _random_place(scene))
+    _strike_somewhere(scene, fault, on_load_fraction=0.25)
 
 
 def non_monotone(scene: Scene) -> None:
@@ -112,13 +102,13 @@ while True:
 """
 
 
-def interrupt(scene: Scene) -> None:
+def sigint(scene: Scene) -> None:
     """Ctrl-C."""
     scene.probe()
     scene.strike_later(lambda process: _signal(scene, process, signal.SIGINT))
 
 
-def terminate(scene: Scene) -> None:
+def sigterm(scene: Scene) -> None:
     """What a scheduler sends before it kills."""
     scene.probe()
     scene.strike_later(lambda process: _signal(scene, process, signal.SIGTERM))
@@ -156,7 +146,7 @@ def folder_removed(scene: Scene) -> None:
     scene.strike_later(remove)
 
 
-def hostile_file(scene: Scene) -> None:
+def hostile_json(scene: Scene) -> None:
     """A saved finding that is damaged, or made to do damage."""
     path = scene.folder / "finding.json"
     path.write_bytes(damage(make_sample_finding(), scene.random))
@@ -164,11 +154,6 @@ def hostile_file(scene: Scene) -> None:
     if scene.random.random() < 0.5:
         scene.arguments.append("--json")
     scene.mark.touch()
-
-
-def offers(option: str) -> bool:
-    """Whether ``autobatch probe`` has an option."""
-    return option in _run_autobatch("probe", "--help")
 
 
 @functools.cache
@@ -179,22 +164,22 @@ def make_sample_finding() -> bytes:
             path = Path(folder)
             scene = Scene(folder=path, mark=path / "mark", random=Random(0), stack=stack)
             scene.probe(may_save=False)
-        return _run_autobatch(
-            "probe", str(path / "target.py"), "--json", "--max-batch-size", "16"
-        ).encode()
+        command = [sys.executable, "-m", "autobatch", "probe", str(path / "target.py")]
+        command += ["--json", "--max-batch-size", "16"]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
-@functools.cache
-def _run_autobatch(*arguments: str) -> str:
-    command = [sys.executable, "-m", "autobatch", *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+def _strike_somewhere(scene: Scene, fault: str, *, on_load_fraction: float) -> None:
+    """While the target is loaded, or in a step.
 
-
-def _random_place(scene: Scene) -> str:
-    """At one size or from one size on; at the first step of a trial or at a later one."""
+    At one size or from one size on; at the first step of a trial or at a later one.
+    """
+    if scene.random.random() < on_load_fraction:
+        scene.probe(fault, on_load="strike(0)")
+        return
     operator = scene.random.choice(("==", ">="))
     size, step = scene.random.choice(_SIZES[:-1]), scene.random.choice((1, 1, 2, 4, 10))
-    return f"size {operator} {size} and num_steps >= {step}"
+    scene.probe(fault, f"size {operator} {size} and num_steps >= {step}")
 
 
 def _kill(
@@ -244,18 +229,9 @@ def _mount_tiny(scene: Scene, folder: Path) -> bool:
 
 
 KINDS: dict[str, Callable[[Scene], None]] = {
-    "worker-killed": kill_worker,
-    "trial-killed": kill_trial,
-    "hang": hang,
-    "segfault": segfault,
-    "exception": exception,
-    "os-exit": exit_at_once,
-    "non-monotone": non_monotone,
-    "leak": leak,
-    "neighbour": neighbour,
-    "sigint": interrupt,
-    "sigterm": terminate,
-    "full-disk": full_disk,
-    "folder-removed": folder_removed,
-    "hostile-json": hostile_file,
-}
+    fault.__name__.replace("_", "-"): fault
+    for fault in (
+        worker_killed, trial_killed, hang, segfault, exception, os_exit, non_monotone, leak,
+        neighbour, sigint, sigterm, full_disk, folder_removed, hostile_json,
+    )
+}  # fmt: skip

@@ -16,31 +16,12 @@ from typing import Any
 
 from autobatch.decide.bracket import measured_peaks
 from autobatch.decide.memory import fit_memory
-from autobatch.finder import find
 from autobatch.probe.client import TargetProber
 from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Goal, Settings
 from scripts.claims import largest, throughput
-from scripts.workbench import ROOT, example_path
+from scripts.workbench import ROOT, WIDE_TARGET, example_path, search
 
-# A sample takes 1 MiB forward and more backward, so few samples fill any device.
-WIDE_TARGET = """
-import torch
-
-WIDTH = 2**16
-model = torch.nn.Sequential(
-    torch.nn.Linear(8, WIDTH), torch.nn.ReLU(), torch.nn.Tanh(), torch.nn.Linear(WIDTH, 1)
-)
-loss = torch.nn.MSELoss()
-
-
-def batch(batch_size):
-    return torch.randn(batch_size, 8), torch.randn(batch_size, 1)
-
-
-def optimizer(parameters):
-    return torch.optim.SGD(parameters, lr=0.01)
-"""
 _NEIGHBOUR = """
 import sys
 import torch
@@ -60,7 +41,7 @@ class Bench:
 
     Attributes:
         device: Its name, such as ``cuda:0``.
-        folder: For targets and reports.
+        folder: For reports.
         capacity_bytes: All the memory that there is.
         fractions: Shares of it to limit searches to.
         neighbour_fraction: Share of what is free that a neighbour takes.
@@ -75,13 +56,6 @@ class Bench:
     neighbour_fraction: float
     num_rounds: int
     examples: tuple[str, ...]
-
-    @property
-    def wide(self) -> str:
-        """A target whose samples take much memory."""
-        path = self.folder / "wide.py"
-        path.write_text(WIDE_TARGET)
-        return str(path)
 
     def settings(self, fraction: float | None = None, **changes: Any) -> Settings:
         """Settings for this device, under a share of its memory."""
@@ -108,9 +82,9 @@ def check_largest_size(bench: Bench) -> Result:
     for fraction in bench.fractions:
         settings = bench.settings(fraction, goal=Goal.MEMORY)
         begin = time.perf_counter()
-        found, num_trials, num_failures = largest.search(bench.wide, settings)
+        found, num_trials, num_failures = largest.search(WIDE_TARGET, settings)
         search_time_s = time.perf_counter() - begin
-        exhaustive, closest = largest.run_all(bench.wide, settings)
+        exhaustive, closest = largest.run_all(WIDE_TARGET, settings)
         rows.append(
             {
                 "memory_fraction": fraction,
@@ -132,13 +106,13 @@ def check_no_escape(bench: Bench) -> Result:
     """Running out of memory, again and again, is an outcome, and the next trial runs."""
     outcomes = []
     settings = bench.settings(bench.fractions[0])
-    with TargetProber(bench.wide, settings) as prober:
+    with TargetProber(WIDE_TARGET, settings) as prober:
         prober.load()
         for _ in range(5):
             large = prober.measure(_FAR_TOO_LARGE, _PLAN, timeout_s=300)
             small = prober.measure(4, _PLAN, timeout_s=300)
             outcomes.append([large.outcome.value, small.outcome.value, large.message])
-    command = [sys.executable, "-m", "autobatch", "probe", bench.wide, "--json", "-q"]
+    command = [sys.executable, "-m", "autobatch", "probe", WIDE_TARGET, "--json", "-q"]
     command += ["--goal", "memory", "--device", bench.device]
     command += ["--memory-limit", str(settings.memory_limit_bytes)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
@@ -162,7 +136,7 @@ def check_prediction(bench: Bench) -> Result:
     """The memory line of smaller sizes predicts the peak of one four times as large."""
     rows = []
     for fraction in bench.fractions:
-        with TargetProber(bench.wide, bench.settings(fraction)) as prober:
+        with TargetProber(WIDE_TARGET, bench.settings(fraction)) as prober:
             prober.load()
             trials = {}
             for size in (2**power for power in range(27)):
@@ -170,16 +144,16 @@ def check_prediction(bench: Bench) -> Result:
                 if not trials[size].fits:
                     break
         peaks = measured_peaks(trials)
-        largest = max(peaks)
-        curve = fit_memory({size: peak for size, peak in peaks.items() if size <= largest // 4})
-        predicted = curve.peak_bytes(largest) if curve else 0.0
+        top = max(peaks)
+        curve = fit_memory({size: peak for size, peak in peaks.items() if size <= top // 4})
+        predicted = curve.peak_bytes(top) if curve else 0.0
         rows.append(
             {
                 "memory_fraction": fraction,
-                "batch_size": largest,
+                "batch_size": top,
                 "predicted_bytes": round(predicted),
-                "measured_bytes": peaks[largest],
-                "error_fraction": predicted / peaks[largest] - 1,
+                "measured_bytes": peaks[top],
+                "error_fraction": predicted / peaks[top] - 1,
             }
         )
     passed = all(abs(row["error_fraction"]) <= _PEAK_TOLERANCE_FRACTION for row in rows)
@@ -216,8 +190,7 @@ def check_neighbour(bench: Bench) -> Result:
     held_bytes = round(bench.neighbour_fraction * alone_bytes)
     with neighbour(bench.device, held_bytes):
         beside_bytes = read_budget(bench, settings)
-        with TargetProber(bench.wide, settings) as prober:
-            finding = find(prober, settings, target=bench.wide)
+        finding = search(WIDE_TARGET, settings)
     peak_bytes = finding.recommendation.peak_bytes or 0
     missing_bytes = held_bytes - (alone_bytes - beside_bytes)
     return Result(
@@ -238,9 +211,7 @@ def check_search_time(bench: Bench) -> Result:
     """How long a search takes as it is started by default; energy and throttling with it."""
     rows = []
     for name in bench.examples:
-        target = example_path(name)
-        with TargetProber(target, bench.settings()) as prober:
-            finding = find(prober, bench.settings(), target=target)
+        finding = search(example_path(name), bench.settings())
         chosen = next(t for t in finding.trials if t.batch_size == finding.batch_size and t.fits)
         rows.append(
             {
@@ -263,17 +234,7 @@ def check_search_time(bench: Bench) -> Result:
 def check_tests(bench: Bench) -> Result:
     """``pytest tests/gpu --require-gpu``; on the CPU without the requirement."""
     report = bench.folder / "junit.xml"
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-n",
-        "0",
-        "tests/gpu",
-        "-p",
-        "no:cacheprovider",
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "tests/gpu", "-p", "no:cacheprovider"]
     command += [f"--junitxml={report}"] + ["--require-gpu"] * (bench.device != "cpu")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     suite = xml.etree.ElementTree.parse(report).getroot().find("testsuite")
@@ -287,7 +248,7 @@ def check_tests(bench: Bench) -> Result:
 
 def read_budget(bench: Bench, settings: Settings) -> int:
     """What a worker that is started now would have to itself."""
-    with TargetProber(bench.wide, settings) as prober:
+    with TargetProber(WIDE_TARGET, settings) as prober:
         return prober.load().budget.budget_bytes
 
 

@@ -20,7 +20,7 @@ from autobatch.devices.linux import die_with_parent
 from scripts.fastest import HOPELESS_RATIO
 from scripts.memory_group import MemoryGroup
 from scripts.peers.recorder import read_steps_of
-from scripts.workbench import ROOT
+from scripts.workbench import ROOT, report
 
 _CHILD = (sys.executable, "-m", "scripts.peers.child")
 # The end of what a child that gave no result wrote to stderr.
@@ -59,6 +59,8 @@ def run_finder(
         row = run_limited([*_CHILD, *command], Path(folder), limit_bytes, timeout_s, group)
         steps = read_steps_of(steps_path)
     ran = row.get("batch_size") in steps.finished
+    answer, search_s = row.get("batch_size", row.get("message")), row.get("search_s", 0.0)
+    report(finder, workload, f"#{repeat}", row["outcome"], answer, f"{search_s:.1f} s")
     names = {"finder": finder, "workload": workload, "repeat": repeat}
     return {**names, **row, "ran": ran, "limit_bytes": limit_bytes, "steps": asdict(steps)}
 
@@ -92,7 +94,7 @@ def run_timing(
         if "rates" not in timed:
             return timed
         rounds.append(timed["rates"])
-        print(f"    round {number + 1} of {num_rounds}", file=sys.stderr, flush=True)
+        report(f"    round {number + 1} of {num_rounds}")
         survey["process_s"] += timed["process_s"]
     return {**survey, "rounds": rounds}
 

@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from scripts.peers.table import (
     tabulate_times,
 )
 from scripts.peers.targets import check_targets
-from scripts.workbench import ROOT, make_parser, print_table
+from scripts.workbench import ROOT, make_parser, print_table, report
 
 FINDERS = (
     "autobatch", "autobatch-memory", "lightning-power", "lightning-binsearch", "accelerate",
@@ -73,7 +74,7 @@ def main() -> int:
             measure_survival(document, arguments, save)
         document["machine"]["seconds"] = time.monotonic() - begin
         save()
-    report(document)
+    print_report(document)
     if arguments.write_readme:
         write_readme(document)
     return 0
@@ -181,21 +182,14 @@ def measure_finders(
         finder: max(arguments.repeats, arguments.more.get(finder, 0))
         for finder in arguments.finders
     }
+    search = partial(run_finder, limit_bytes=arguments.limit, timeout_s=arguments.timeout)
     for repeat in range(max(counts.values())):
         finders = [finder for finder in arguments.finders if repeat < counts[finder]]
         shift = repeat % len(finders)
         for workload in arguments.workloads:
             for finder in (*finders[shift:], *finders[:shift]):
-                row = run_finder(
-                    finder,
-                    workload,
-                    repeat=repeat,
-                    limit_bytes=arguments.limit,
-                    timeout_s=arguments.timeout,
-                )
-                document["runs"].append(row)
+                document["runs"].append(search(finder, workload, repeat=repeat))
                 save()
-                announce(row)
 
 
 def measure_throughput(
@@ -217,7 +211,7 @@ def measure_throughput(
         )
         save()
         largest = timing.get("largest", timing.get("message"))
-        print(f"oracle {workload}: largest {largest}, {timing['process_s']:.0f} s", file=sys.stderr)
+        report(f"oracle {workload}: largest {largest}, {timing['process_s']:.0f} s")
 
 
 def measure_survival(
@@ -226,31 +220,16 @@ def measure_survival(
     """Every finder in a cgroup, on what wants far more than there is."""
     with make_memory_group(_GROUP_LIMIT_BYTES) as group:
         if group is None:
-            print("no cgroup can be made here: survival is not tested", file=sys.stderr)
+            report("no cgroup can be made here: survival is not tested")
             return
+        limits = {"limit_bytes": _GROUP_LIMIT_BYTES, "timeout_s": arguments.timeout}
         for finder in arguments.finders:
-            row = run_finder(
-                finder,
-                _SURVIVAL_WORKLOAD,
-                repeat=0,
-                limit_bytes=_GROUP_LIMIT_BYTES,
-                timeout_s=arguments.timeout,
-                group=group,
-            )
+            row = run_finder(finder, _SURVIVAL_WORKLOAD, repeat=0, group=group, **limits)
             document["survival"].append(row)
             save()
-            announce(row)
 
 
-def announce(row: dict[str, Any]) -> None:
-    """One line of progress."""
-    answer = row.get("batch_size", row.get("message", ""))
-    search_s = row.get("search_s", row["process_s"])
-    text = f"{row['finder']} {row['workload']} #{row['repeat']}: {row['outcome']} {answer}"
-    print(f"{text}, {search_s:.1f} s", file=sys.stderr, flush=True)
-
-
-def report(document: dict[str, Any]) -> None:
+def print_report(document: dict[str, Any]) -> None:
     """Everything on standard output."""
     for title, (header, rows) in list_tables(document):
         print_table(title, header, rows)

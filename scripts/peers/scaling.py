@@ -74,17 +74,9 @@ def run_jobs(
     runs = []
     for repeat in range(arguments.repeats):
         for finder, workload, limit_bytes in jobs:
-            run = run_finder(
-                finder,
-                workload,
-                repeat=repeat,
-                limit_bytes=limit_bytes,
-                timeout_s=arguments.timeout,
-            )
-            runs.append(run)
+            limits = {"limit_bytes": limit_bytes, "timeout_s": arguments.timeout}
+            runs.append(run_finder(finder, workload, repeat=repeat, **limits))
             arguments.output.write_text(json.dumps(runs, indent=1))
-            answer = run.get("batch_size", run.get("message"))
-            print(finder, workload, run["outcome"], answer, file=sys.stderr, flush=True)
     return runs
 
 

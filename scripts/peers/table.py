@@ -7,7 +7,7 @@ Raw results are the document that ``scripts.peers.run`` writes: ``runs``, a row 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,22 +70,22 @@ def score_all(document: Mapping[str, Any]) -> list[Score]:
     by_pair: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for run in document["runs"]:
         by_pair.setdefault((run["finder"], run["workload"]), []).append(run)
-    scores = []
-    for (finder, workload), runs in by_pair.items():
-        answers = tuple(run["batch_size"] for run in runs if run["outcome"] == "answered")
-        timing = document["timings"].get(workload, {})
-        rounds = read_rounds(timing)
-        ratios = tuple(ratio_to_fastest(rounds, answer) for answer in answers) if rounds else ()
-        scores.append(
-            Score(
-                finder=finder,
-                workload=workload,
-                runs=tuple(runs),
-                answers=answers,
-                throughput_ratios=ratios,
-            )
-        )
-    return scores
+    return [score_pair(*pair, runs, document["timings"]) for pair, runs in by_pair.items()]
+
+
+def score_pair(
+    finder: str, workload: str, runs: Sequence[Mapping[str, Any]], timings: Mapping[str, Any]
+) -> Score:
+    """One finder on one workload."""
+    answers = tuple(run["batch_size"] for run in runs if run["outcome"] == "answered")
+    rounds = read_rounds(timings.get(workload, {}))
+    return Score(
+        finder=finder,
+        workload=workload,
+        runs=tuple(runs),
+        answers=answers,
+        throughput_ratios=tuple(ratio_to_fastest(rounds, each) for each in answers if rounds),
+    )
 
 
 def read_rounds(timing: Mapping[str, Any]) -> list[dict[int, float]]:
@@ -184,29 +184,20 @@ def tabulate_conduct(document: Mapping[str, Any]) -> Table:
 
 def tabulate_answers(document: Mapping[str, Any]) -> Table:
     """Answers by finder and workload, after what the oracle found."""
-    scores = score_all(document)
-    workloads = list(dict.fromkeys(score.workload for score in scores))
-    timings = document["timings"]
-    fastest = [describe_fastest(read_rounds(timings.get(name, {}))) for name in workloads]
-    largest = [_format(timings.get(name, {}).get("largest"), "d") for name in workloads]
-    rows = [["oracle: fastest", *fastest], ["oracle: largest", *largest]]
-    by_pair = {(score.finder, score.workload): score for score in scores}
-    for finder in dict.fromkeys(score.finder for score in scores):
-        mine = [by_pair.get((finder, name)) for name in workloads]
-        rows.append([finder, *(describe_answers(score) for score in mine)])
-    return ("chosen size", *workloads), rows
+    header, rows = _by_workload(document, "chosen size", describe_answers)
+    timings = [document["timings"].get(name, {}) for name in header[1:]]
+    fastest = [describe_fastest(read_rounds(timing)) for timing in timings]
+    largest = [_format(timing.get("largest"), "d") for timing in timings]
+    return header, [["oracle: fastest", *fastest], ["oracle: largest", *largest], *rows]
 
 
 def tabulate_times(document: Mapping[str, Any]) -> Table:
     """Median search times by finder and workload, in seconds."""
-    scores = score_all(document)
-    workloads = list(dict.fromkeys(score.workload for score in scores))
-    by_pair = {(score.finder, score.workload): score for score in scores}
-    rows = []
-    for finder in dict.fromkeys(score.finder for score in scores):
-        mine = [by_pair.get((finder, name)) for name in workloads]
-        rows.append([finder, *(_format(each and each.search_s, ".1f") for each in mine)])
-    return ("search, s", *workloads), rows
+
+    def show(score: Score | None) -> str:
+        return _format(score.search_s if score else None, ".1f")
+
+    return _by_workload(document, "search, s", show)
 
 
 def describe_fastest(rounds: list[dict[int, float]]) -> str:
@@ -282,6 +273,16 @@ def replace_between_markers(text: str, body: str) -> str:
         raise ValueError(f"{END_MARKER} must come after {BEGIN_MARKER}")
     after = rest.split(END_MARKER)[1]
     return f"{before}{BEGIN_MARKER}\n{body.strip()}\n{END_MARKER}{after}"
+
+
+def _by_workload(
+    document: Mapping[str, Any], title: str, show: Callable[[Score | None], str]
+) -> Table:
+    by_pair = {(score.finder, score.workload): score for score in score_all(document)}
+    finders = dict.fromkeys(finder for finder, _ in by_pair)
+    workloads = dict.fromkeys(workload for _, workload in by_pair)
+    rows = [[each, *(show(by_pair.get((each, name))) for name in workloads)] for each in finders]
+    return (title, *workloads), rows
 
 
 def _by_finder(scores: Iterable[Score]) -> dict[str, list[Score]]:
