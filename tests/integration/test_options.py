@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fixtures.commands import run_autobatch
 
 from autobatch.cli.probe import probe
 from autobatch.shell.options import SEARCH_OPTIONS
@@ -160,14 +158,8 @@ def test_the_option_has_its_effect(option: str, tmp_path: Path) -> None:
         target = "hf:gpt2"
     if "--max-batch-size" not in arguments and "--global-batch-size" not in arguments:
         arguments = [*arguments, "--max-batch-size", "16"]
-    done = subprocess.run(
-        [sys.executable, "-m", "autobatch", "probe", target, "--json", "-v", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        timeout=120,
-        cwd=tmp_path,
-    )
+    arguments = ["probe", target, "--json", "-v", *arguments]
+    done = run_autobatch(*arguments, cwd=tmp_path, HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     assert holds({**json.loads(done.stdout), "stderr": done.stderr})
 
@@ -175,10 +167,7 @@ def test_the_option_has_its_effect(option: str, tmp_path: Path) -> None:
 def test_the_noise_of_random_data_is_refused_before_the_search(tmp_path: Path) -> None:
     target = tmp_path / "target.py"
     target.write_text(TARGET)
-    command = [sys.executable, "-m", "autobatch", "probe", str(target), "--input", "8"]
-    done = subprocess.run(
-        [*command, "--goal", "efficiency"], capture_output=True, text=True, timeout=120
-    )
+    done = run_autobatch("probe", target, "--input", "8", "--goal", "efficiency")
     assert done.returncode == 2
     assert "needs real data" in done.stderr
     assert "batch 1:" not in done.stderr
