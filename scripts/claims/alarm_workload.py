@@ -21,26 +21,17 @@ NUM_KEPT = int(float(os.environ.get("KEEP_MIB", "0")) * 2**18)
 def make_conv() -> nn.Module:
     """Two convolutions and a classifier."""
     return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(16, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(16, 10),
-    )
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
+    )  # fmt: skip
 
 
 def make_mlp() -> nn.Module:
     """Three matrix products."""
     return nn.Sequential(
-        nn.Linear(256, 512),
-        nn.ReLU(),
-        nn.LayerNorm(512),
-        nn.Linear(512, 512),
-        nn.GELU(),
+        nn.Linear(256, 512), nn.ReLU(), nn.LayerNorm(512), nn.Linear(512, 512), nn.GELU(),
         nn.Linear(512, 16),
-    )
+    )  # fmt: skip
 
 
 def make_tiny() -> nn.Module:

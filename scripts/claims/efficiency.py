@@ -27,6 +27,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from autobatch.compare.records import CompareSettings, RunOutcome, TrainingRun
 from autobatch.compare.session import compare
@@ -73,14 +74,8 @@ class Seed:
     runs: dict[int, TrainingRun]
 
 
-@dataclass(frozen=True)
-class Time:
-    """Training time until the target.
-
-    Attributes:
-        time_s: The time, or how long it was trained in vain.
-        is_reached: Whether the target was reached.
-    """
+class Time(NamedTuple):
+    """Training time until the target, or how long it was trained in vain."""
 
     time_s: float
     is_reached: bool

@@ -13,12 +13,13 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 import autobatch
 from autobatch.probe.trial.run import seed_everything
 from autobatch.records import Settings
 from autobatch.workload.task import TrainingTask, load_task
-from scripts.workbench import example_path, make_parser, print_table, quartiles, report
+from scripts.workbench import example_path, make_parser, print_table, quartiles
 
 _NUM_PASSES = 2
 _GOAL_FRACTION = 0.02
@@ -54,23 +55,23 @@ def measure(task: TrainingTask, batch_size: int, num_steps: int) -> tuple[list[f
         begin = time.perf_counter()
         for _ in range(_NUM_PASSES):
             (task.loss(task.model, next(batches)) / _NUM_PASSES).backward()
-            inside_s -= time.perf_counter()
-            noise.after_backward()
-            inside_s += time.perf_counter()
-        inside_s -= time.perf_counter()
-        noise.before_step()
-        inside_s += time.perf_counter()
+            inside_s += take(noise.after_backward)
+        inside_s += take(noise.before_step)
         task.built.optimizer.step()
         task.built.optimizer.zero_grad()
         rest_s = time.perf_counter() - begin - inside_s
         if index >= 5:  # the first steps are slow in other ways
             shares.append(inside_s / rest_s)
             step_times_s.append(rest_s)
-    begin = time.perf_counter()
-    found = noise.read()
-    read_s = (time.perf_counter() - begin) / num_steps
-    report(f"noise scale {found.at_least if found else None}")
+    read_s = take(noise.read) / num_steps
     return [share + read_s / statistics.median(step_times_s) for share in shares], step_times_s
+
+
+def take(call: Callable[[], object]) -> float:
+    """Seconds of a call."""
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":

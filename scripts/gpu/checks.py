@@ -78,7 +78,7 @@ class Result:
 
 def check_largest_size(bench: Bench) -> Result:
     """The largest size under each share of the memory is what trying all sizes finds."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for fraction in bench.fractions:
         settings = bench.settings(fraction, goal=Goal.MEMORY)
         begin = time.perf_counter()
@@ -162,7 +162,7 @@ def check_prediction(bench: Bench) -> Result:
 
 def check_throughput_regret(bench: Bench) -> Result:
     """The chosen size is within 5 % of the fastest, timed in turn."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in bench.examples:
         chosen, fastest, ratio, interval, verdict = throughput.measure(
             example_path(name), bench.num_rounds, bench.settings()

@@ -108,7 +108,7 @@ def run_size(workload: Workload, batch_size: int, *, min_steps: int = _MIN_STEPS
         os.close(reader)
         signal.alarm(_LONGEST_RUN_S)
         try:
-            reply = {"step_times_s": _time_steps(workload, batch_size, min_steps)}
+            reply: dict[str, Any] = {"step_times_s": _time_steps(workload, batch_size, min_steps)}
         except Exception as error:
             reply = {"message": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
         os.write(writer, json.dumps(reply).encode())

@@ -172,8 +172,10 @@ def run_limited(
         row["message"] = f"no answer within {timeout_s:g} s"
     elif result_path.exists() and (text := result_path.read_text()):
         row |= json.loads(text)
-    elif exit_code != 0:
-        row["message"] = _describe_exit(exit_code)
+    elif exit_code < 0:
+        row["message"] = f"ended by {signal.Signals(-exit_code).name}"
+    elif exit_code > 0:
+        row["message"] = f"exit status {exit_code}, without a result"
     if exit_code != 0:
         row["stderr_tail"] = tail
     return row
@@ -203,12 +205,6 @@ def _name_outcome(exit_code: int | None) -> str:
     if exit_code is None:
         return "timed out"
     return "killed" if exit_code < 0 else "raised" if exit_code else "answered"
-
-
-def _describe_exit(exit_code: int) -> str:
-    if exit_code < 0:
-        return f"ended by {signal.Signals(-exit_code).name}"
-    return f"exit status {exit_code}, without a result"
 
 
 def _prepare(limit_bytes: int | None) -> None:

@@ -66,14 +66,13 @@ def main() -> int:
         replace_between_markers((ROOT / "README.md").read_text(), "")
     begin = time.monotonic()
     document = load_document(arguments)
-    save = make_saver(document, arguments.output)
     if not arguments.from_file:
-        measure_finders(document, arguments, save)
-        measure_throughput(document, arguments, save)
+        measure_finders(document, arguments)
+        measure_throughput(document, arguments)
         if arguments.survival:
-            measure_survival(document, arguments, save)
+            measure_survival(document, arguments)
         document["machine"]["seconds"] = time.monotonic() - begin
-        save()
+        save(document, arguments.output)
     print_report(document)
     if arguments.write_readme:
         write_readme(document)
@@ -163,20 +162,14 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def make_saver(document: dict[str, Any], path: Path) -> Callable[[], None]:
-    """What writes the raw results, so that whatever ends the benchmark loses none."""
-
-    def save() -> None:
-        beside = path.with_name(f"{path.name}.part")
-        beside.write_text(json.dumps(document, indent=1))
-        os.replace(beside, path)
-
-    return save
+def save(document: dict[str, Any], path: Path) -> None:
+    """Write the raw results, so that whatever ends the benchmark loses none."""
+    beside = path.with_name(f"{path.name}.part")
+    beside.write_text(json.dumps(document, indent=1))
+    os.replace(beside, path)
 
 
-def measure_finders(
-    document: dict[str, Any], arguments: argparse.Namespace, save: Callable[[], None]
-) -> None:
+def measure_finders(document: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Every finder on every workload in turn, the order of the finders turned at each repeat."""
     counts = {
         finder: max(arguments.repeats, arguments.more.get(finder, 0))
@@ -189,12 +182,10 @@ def measure_finders(
         for workload in arguments.workloads:
             for finder in (*finders[shift:], *finders[:shift]):
                 document["runs"].append(search(finder, workload, repeat=repeat))
-                save()
+                save(document, arguments.output)
 
 
-def measure_throughput(
-    document: dict[str, Any], arguments: argparse.Namespace, save: Callable[[], None]
-) -> None:
+def measure_throughput(document: dict[str, Any], arguments: argparse.Namespace) -> None:
     """The oracle, with all sizes that were answered with."""
     for workload in arguments.workloads:
         chosen = [
@@ -209,14 +200,12 @@ def measure_throughput(
             limit_bytes=arguments.limit,
             timeout_s=arguments.timeout * arguments.rounds,
         )
-        save()
+        save(document, arguments.output)
         largest = timing.get("largest", timing.get("message"))
         report(f"oracle {workload}: largest {largest}, {timing['process_s']:.0f} s")
 
 
-def measure_survival(
-    document: dict[str, Any], arguments: argparse.Namespace, save: Callable[[], None]
-) -> None:
+def measure_survival(document: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Every finder in a cgroup, on what wants far more than there is."""
     with make_memory_group(_GROUP_LIMIT_BYTES) as group:
         if group is None:
@@ -226,7 +215,7 @@ def measure_survival(
         for finder in arguments.finders:
             row = run_finder(finder, _SURVIVAL_WORKLOAD, repeat=0, group=group, **limits)
             document["survival"].append(row)
-            save()
+            save(document, arguments.output)
 
 
 def print_report(document: dict[str, Any]) -> None:

@@ -107,8 +107,7 @@ def count_steps(run: dict[str, Any]) -> float | None:
     samples_per_s = run["details"].get("samples_per_s")
     if not samples_per_s:
         return None
-    search_s: float = run["search_s"]
-    return search_s / (run["batch_size"] / samples_per_s)
+    return float(run["search_s"] * samples_per_s / run["batch_size"])
 
 
 def show_row(row: dict[str, Any]) -> list[str]:

@@ -52,12 +52,8 @@ class Score:
     @property
     def search_s(self) -> float | None:
         """Median time of a search, ``None`` if none ended with an answer."""
-        return _median(run["search_s"] for run in self.runs if "search_s" in run)
-
-    @property
-    def num_failures(self) -> int:
-        """Trials that ended out of memory, over all searches."""
-        return sum(len(run["steps"]["failed"]) for run in self.runs)
+        times_s = [run["search_s"] for run in self.runs if "search_s" in run]
+        return statistics.median(times_s) if times_s else None
 
     @property
     def spread(self) -> float | None:
@@ -172,9 +168,9 @@ def tabulate_conduct(document: Mapping[str, Any]) -> Table:
         rows.append(
             [
                 finder,
-                _format(_mean(len(run["steps"]["failed"]) for run in runs), ".1f"),
-                _format(_mean(len(run["steps"]["trials"]) for run in runs), ".1f"),
-                _format(max(run["peak_bytes"] / run["limit_bytes"] for run in runs), ".2f"),
+                f"{statistics.mean(len(run['steps']['failed']) for run in runs):.1f}",
+                f"{statistics.mean(len(run['steps']['trials']) for run in runs):.1f}",
+                f"{max(run['peak_bytes'] / run['limit_bytes'] for run in runs):.2f}",
                 describe_traces(answered),
                 describe_survival(survival.get(finder)),
             ]
@@ -290,16 +286,6 @@ def _by_finder(scores: Iterable[Score]) -> dict[str, list[Score]]:
     for score in scores:
         grouped.setdefault(score.finder, []).append(score)
     return grouped
-
-
-def _median(values: Iterable[float]) -> float | None:
-    listed = list(values)
-    return statistics.median(listed) if listed else None
-
-
-def _mean(values: Iterable[int]) -> float | None:
-    listed = list(values)
-    return statistics.mean(listed) if listed else None
 
 
 def _format(value: float | None, form: str) -> str:
