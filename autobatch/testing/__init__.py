@@ -3,6 +3,11 @@
 Nothing in the package imports this.
 """
 
-from autobatch.testing.simulated import SimulatedDevice, SimulatedProber, SimulatedWorkload
+from autobatch.testing.simulated import (
+    SimulatedDevice,
+    SimulatedProber,
+    SimulatedWorkload,
+    make_environment,
+)
 
-__all__ = ["SimulatedDevice", "SimulatedProber", "SimulatedWorkload"]
+__all__ = ["SimulatedDevice", "SimulatedProber", "SimulatedWorkload", "make_environment"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autobatch.devices.base import CpuUse, PeakReading
@@ -214,7 +214,7 @@ class SimulatedProber:
         self._budget_bytes = budget.budget_bytes
         return Loaded(
             workload=_summarize(self._workload),
-            environment=_ENVIRONMENT,
+            environment=make_environment(),
             device=self._device.name,
             budget=budget,
             memory_is_enforced=True,
@@ -308,13 +308,16 @@ def _summarize(workload: SimulatedWorkload) -> WorkloadSummary:
     )
 
 
-_ENVIRONMENT = Environment(
-    device_name="simulated device",
-    driver_version=None,
-    torch_version="simulated",
-    python_version="simulated",
-    platform="simulated",
-    num_cores=1,
-    isolation="process",
-    variables={},
-)
+def make_environment(**changes: Any) -> Environment:
+    """A made-up environment, with some of its fields as given."""
+    made = Environment(
+        device_name="simulated device",
+        driver_version=None,
+        torch_version="simulated",
+        python_version="simulated",
+        platform="simulated",
+        num_cores=1,
+        isolation="process",
+        variables={},
+    )
+    return replace(made, **changes)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import psutil
 import pytest
 import torch
+from fixtures.commands import STRICT, press_ctrl_c, run_autobatch, start_autobatch, wait_for
 
 from autobatch.cli import run
 
@@ -30,22 +28,7 @@ def training_step(model, batch):
     time.sleep(0.002)
     return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
 """
-ENVIRONMENT = {
-    name: value
-    for name, value in {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}.items()
-    if name != "GITHUB_STEP_SUMMARY"
-}
-
-
-def autobatch(*arguments: str | Path, cwd: Path, **environ: str) -> Any:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "autobatch", "check", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**ENVIRONMENT, **environ},
-        cwd=cwd,
-        timeout=240,
-    )
+autobatch = partial(run_autobatch, "check", flags=STRICT)
 
 
 @pytest.fixture(scope="module")
@@ -390,38 +373,23 @@ def test_the_summary_of_a_ci_run_gets_a_table(folder: Path, here: Callable[..., 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_said_and_is_no_pass() -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "autobatch", "check", "--device", "cpu", "--min-cores", "1"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=ENVIRONMENT,
-            timeout=120,
-        )
+        done = run_autobatch("check", "--device", "cpu", "--min-cores", "1", stdout=full)
     assert done.returncode == 2
     assert "no space left" in done.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal")
 def test_ctrl_c_tells_what_was_decided_and_leaves_no_child(folder: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "autobatch", "check", "model.py", "--max-step-time", "1h",
-         "--min-throughput", "0.1", "--save-baseline", "new.json", "--junit", "new.xml",
-         "--device", "cpu", "--time-limit", "1h"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=folder,
+    process = start_autobatch(
+        "check", "model.py", "--max-step-time", "1h", "--min-throughput", "0.1",
+        "--save-baseline", "new.json", "--junit", "new.xml", "--device", "cpu",
+        "--time-limit", "1h",
+        cwd=folder,
     )  # fmt: skip
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("round "):
-            break
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert children
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    wait_for(process, "^round ")
+    stdout, stderr = press_ctrl_c(process)
     assert stdout == ""
     assert "what was decided so far" in stderr
     assert "max-step-time" in stderr
     assert not (folder / "new.json").exists()
     assert not (folder / "new.xml").exists()
-    assert not psutil.wait_procs(children, timeout=10)[1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fixtures.commands import press_ctrl_c, run_autobatch, start_autobatch, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 # Those that call autobatch themselves are no targets; other tests run them.
@@ -28,30 +28,6 @@ import torch
 model = torch.nn.Linear(10, 3)
 dataset = [(torch.randn(10), 1)] * 64
 """
-
-
-# Threads that wait for each other crawl where tests run side by side.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def autobatch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "autobatch", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        timeout=240,
-    )
-
-
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "autobatch", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
 
 
 @pytest.fixture
@@ -83,7 +59,7 @@ def assert_clear_error(
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_gets_an_answer_that_ran(example: Path) -> None:
-    done = autobatch("probe", example, "--json", "--goal", "memory", "--max-batch-size", "8")
+    done = run_autobatch("probe", example, "--json", "--goal", "memory", "--max-batch-size", "8")
     assert done.returncode == 0, done.stderr
     finding = json.loads(done.stdout)
     fitting = {t["batch_size"] for t in finding["trials"] if t["outcome"] == "fits"}
@@ -91,7 +67,7 @@ def test_every_example_gets_an_answer_that_ran(example: Path) -> None:
 
 
 def test_stdout_is_the_result_alone_and_progress_goes_to_stderr(small: Path) -> None:
-    done = autobatch("probe", small, "--goal", "memory", "--max-batch-size", "8")
+    done = run_autobatch("probe", small, "--goal", "memory", "--max-batch-size", "8")
     assert done.returncode == 0
     assert "Recommendation" in done.stdout
     assert re.search(r"^batch 8: fits", done.stderr, re.MULTILINE)
@@ -99,28 +75,28 @@ def test_stdout_is_the_result_alone_and_progress_goes_to_stderr(small: Path) -> 
 
 
 def test_quiet_says_nothing_on_stderr(small: Path) -> None:
-    done = autobatch("probe", small, "--max-batch-size", "4", "-q")
+    done = run_autobatch("probe", small, "--max-batch-size", "4", "-q")
     assert done.stderr == ""
     assert "Recommendation" in done.stdout
 
 
 def test_what_the_target_prints_is_shown_with_v_only_and_never_on_stdout(tmp_path: Path) -> None:
     target = write(tmp_path, SMALL + "print('hello from the target')\n")
-    assert "hello" not in autobatch("probe", target, "--max-batch-size", "2").stderr
-    done = autobatch("probe", target, "--max-batch-size", "2", "--json", "-v")
+    assert "hello" not in run_autobatch("probe", target, "--max-batch-size", "2").stderr
+    done = run_autobatch("probe", target, "--max-batch-size", "2", "--json", "-v")
     assert "hello from the target" in done.stderr
     json.loads(done.stdout)
 
 
 def test_a_saved_finding_is_shown_again_with_its_plot(small: Path, tmp_path: Path) -> None:
     saved, plot = tmp_path / "finding.json", tmp_path / "finding.svg"
-    first = autobatch("probe", small, "--max-batch-size", "16", "-o", saved, "--plot", plot)
+    first = run_autobatch("probe", small, "--max-batch-size", "16", "-o", saved, "--plot", plot)
     assert first.returncode == 0, first.stderr
     assert plot.read_text().lstrip().startswith("<?xml")
-    again = autobatch("show", saved, "--plot", tmp_path / "again.png")
+    again = run_autobatch("show", saved, "--plot", tmp_path / "again.png")
     assert again.stdout == first.stdout
     assert (tmp_path / "again.png").read_bytes().startswith(b"\x89PNG")
-    as_json = autobatch("show", saved, "--json")
+    as_json = run_autobatch("show", saved, "--json")
     assert json.loads(as_json.stdout) == json.loads(saved.read_text())
 
 
@@ -131,7 +107,7 @@ def test_a_memory_limit_ends_the_climb_and_not_the_process(tmp_path: Path) -> No
         "torch.nn.Linear(100_000, 1))\n"
         "def batch(n): return torch.randn(n, 10), torch.randn(n, 1)\n",
     )
-    done = autobatch("probe", target, "--goal", "memory", "--memory-limit", "1GiB", "--json")
+    done = run_autobatch("probe", target, "--goal", "memory", "--memory-limit", "1GiB", "--json")
     assert done.returncode == 0, done.stderr
     finding = json.loads(done.stdout)
     assert finding["stop_reason"] == "memory"
@@ -181,7 +157,7 @@ def test_bad_input_is_refused_before_anything_is_written(
 ) -> None:
     before = sorted(tmp_path.iterdir())
     filled = [each.format(small=small, folder=tmp_path) for each in arguments]
-    done = autobatch("probe", *filled, "-q")
+    done = run_autobatch("probe", *filled, "-q")
     assert_clear_error(done, *texts)
     assert [path for path in sorted(tmp_path.iterdir()) if path.name != "__pycache__"] == before
 
@@ -234,26 +210,26 @@ HEAD = "import torch\nmodel = torch.nn.Linear(10, 3)\n"
     ],
 )
 def test_a_broken_target_gets_a_clear_error(tmp_path: Path, text: str, texts: list[str]) -> None:
-    done = autobatch("probe", write(tmp_path, text), "-q", "-o", tmp_path / "out.json")
+    done = run_autobatch("probe", write(tmp_path, text), "-q", "-o", tmp_path / "out.json")
     assert_clear_error(done, *texts)
     assert not (tmp_path / "out.json").exists()
 
 
 def test_a_limit_below_the_fixed_cost_says_what_batch_size_1_takes(small: Path) -> None:
-    done = autobatch("probe", small, "--memory-limit", "10MiB", "-q")
+    done = run_autobatch("probe", small, "--memory-limit", "10MiB", "-q")
     assert_clear_error(done, "batch size 1 does not fit", "MiB", "--memory-limit", status=1)
 
 
 def test_a_loss_that_is_not_a_number_is_a_warning(tmp_path: Path) -> None:
     text = SMALL + "def loss(out, y): return out.sum() * float('nan')\n"
-    done = autobatch("probe", write(tmp_path, text), "--max-batch-size", "4", "--json")
+    done = run_autobatch("probe", write(tmp_path, text), "--max-batch-size", "4", "--json")
     assert done.returncode == 0
     codes = {warning["code"] for warning in json.loads(done.stdout)["warnings"]}
     assert "loss_not_finite" in codes
 
 
 def test_a_slow_data_set_is_named_as_the_bound() -> None:
-    done = autobatch(
+    done = run_autobatch(
         "probe", ROOT / "examples" / "slow_loader.py", "--max-batch-size", "4", "--json"
     )
     finding = json.loads(done.stdout)
@@ -262,7 +238,7 @@ def test_a_slow_data_set_is_named_as_the_bound() -> None:
 
 
 def test_output_that_fails_late_says_so(small: Path) -> None:
-    done = autobatch("show", "/dev/null")
+    done = run_autobatch("show", "/dev/null")
     assert done.returncode == 2
     assert "Error: " in done.stderr
 
@@ -276,43 +252,29 @@ def test_ctrl_c_gives_the_best_answer_so_far_and_leaves_no_child(tmp_path: Path)
         "    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])\n",
     )
     saved = tmp_path / "best.json"
-    process = start("probe", target, "-o", saved)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("batch 2: fits"):
-            break
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert children
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    process = start_autobatch("probe", target, "-o", saved)
+    wait_for(process, "^batch 2: fits")
+    stdout, stderr = press_ctrl_c(process)
     assert stdout == ""
     assert "best answer so far" in stderr
     assert "Recommendation" in stderr
     assert json.loads(saved.read_text())["stop_reason"] == "interrupted"
-    assert not psutil.wait_procs(children, timeout=10)[1]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal")
 def test_ctrl_c_before_anything_ran_says_so(tmp_path: Path) -> None:
     target = write(tmp_path, "import time\nprint('loading')\ntime.sleep(60)\n")
-    process = start("probe", target, "-v")
-    assert process.stderr is not None
-    assert "loading" in process.stderr.readline()
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    process = start_autobatch("probe", target, "-v")
+    wait_for(process, "loading")
+    _, stderr = press_ctrl_c(process)
     assert "Interrupted before any batch size had run" in stderr
-    assert not psutil.wait_procs(children, timeout=10)[1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's parent-death signal")
 def test_a_parent_that_is_killed_takes_its_worker_along(tmp_path: Path) -> None:
     target = write(tmp_path, "import time\nprint('loading')\ntime.sleep(600)\n")
-    process = start("probe", target, "-v")
-    assert process.stderr is not None
-    assert "loading" in process.stderr.readline()
+    process = start_autobatch("probe", target, "-v")
+    wait_for(process, "loading")
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.kill()
@@ -321,7 +283,7 @@ def test_a_parent_that_is_killed_takes_its_worker_along(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_goes_away_causes_no_traceback(small: Path) -> None:
-    process = start("probe", small, "--max-batch-size", "2")
+    process = start_autobatch("probe", small, "--max-batch-size", "2")
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
@@ -339,12 +301,12 @@ def test_a_search_that_fails_keeps_the_trials_it_had_made(tmp_path: Path) -> Non
         "    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])\n"
     )
     saved = tmp_path / "partial.json"
-    done = autobatch("probe", write(tmp_path, text), "-q", "-o", saved)
+    done = run_autobatch("probe", write(tmp_path, text), "-q", "-o", saved)
     assert_clear_error(done, "too many for me", "batch size 8")
     partial = json.loads(saved.read_text())
     assert [trial["batch_size"] for trial in partial["trials"]] == [1, 2, 4]
     assert "too many for me" in partial["error"]["message"]
-    assert_clear_error(autobatch("show", saved), "too many for me")
+    assert_clear_error(run_autobatch("show", saved), "too many for me")
 
 
 def test_a_size_that_hangs_is_given_up_and_the_search_goes_on(tmp_path: Path) -> None:
@@ -354,7 +316,7 @@ def test_a_size_that_hangs_is_given_up_and_the_search_goes_on(tmp_path: Path) ->
         "    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])\n"
     )
     target = write(tmp_path, text)
-    done = autobatch("probe", target, "--trial-timeout", "10s", "--goal", "memory", "--json")
+    done = run_autobatch("probe", target, "--trial-timeout", "10s", "--goal", "memory", "--json")
     assert done.returncode == 0, done.stderr
     finding = json.loads(done.stdout)
     outcomes = {trial["batch_size"]: trial["outcome"] for trial in finding["trials"]}
@@ -370,7 +332,9 @@ def test_a_leak_is_named(tmp_path: Path) -> None:
         "    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])\n"
     )
     target = write(tmp_path, text)
-    done = autobatch("probe", target, "--max-batch-size", "2", "--memory-limit", "4GiB", "--json")
+    done = run_autobatch(
+        "probe", target, "--max-batch-size", "2", "--memory-limit", "4GiB", "--json"
+    )
     assert done.returncode == 0, done.stderr
     warnings = {each["code"]: each["figures"] for each in json.loads(done.stdout)["warnings"]}
     # Each step keeps 4 MiB.
@@ -380,7 +344,7 @@ def test_a_leak_is_named(tmp_path: Path) -> None:
 def test_a_time_limit_is_kept(tmp_path: Path) -> None:
     text = SMALL + "import time\ndef training_step(model, batch):\n    time.sleep(3600)\n"
     begin = time.monotonic()
-    done = autobatch("probe", write(tmp_path, text), "--time-limit", "5s", "-q")
+    done = run_autobatch("probe", write(tmp_path, text), "--time-limit", "5s", "-q")
     assert done.returncode in (1, 2)
     assert "--time-limit" in done.stderr
     assert time.monotonic() - begin < 120, "the hang outlived the limit"

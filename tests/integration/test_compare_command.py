@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from fixtures.commands import press_ctrl_c, run_autobatch, start_autobatch, wait_for
 
 from autobatch.compare.cli import SHARED_NAMES
 from autobatch.compare.cli import compare as command_object
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+compare = partial(run_autobatch, "compare")
 
 REGRESSION = """
 import os, signal, time
@@ -32,16 +29,6 @@ optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.05)
 loss = torch.nn.MSELoss()
 batch_size = 16
 """
-
-
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "autobatch", "compare", *map(str, arguments)]
-
-
-def compare(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=240
-    )
 
 
 @pytest.fixture
@@ -75,9 +62,7 @@ def test_sizes_are_trained_saved_drawn_and_chosen_from(target: Path, tmp_path: P
         assert run["peak_bytes"] > 2**20
     assert plot.read_text().lstrip().startswith("<?xml")
     assert "batch 32: finished, 3 of 3 epochs" in done.stderr
-    shown = subprocess.run(
-        [sys.executable, "-m", "autobatch", "show", str(saved)], capture_output=True, text=True
-    )
+    shown = run_autobatch("show", saved)
     assert shown.returncode == 0, shown.stderr
     assert "160 to train on, 40 held out" in shown.stdout
 
@@ -174,28 +159,12 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(target: Path, tmp_path: P
     target.write_text(REGRESSION + SLOW)
     saved = tmp_path / "comparison.json"
     options = ("--batch-sizes", "full,1", "--epochs", "3")
-    process = subprocess.Popen(
-        command(target, *options, "-o", saved),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
-    assert process.stderr is not None
-    lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if "(full): finished" in line:
-            break
+    process = start_autobatch("compare", target, *options, "-o", saved)
+    wait_for(process, r"\(full\): finished")
     time.sleep(0.5)
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, "".join(lines) + err
+    out, err = press_ctrl_c(process)
     assert out == ""
     assert "Interrupted; what was done so far" in err
-    _gone, alive = psutil.wait_procs(children, timeout=10)
-    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
     kept = json.loads(saved.read_text())
     assert runs_of(kept)[160]["outcome"] == "finished"
     assert runs_of(kept)[1]["outcome"] == "unfinished"

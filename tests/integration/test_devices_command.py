@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from functools import partial
 
 import psutil
 import pytest
 import torch
+from fixtures.commands import STRICT, run_autobatch
 
-
-def autobatch(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "autobatch", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "80", **environ},
-        timeout=120,
-    )
+autobatch = partial(run_autobatch, flags=STRICT)
 
 
 def test_every_device_is_shown_with_its_budget() -> None:

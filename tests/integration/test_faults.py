@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fixtures.commands import start_autobatch, wait_for
 
 if sys.platform != "linux":
     pytest.skip("reads /proc, and limits resources", allow_module_level=True)
@@ -43,20 +44,13 @@ Start = Callable[..., "subprocess.Popen[str]"]
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start a search of a target; whatever it starts must be gone afterwards."""
     token = secrets.token_hex(8)
-    environment = {**os.environ, TOKEN_NAME: token, "OMP_NUM_THREADS": "1"}
 
     def start_search(
         text: str, *arguments: str, stdout: int = subprocess.PIPE
     ) -> subprocess.Popen[str]:
         target = tmp_path / "target.py"
         target.write_text(text)
-        return subprocess.Popen(
-            [sys.executable, "-m", "autobatch", "probe", str(target), *arguments],
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
+        return start_autobatch("probe", target, *arguments, stdout=stdout, **{TOKEN_NAME: token})
 
     yield start_search
     deadline = time.monotonic() + 10
@@ -77,14 +71,6 @@ def find_processes(token: str) -> list[psutil.Process]:
     return found
 
 
-def wait_for(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith(text):
-            return
-    pytest.fail(f"{text!r} was never said")
-
-
 def assert_one_error(stderr: str, text: str) -> None:
     errors = [line for line in stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1, stderr
@@ -95,7 +81,7 @@ def assert_one_error(stderr: str, text: str) -> None:
 def test_sigterm_ends_a_search_like_ctrl_c(start: Start, tmp_path: Path) -> None:
     saved = tmp_path / "best.json"
     process = start(SLOW_STEPS, "-o", str(saved))
-    wait_for(process, "batch 2: fits")
+    wait_for(process, "^batch 2: fits")
     process.terminate()
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -120,7 +106,7 @@ def test_a_finding_that_cannot_be_saved_is_printed_all_the_same(
     folder = tmp_path / "results"
     folder.mkdir()
     process = start(SMALL, "--json", "--max-batch-size", "4", "-o", str(folder / "finding.json"))
-    wait_for(process, "batch 1: fits")
+    wait_for(process, "^batch 1: fits")
     folder.rmdir()
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 2
@@ -134,7 +120,7 @@ def test_an_interrupted_search_that_cannot_save_shows_its_answer(
     folder = tmp_path / "results"
     folder.mkdir()
     process = start(SLOW_STEPS, "-o", str(folder / "finding.json"))
-    wait_for(process, "batch 2: fits")
+    wait_for(process, "^batch 2: fits")
     folder.rmdir()
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
@@ -149,7 +135,7 @@ def test_a_failed_search_that_cannot_save_says_why_it_failed(start: Start, tmp_p
     folder = tmp_path / "results"
     folder.mkdir()
     process = start(text, "-o", str(folder / "finding.json"))
-    wait_for(process, "batch 1: fits")
+    wait_for(process, "^batch 1: fits")
     folder.rmdir()
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 2

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fixtures.commands import run_autobatch
 
 from autobatch.cli.probe import probe
 from autobatch.records import Settings
@@ -167,13 +165,8 @@ def find(target: str, folder: Path, arguments: list[str]) -> dict[str, Any]:
     file = folder / "target.py"
     file.write_text(TARGET + REPORT)
     target = target.format(file=file)
-    done = subprocess.run(
-        [sys.executable, "-m", "autobatch", "probe", target, "--json", "-v", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        timeout=120,
-        cwd=folder,
+    done = run_autobatch(
+        "probe", target, "--json", "-v", *arguments, cwd=folder, HF_HUB_OFFLINE="1"
     )
     assert done.returncode == 0, done.stderr
     return {**json.loads(done.stdout), "stderr": done.stderr}
@@ -182,10 +175,7 @@ def find(target: str, folder: Path, arguments: list[str]) -> dict[str, Any]:
 def test_the_noise_of_random_data_is_refused_before_the_search(tmp_path: Path) -> None:
     target = tmp_path / "target.py"
     target.write_text(TARGET)
-    command = [sys.executable, "-m", "autobatch", "probe", f"{target},input=8"]
-    done = subprocess.run(
-        [*command, "--goal", "efficiency"], capture_output=True, text=True, timeout=120
-    )
+    done = run_autobatch("probe", f"{target},input=8", "--goal", "efficiency")
     assert done.returncode == 2
     assert "needs real data" in done.stderr
     assert "batch 1:" not in done.stderr

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_validation_without_a_gpu_is_one_line_and_exit_status_2(tmp_path: Path) -> None:
     output = tmp_path / "validation.json"
     done = subprocess.run(
-        [sys.executable, str(SCRIPTS / "validate_gpu.py"), "-o", str(output)],
+        [sys.executable, "-m", "scripts.gpu.validate", "-o", str(output)],
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )

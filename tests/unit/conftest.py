@@ -9,18 +9,7 @@ from typing import Any
 import pytest
 
 from autobatch.check.records import CheckRound, Measurement
-from autobatch.records import Environment
-
-ENVIRONMENT = Environment(
-    device_name="Test CPU",
-    driver_version=None,
-    torch_version="2.13.0",
-    python_version="3.11.7",
-    platform="Linux x86_64",
-    num_cores=2,
-    isolation="process",
-    variables={},
-)
+from autobatch.testing import make_environment
 
 
 @pytest.fixture
@@ -52,7 +41,7 @@ def make_measurement() -> Callable[..., Measurement]:
             reference="base/model.py" if has_reference else "none",
             reference_batch_size=64 if has_reference else None,
             num_threads=2,
-            environment=replace(ENVIRONMENT, **(environment or {})),
+            environment=make_environment(**(environment or {})),
             rounds=rounds,
         )
         return replace(plain, **fields)

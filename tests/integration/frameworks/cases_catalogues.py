@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.commands import run_autobatch
 
 from autobatch.errors import AutobatchError, SettingsError, WorkloadError
 from autobatch.probe.client import TargetProber
@@ -86,11 +87,10 @@ def _error(call: Callable[[], Any]) -> AutobatchError:
 @needs_transformers
 def test_gpt2_is_probed_from_end_to_end_with_real_memory(tmp_path: Path) -> None:
     output = tmp_path / "finding.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "autobatch", "probe",
-         "hf:gpt2,n_layer=2,n_embd=64,vocab_size=9000,sequence_length=64",
-         "--goal", "memory", "--max-batch-size", "8", "-o", str(output), "--json"],
-        env={**os.environ, **OFFLINE}, capture_output=True, text=True, timeout=200,
+    done = run_autobatch(
+        "probe", "hf:gpt2,n_layer=2,n_embd=64,vocab_size=9000,sequence_length=64",
+        "--goal", "memory", "--max-batch-size", "8", "-o", output, "--json",
+        **OFFLINE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     finding = json.loads(done.stdout)

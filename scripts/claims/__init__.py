@@ -1,0 +1,1 @@
+"""A command for each claim that autobatch makes of itself."""

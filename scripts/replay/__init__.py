@@ -1,0 +1,1 @@
+"""Timings of all sizes recorded once, and searches replayed from them."""
