@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from autobatch.finder import find
+from autobatch.noise.worth import worth_of
 from autobatch.probe.client import TargetProber
 from autobatch.records import Finding, Settings
 
@@ -53,7 +54,7 @@ def example_path(name: str) -> str:
 def search(target: str, settings: Settings) -> Finding:
     """One whole search, in a worker of its own."""
     with TargetProber(target, settings) as prober:
-        return find(prober, settings, target=target)
+        return find(prober, settings, target=target, worth=worth_of(settings))
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -105,8 +105,10 @@ def _search(target: str, settings: Settings, *, quiet: bool, verbose: bool) -> F
         ):
             # Imported while the worker, started above, loads PyTorch.
             from autobatch.finder import find
+            from autobatch.noise.worth import worth_of
 
-            finding = find(prober, settings, target=target, observer=observer)
+            worth = worth_of(settings)
+            finding = find(prober, settings, target=target, observer=observer, worth=worth)
     except KeyboardInterrupt:
         if finding is None:
             raise

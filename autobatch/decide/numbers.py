@@ -30,6 +30,12 @@ class Numbers:
     quiet_race_fraction: float = 0.2
     fair_share: float = 4.0
     max_rounds: int = 60
+    # Contention for the cores.
+    contention_batch_size: int = 4
+    contended_cores: float = 0.5
+    remedy_ratio: float = 1.2
+    obvious_ratio: float = 3.0
+    passive_ratio: float = 0.7
     # How long each trial times steps.
     search_window_s: float = 0.12
     memory_window_s: float = 0.05

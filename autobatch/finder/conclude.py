@@ -86,6 +86,7 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         buckets=evidence.buckets,
         gradient_noise=noise,
         efficiency=evidence.find_efficiency(),
+        contention=evidence.contention,
         decision=decision.to_record(
             choice.batch_size, evidence.fitting, _find_doubts(evidence, decision)
         ),

@@ -16,6 +16,7 @@ from autobatch.probe.protocol import Loaded
 from autobatch.recommend.inputs import find_dataset_size
 from autobatch.records import (
     Confirmation,
+    Contention,
     Efficiency,
     FindingWarning,
     LengthBucket,
@@ -45,6 +46,7 @@ class Evidence:
         final_of: The size whose final run was the last run that fitted, ``None`` if another was.
         num_finals: Final runs so far.
         confirmation: The last final run that fitted.
+        contention: What was done about processes that kept the cores busy.
         eval_trials: Trials of evaluation, by batch size.
         buckets: Batch sizes by length.
         eval_is_largest: Whether the search for its largest size came to an end.
@@ -61,6 +63,7 @@ class Evidence:
     final_of: int | None = None
     num_finals: int = 0
     confirmation: Confirmation | None = None
+    contention: Contention | None = None
     eval_trials: dict[int, Trial] = field(default_factory=dict)
     eval_is_largest: bool = False
     buckets: tuple[LengthBucket, ...] = ()

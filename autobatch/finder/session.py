@@ -12,6 +12,7 @@ from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
 from autobatch.finder.beyond import IsOver, Measure, failed
 from autobatch.finder.buckets import find_buckets
 from autobatch.finder.conclude import conclude, nothing_fits
+from autobatch.finder.contention import count_busy_cores, find_remedy
 from autobatch.finder.evaluation import search_evaluation
 from autobatch.finder.evidence import Evidence
 from autobatch.finder.plans import FINAL_AGAIN_PLAN, FINAL_PLAN, RACE_PLAN, plan_search
@@ -33,8 +34,10 @@ from autobatch.records import (
 # Each thing that is looked for after the answer may take as long as all before it, or a little
 # more if that was short.
 _EVALUATION_TIME_S = 15.0
-# Reading data and importing libraries may take longer than any step.
+# Reading data and importing libraries may take longer than any step. A limit below the usual one
+# is meant to hold for loading too.
 _LOADING_TIME_S = 600.0
+_USUAL_LIMIT_S = 120.0
 _MAX_FINALS_OF_A_SIZE = 3
 
 
@@ -99,15 +102,21 @@ class _Session:
         self._observer = observer
         self._worth = worth
         self._clock = clock
-        self._begin = self._first_trial_s = clock()
+        self._begin = self._first_trial_s = self._limit_begin = clock()
+        self._looked_for_remedy = False
 
     def run(self) -> None:
         if self._worth is not None:
             self._worth.require(self._prober)
-        loaded = self._prober.load(timeout_s=self._timeout_s(_LOADING_TIME_S))
+        limit_s = self._settings.time_limit_s
+        loading_s = self._settings.trial_timeout_s + _LOADING_TIME_S
+        is_short = limit_s is not None and limit_s < _USUAL_LIMIT_S
+        loaded = self._prober.load(timeout_s=limit_s if is_short else loading_s)
         if self._worth is not None:
             self._worth.require_data(loaded)
         self._first_trial_s = self._clock()
+        if not is_short:
+            self._limit_begin = self._first_trial_s
         evidence = Evidence(settings=self._settings, loaded=loaded, worth=self._worth)
         self.evidence = evidence
         self._observer.loaded(loaded.workload, loaded.budget, loaded.device)
@@ -158,6 +167,25 @@ class _Session:
             evidence.final_of = batch_size
             evidence.confirmation = run.to_confirmation()
         self._observer.trial_finished(evidence.trials[batch_size], Phase.SEARCH)
+        self._relieve(evidence)
+
+    def _relieve(self, evidence: Evidence) -> None:
+        """Once, where other processes keep the cores busy: find what helps, and begin anew."""
+        if self._looked_for_remedy or not evidence.has_answer or self._is_time_up():
+            return
+        others_busy_cores = count_busy_cores(evidence)
+        if others_busy_cores is None:
+            return
+        self._looked_for_remedy = True
+
+        def measure(batch_size: int, num_threads: int | None) -> Trial:
+            self._observer.trial_started(batch_size, Phase.TIMING)
+            plan = replace(RACE_PLAN, num_threads=num_threads)
+            return self._measure_and_keep(evidence, batch_size, plan).trial
+
+        evidence.contention = find_remedy(self._prober, evidence, others_busy_cores, measure)
+        if evidence.contention is not None:
+            evidence.trials.clear()
 
     def _measure_worth(self, evidence: Evidence) -> None:
         assert self._worth is not None
@@ -254,6 +282,8 @@ class _Session:
 
     def _measure_and_keep(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Measured:
         begin = self._clock()
+        if evidence.contention is not None:
+            plan = replace(plan, num_threads=evidence.contention.num_threads)
         trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
         is_surprise = not evidence.trials or batch_size in evidence.fitting
         if trial.outcome is Outcome.KILLED and is_surprise and not self._is_time_up():
@@ -266,11 +296,11 @@ class _Session:
     def _time(self) -> Time:
         now = self._clock()
         limit_s = self._settings.time_limit_s
-        left_s = None if limit_s is None else max(0.0, limit_s - (now - self._begin))
+        left_s = None if limit_s is None else max(0.0, limit_s - (now - self._limit_begin))
         return Time(spent_s=now - self._first_trial_s, left_s=left_s)
 
-    def _timeout_s(self, extra_s: float = 0.0) -> float:
-        timeout_s, left_s = self._settings.trial_timeout_s + extra_s, self._time().left_s
+    def _timeout_s(self) -> float:
+        timeout_s, left_s = self._settings.trial_timeout_s, self._time().left_s
         return timeout_s if left_s is None else min(timeout_s, left_s)
 
     def _is_time_up(self) -> bool:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from autobatch import training
 from autobatch.errors import WorkloadError
 from autobatch.integrations.loaders import with_batch_size
+from autobatch.records import Confidence
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -69,7 +70,8 @@ def find_batch_size(
         training_step=training_step,
         **{**base, **options},
     )
-    if options.get("global_batch_size") is not None:
+    is_sure = finding.confidence is Confidence.HIGH
+    if is_sure and options.get("global_batch_size") is not None:
         accelerator.gradient_accumulation_steps = finding.gradient_accumulation_steps
     return finding
 

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from autobatch.errors import WorkloadError
 from autobatch.integrations.loaders import with_batch_size
 from autobatch.probe.isolation.process_state import ProcessState
+from autobatch.records import Confidence
 from autobatch.training import TrainingFinding, find_batch_size
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class BatchSizeTuner(Callback):  # type: ignore[misc]
             self.finding = self.tune(trainer, pl_module)
 
     def tune(self, trainer: Trainer, pl_module: LightningModule) -> TrainingFinding:
-        """Find the batch size for what a trainer is about to fit, and set it.
+        """Find the batch size for what a trainer is about to fit, and set it if it is sure.
 
         Raises:
             WorkloadError: If the module optimizes by itself, or the size cannot be set.
@@ -93,6 +94,8 @@ class BatchSizeTuner(Callback):  # type: ignore[misc]
             training_step=_make_step(trainer, pl_module),
             **self._choose_options(trainer, loader),
         )
+        if finding.confidence is Confidence.LOW:
+            return finding  # the caller was warned; what is not sure is not set
         self._set_size(trainer, pl_module, finding.batch_size)
         if self._global_batch_size is not None:
             trainer.accumulate_grad_batches = finding.gradient_accumulation_steps

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from autobatch.errors import WorkloadError
 from autobatch.integrations.loaders import with_batch_size
 from autobatch.probe.isolation.process_state import ProcessState
+from autobatch.records import Confidence
 from autobatch.training import TrainingFinding, find_batch_size
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def tune(trainer: Trainer, *, keep_global_batch: bool = True, **options: Any) -> TrainingFinding:
-    """Find the batch sizes for a trainer and set them in its arguments.
+    """Find the batch sizes for a trainer and set them in its arguments, if they are sure.
 
     Sets ``per_device_train_batch_size`` and ``gradient_accumulation_steps``, and where there is
     an ``eval_dataset`` ``per_device_eval_batch_size``. Call it before ``train()``.
@@ -60,7 +61,8 @@ def tune(trainer: Trainer, *, keep_global_batch: bool = True, **options: Any) ->
             size = max(n for n in range(1, finding.batch_size + 1) if asked % n == 0)
             limits = {"min_batch_size": size, "max_batch_size": size}
             finding = _find(trainer, loader, optimizer, options | limits)
-    _apply(trainer, finding, keep_global_batch=keep_global_batch)
+    if finding.confidence is Confidence.HIGH:  # else the caller was warned
+        _apply(trainer, finding, keep_global_batch=keep_global_batch)
     return finding
 
 

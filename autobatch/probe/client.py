@@ -80,10 +80,20 @@ class TargetProber:
         self._meter = meter
         self._settings = settings
         self._on_output = on_output
-        self._start_process = start or (lambda: start_process(settings.variables))
+        self._variables: dict[str, str] = {}
+        self._start_process = start or self._start_python
         self._worker: WorkerProcess | None = None
         self._ready: _Ready | None = None
         self._keeps_weights = False
+
+    def use_variables(self, variables: dict[str, str]) -> None:
+        """Run what comes next with these environment variables, beside those of the settings."""
+        if variables != self._variables:
+            self._variables = dict(variables)
+            self._end_worker()
+
+    def _start_python(self) -> Process:
+        return start_process({**self._settings.variables, **self._variables})
 
     def __enter__(self) -> Self:
         self._worker = self._start()

@@ -33,6 +33,18 @@ class Prober(Protocol):
 
 
 @runtime_checkable
+class AdjustableProber(Protocol):
+    """Runs its trials in processes that it starts itself, and can start them otherwise."""
+
+    def use_variables(self, variables: dict[str, str]) -> None:
+        """Run what comes next with these environment variables, beside those of the settings.
+
+        Args:
+            variables: By name; empty for none in addition.
+        """
+
+
+@runtime_checkable
 class JobProber(Protocol):
     """Loads a workload and carries out a product's own work on it."""
 

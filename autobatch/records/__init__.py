@@ -1,5 +1,6 @@
 """Frozen records and enums: everything that travels between the rooms of the package."""
 
+from autobatch.records.contention import Contention
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.decision import Confidence, Doubt, SizeEstimate, TimingDecision
 from autobatch.records.device_report import (
@@ -45,6 +46,7 @@ __all__ = [
     "ClockReport",
     "Confidence",
     "Confirmation",
+    "Contention",
     "CpuQuota",
     "CpuReport",
     "DeviceReport",

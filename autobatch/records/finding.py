@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from autobatch.records.contention import Contention
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.decision import Confidence, TimingDecision
 from autobatch.records.efficiency import Efficiency
@@ -108,6 +109,7 @@ class Finding:
         buckets: Batch sizes by length, longest first; empty if they were not asked for.
         gradient_noise: The measured noise scale; ``None`` if it was not asked for.
         efficiency: Goodput by batch size; ``None`` without a noise scale.
+        contention: What was done about processes that kept the cores busy; ``None`` if nothing.
         decision: What the timings say of each size, and how sure that is.
         recipe: What else to change along with the batch size, by which rule.
     """
@@ -133,6 +135,7 @@ class Finding:
     efficiency: Efficiency | None = None
     recipe: tuple[RecipeItem, ...] = ()
     decision: TimingDecision | None = None
+    contention: Contention | None = None
 
     @property
     def batch_size(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,18 @@ from typing import TYPE_CHECKING, Any
 from autobatch.devices.select import check_device_name
 from autobatch.errors import DeviceError, SearchInterrupted, SettingsError, WorkloadError
 from autobatch.finder import find
+from autobatch.noise.worth import worth_of
 from autobatch.probe.client import TargetProber
 from autobatch.probe.live import SharingProber, can_fork, make_forking_prober
-from autobatch.records import MemoryBudget, Phase, Settings, Trial, WorkloadSummary
+from autobatch.records import (
+    Confidence,
+    Finding,
+    MemoryBudget,
+    Phase,
+    Settings,
+    Trial,
+    WorkloadSummary,
+)
 from autobatch.records.options import read_keywords
 from autobatch.training.answer import TrainingFinding
 from autobatch.training.options import SearchOptions, shows_options
@@ -112,14 +122,30 @@ def find_for_workload(
     target = f"{type(model).__name__} (in memory)"
     try:
         with prober:
-            finding = find(prober, settings, target=target, observer=_Caller(on_trial))
+            finding = find(
+                prober,
+                settings,
+                target=target,
+                observer=_Caller(on_trial),
+                worth=worth_of(settings),
+            )
     except SearchInterrupted as interrupt:
         raise SearchInterrupted(TrainingFinding.of(interrupt.finding)) from None
     except WorkloadError as error:
         if error.user_traceback and hasattr(error, "add_note"):  # Python 3.11 and later
             error.add_note(f"\nIn the trial:\n{error.user_traceback}")
         raise
+    _warn_if_unsure(finding)
     return TrainingFinding.of(finding)
+
+
+def _warn_if_unsure(finding: Finding) -> None:
+    if finding.confidence is Confidence.LOW:
+        warnings.warn(
+            f"autobatch: low confidence in batch size {finding.batch_size}: "
+            f"{finding.recommendation.reason}; search again on a quieter machine",
+            stacklevel=4,
+        )
 
 
 def _make_prober(

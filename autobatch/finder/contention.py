@@ -1,0 +1,105 @@
+"""Other processes on the cores: what they do to the threads of a step, and what helps.
+
+The threads of a parallel region wait for the slowest of them. Where other processes want the same
+cores, one is always waiting for its turn, and by default the others wait for it actively, which
+takes the core that it needs: sizes that are computed by several threads were seen to be a hundred
+times slower than a single sample, which is computed by one. Two remedies are tried on one size, in
+turn with the usual way: fewer threads, and threads that sleep while they wait.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+from autobatch.decide.numbers import NUMBERS
+from autobatch.finder.evidence import Evidence
+from autobatch.probe.probers import AdjustableProber, Prober
+from autobatch.records import Contention, Trial
+
+#: Have OpenMP's threads sleep while they wait for each other; GNU's and LLVM's read it.
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
+_CHOSEN_BY_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_NUM_CELLS = 3
+
+
+def count_busy_cores(evidence: Evidence) -> float | None:
+    """Cores that others kept busy during the trials so far, if threads had to wait for them.
+
+    Returns:
+        ``None`` if too little is known, or there are cores enough for all.
+    """
+    workload, num_cores = evidence.loaded.workload, evidence.loaded.environment.num_cores
+    told = [
+        trial.others_busy_cores
+        for trial in evidence.fitting.values()
+        if trial.others_busy_cores is not None
+    ]
+    if len(told) < 2 or max(evidence.fitting) < NUMBERS.contention_batch_size:
+        return None
+    others = statistics.median(told)
+    missing = others + workload.num_threads - num_cores
+    return others if workload.num_threads > 1 and missing > NUMBERS.contended_cores else None
+
+
+def find_remedy(
+    prober: Prober,
+    evidence: Evidence,
+    others_busy_cores: float,
+    measure: Callable[[int, int | None], Trial],
+) -> Contention | None:
+    """Try what helps against contention, and leave the prober with it.
+
+    Args:
+        prober: Runs the trials.
+        evidence: In it at least one size fitted.
+        others_busy_cores: Cores that others keep busy.
+        measure: Runs a size, with a number of threads or the usual one.
+
+    Returns:
+        What helped; ``None`` if nothing did by enough to be sure.
+    """
+    size = max(evidence.fitting)
+    num_cores = evidence.loaded.environment.num_cores
+    num_threads = max(1, num_cores - round(others_busy_cores))
+    (fewer,) = _time_in_turn(measure, size, (num_threads,))
+    best: tuple[float, int | None, dict[str, str]] = (fewer, num_threads, {})
+    can_be_passive = isinstance(prober, AdjustableProber) and not any(
+        name in evidence.settings.variables for name in _CHOSEN_BY_USER
+    )
+    if can_be_passive:
+        assert isinstance(prober, AdjustableProber)
+        prober.use_variables(PASSIVE)
+        (passive,) = _time_in_turn(measure, size, (None,))
+        # All threads, if need be a little slower: so the machine trains once others are gone.
+        if passive >= NUMBERS.passive_ratio * fewer:
+            best = (passive, None, dict(PASSIVE))
+        else:
+            prober.use_variables({})
+    rate, threads, variables = best
+    usual = evidence.trials[size].samples_per_s or 0.0
+    if rate < NUMBERS.obvious_ratio * usual and not variables:
+        usual, rate = _time_in_turn(measure, size, (None, threads))
+    if rate < NUMBERS.remedy_ratio * usual:
+        if isinstance(prober, AdjustableProber):
+            prober.use_variables({})
+        return None
+    return Contention(
+        others_busy_cores=others_busy_cores,
+        num_cores=num_cores,
+        num_threads=threads,
+        variables=variables,
+        speedup=rate / usual,
+        batch_size=size,
+    )
+
+
+def _time_in_turn(
+    measure: Callable[[int, int | None], Trial], size: int, threads: tuple[int | None, ...]
+) -> tuple[float, ...]:
+    """Median throughput of some cells of each number of threads, in samples per second."""
+    rates: dict[int | None, list[float]] = {each: [] for each in threads}
+    for _ in range(_NUM_CELLS):
+        for each in threads:
+            rates[each].append(measure(size, each).samples_per_s or 0.0)
+    return tuple(statistics.median(rates[each]) for each in threads)
