@@ -1,117 +1,122 @@
 """Searches replayed from recorded timings: what a change of the search does, whatever the machine.
 
-A machine's mood differs more from hour to hour than two versions of a search do. So the timings
-of all sizes are recorded once, sweep after sweep, each run in a process of its own. A replay draws
-from them: a first run of a size is that of some sweep, sizes that are timed in turn share one. Its
-clock counts recorded steps and the start of a process. The same folder can be replayed by two
+A first run of a size is that of some recorded sweep; sizes that are timed in turn share one. The
+clock counts recorded steps and the start of a process. The same recordings can be replayed by two
 checkouts, and the same seeds begin the same searches.
 
-    python -m scripts.replay.replay record [--seconds 60] FOLDER TARGET ...
-    python -m scripts.replay.replay replay [--searches 24] [--noise 2] FOLDER
+    python -m scripts.replay.replay [--searches 24] [--noise 2] [FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from autobatch.decide.grid import make_grid
 from autobatch.finder import find
-from autobatch.probe.client import TargetProber
 from autobatch.probe.protocol import TimingPlan
-from autobatch.records import Settings, Trial
+from autobatch.records import Confidence, Settings, Trial
 from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
 from scripts.claims.repeats import share_about_commonest
+from scripts.replay.record import RECORDINGS, load, summarize
 from scripts.workbench import print_table
 
-_PLAN = TimingPlan(max_time_s=0.25, precision_fraction=0, patience_s=1.5)
-# Sizes this much slower than the fastest are recorded in every third sweep alone.
-_SLOW_RATIO = 0.5
-_SLOW_INTERVAL = 3
-_LONGEST_STEP_S = 2.0
 # Fork, first batch and the reply, as recorded for six examples: 0.07 to 0.11 s.
 _START_TIME_S = 0.08
 _TOLERANCE = 0.055
 
 
 def main() -> int:
-    """Record or replay."""
+    """Replay searches of every recording and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True)
-    recording = commands.add_parser("record")
-    recording.add_argument("--seconds", type=float, default=60.0, help="for each target")
-    recording.add_argument("folder", type=Path)
-    recording.add_argument("targets", nargs="+")
-    recording.set_defaults(run=record_all)
-    replaying = commands.add_parser("replay")
-    replaying.add_argument("--searches", type=int, default=24, help="of each recording")
-    replaying.add_argument("--noise", type=float, default=1.0, help="times that recorded")
-    replaying.add_argument("folder", type=Path)
-    replaying.set_defaults(run=replay_all)
+    parser.add_argument("--searches", type=int, default=24, help="of each recording")
+    parser.add_argument("--noise", type=float, default=1.0, help="times that recorded")
+    parser.add_argument("folder", type=Path, nargs="?", default=RECORDINGS)
     arguments = parser.parse_args()
-    arguments.run(arguments)
+    rows, scores = [], []
+    for path in sorted(arguments.folder.glob("*.json.xz")):
+        score, answers = replay_often(load(path), arguments.searches, noise=arguments.noise)
+        listed = ", ".join(f"{size} x{answers[size]}" for size in sorted(answers))
+        rows.append((path.name.split(".")[0], *show(score), listed))
+        scores.append(score)
+    rows.append(("all", *show(average(scores)), ""))
+    header = (
+        "recording", "rate / best", "slower by 5.5 %", "in two sizes", "about commonest",
+        "low confidence", "search, s", "answers",
+    )  # fmt: skip
+    print_table("replayed searches", header, rows)
     return 0
 
 
-def record_all(arguments: argparse.Namespace) -> None:
-    """Record every target, a file each."""
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    for target in arguments.targets:
-        recording = record(target, arguments.seconds)
-        path = arguments.folder / f"{Path(target).stem}.json"
-        path.write_text(json.dumps(recording))
-        print(f"{path}: {len(recording['cells'])} runs", file=sys.stderr, flush=True)
+class Score(NamedTuple):
+    """What repeated searches of one recording came to; fractions of the searches but for two.
+
+    Attributes:
+        rate: Throughput at the answer over that of the fastest size, mean.
+        slow: Answers slower than the fastest size by more than 5.5 %.
+        in_two: Answers that two neighbouring sizes have between them.
+        about_commonest: Answers that are the commonest or next to it.
+        low: Answers of low confidence.
+        seconds: Time of a search, median.
+    """
+
+    rate: float
+    slow: float
+    in_two: float
+    about_commonest: float
+    low: float
+    seconds: float
 
 
-def record(target: str, seconds: float) -> dict[str, Any]:
-    """Time all sizes in turn until the time is over."""
-    settings = Settings()
-    cells: list[dict[str, Any]] = []
-    with TargetProber(target, settings) as prober:
-        loaded = prober.load()
-        grid = make_grid(settings, loaded.workload.dataset_size, loaded.smallest_batch_size)
-        sizes, sweep, begin = list(grid.sizes), 0, time.monotonic()
-        while sweep < 2 or time.monotonic() - begin < seconds:
-            rates = {}
-            for size in sizes:
-                trial = prober.measure(size, _PLAN)
-                if not trial.fits or (trial.step_time_s or 0.0) > _LONGEST_STEP_S:
-                    break
-                cell = {"batch_size": size, "sweep": sweep, "peak_bytes": trial.peak_bytes}
-                cells.append({**cell, "step_times_s": trial.step_times_s})
-                rates[size] = trial.samples_per_s or 0.0
-            sweep += 1
-            if sweep % _SLOW_INTERVAL == 0:
-                sizes = list(summarize(cells))
-            else:
-                least = _SLOW_RATIO * max(rates.values(), default=0.0)
-                sizes = [size for size in rates if rates[size] > least]
-    return {
-        "dataset_size": loaded.workload.dataset_size,
-        "smallest_batch_size": loaded.smallest_batch_size,
-        "budget_bytes": loaded.budget.budget_bytes,
-        "cells": cells,
-    }
+def replay_often(
+    recording: dict[str, Any], num_searches: int, *, noise: float = 1.0
+) -> tuple[Score, Counter[int]]:
+    """Replay searches with the seeds from 0 on, as many at a time as there are cores."""
+    with ProcessPoolExecutor() as pool:
+        results = list(pool.map(partial(replay, recording, noise=noise), range(num_searches)))
+    return judge(recording, results)
 
 
-def summarize(cells: Sequence[dict[str, Any]]) -> dict[int, float]:
-    """Samples per second by batch size, as the median over the sweeps."""
-    times_s: dict[int, list[float]] = {}
-    for cell in cells:
-        times_s.setdefault(cell["batch_size"], []).append(statistics.median(cell["step_times_s"]))
-    return {size: size / statistics.median(each) for size, each in sorted(times_s.items())}
+def replay_in_turn(recording: dict[str, Any], num_searches: int) -> Score:
+    """Replay searches one after the other."""
+    return judge(recording, [replay(recording, seed) for seed in range(num_searches)])[0]
+
+
+def judge(recording: dict[str, Any], results: Sequence[Result]) -> tuple[Score, Counter[int]]:
+    """Hold answers against the recorded throughputs."""
+    rates = summarize(recording["cells"])
+    largest, best = max(rates), max(rates.values())
+    answers = Counter(result.batch_size for result in results)
+    sizes = sorted({*rates, *answers})
+    ratios = [rates.get(each.batch_size, rates[largest]) / best for each in results]
+    score = Score(
+        rate=statistics.mean(ratios),
+        slow=statistics.mean(ratio < 1 - _TOLERANCE for ratio in ratios),
+        in_two=share_of_two(answers, sizes),
+        about_commonest=share_about_commonest(answers, sizes),
+        low=statistics.mean(each.is_low for each in results),
+        seconds=statistics.median(each.seconds for each in results),
+    )
+    return score, answers
+
+
+def average(scores: Sequence[Score]) -> Score:
+    """The mean of each figure."""
+    return Score(*map(statistics.mean, zip(*scores, strict=True)))
+
+
+def show(score: Score) -> tuple[str, ...]:
+    """The figures as text."""
+    return (*map("{:.3f}".format, score[:-1]), f"{score.seconds:.1f}")
 
 
 class RecordedProber(SimulatedProber):
@@ -171,55 +176,26 @@ class RecordedProber(SimulatedProber):
         return usual_s * math.exp(self._noise * math.log(recorded_s / usual_s)) * batch_size / size
 
 
-def replay_all(arguments: argparse.Namespace) -> None:
-    """Replay searches of every recording and print."""
-    rows, shares = [], []
-    for path in sorted(arguments.folder.glob("*.json")):
-        recording = json.loads(path.read_text())
-        search = partial(replay, recording, noise=arguments.noise)
-        with ProcessPoolExecutor() as pool:
-            results = list(pool.map(search, range(arguments.searches)))
-        rates = summarize(recording["cells"])
-        best = max(rates.values())
-        ratios = [rates.get(size, rates[max(rates)]) / best for size, _ in results]
-        answers = Counter(size for size, _ in results)
-        num_slow = sum(ratio < 1 - _TOLERANCE for ratio in ratios)
-        shares.append(
-            (
-                statistics.mean(ratios),
-                num_slow / len(ratios),
-                share_of_two(answers, sorted({*rates, *answers})),
-                share_about_commonest(answers, sorted({*rates, *answers})),
-                statistics.median(seconds for _, seconds in results),
-            )
-        )
-        listed = ", ".join(f"{size} x{answers[size]}" for size in sorted(answers))
-        rows.append((path.stem, *_show(shares[-1]), listed))
-    means = [statistics.mean(column) for column in zip(*shares, strict=True)]
-    rows.append(("all", *_show(means), ""))
-    header = (
-        "recording", "rate / best", "slower by 5.5 %", "in two sizes", "about commonest",
-        "search, s", "answers",
-    )  # fmt: skip
-    print_table("replayed searches", header, rows)
+class Result(NamedTuple):
+    """One replayed search: its answer, the seconds that it would have taken, and if it is sure."""
+
+    batch_size: int
+    seconds: float
+    is_low: bool
 
 
-def replay(recording: dict[str, Any], seed: int, *, noise: float) -> tuple[int, float]:
-    """One search; its answer, and the seconds that it would have taken."""
+def replay(recording: dict[str, Any], seed: int, *, noise: float = 1.0) -> Result:
+    """Replay one search."""
     prober = RecordedProber(recording, seed, noise=noise)
-    finding = find(prober, Settings(), target="recorded", clock=prober.clock)
-    return finding.batch_size, prober.elapsed_s
+    settings = Settings(time_limit_s=None)
+    finding = find(prober, settings, target="recorded", clock=prober.clock)
+    return Result(finding.batch_size, prober.elapsed_s, finding.confidence is Confidence.LOW)
 
 
 def share_of_two(answers: Counter[int], sizes: Sequence[int]) -> float:
     """Largest share of answers that two sizes next to each other have between them."""
     pairs = zip(sizes, [*sizes[1:], sizes[-1]], strict=True)
     return max(answers[a] + answers[b] * (a != b) for a, b in pairs) / answers.total()
-
-
-def _show(figures: Sequence[float]) -> tuple[str, ...]:
-    *shares, seconds = figures
-    return (*map("{:.3f}".format, shares), f"{seconds:.1f}")
 
 
 if __name__ == "__main__":
