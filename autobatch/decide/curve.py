@@ -10,7 +10,6 @@ corrected Akaike criterion (Hurvich and Tsai 1989).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -54,11 +53,6 @@ class _Model:
     def num_parameters(self) -> int:
         return 1 + self.has_per_sample + 2 * (self.late_from > 0) + self.has_quadratic
 
-    def columns(self, sizes: np.ndarray) -> np.ndarray:
-        late = np.maximum(0.0, sizes - self.late_from) if self.late_from else 0 * sizes
-        per_sample, quadratic = sizes * self.has_per_sample, sizes**2 * self.has_quadratic
-        return np.stack([np.ones_like(sizes), per_sample, late, quadratic], axis=1)
-
 
 def fit_step_time(sizes: np.ndarray, times_s: np.ndarray, log_errors: np.ndarray) -> Fit | None:
     """Fit the step times of several sizes.
@@ -73,11 +67,12 @@ def fit_step_time(sizes: np.ndarray, times_s: np.ndarray, log_errors: np.ndarray
     """
     if len(sizes) < _MIN_POINTS:
         return None
-    fits = [(model, _solve(model, sizes, times_s, log_errors)) for model in _models(sizes)]
-    model, coefficients = min(
-        fits, key=lambda fit: _criterion(fit[0], fit[1], sizes, times_s, log_errors)
-    )
-    columns = model.columns(sizes)
+    models = list(_models(sizes))
+    all_columns = _make_columns(models, sizes)
+    all_coefficients = _solve(all_columns, times_s, log_errors)
+    criteria = _criterion(models, all_columns, all_coefficients, times_s, log_errors)
+    chosen = int(np.argmin(criteria))
+    model, columns, coefficients = models[chosen], all_columns[chosen], all_coefficients[chosen]
     fitted = columns @ coefficients
     residuals = np.log(times_s / fitted)
     variance = float(np.var(np.log(times_s))) * len(sizes)
@@ -113,29 +108,37 @@ def _models(sizes: np.ndarray) -> Iterator[_Model]:
             yield _Model(late_from=float(hinge))
 
 
-def _solve(
-    model: _Model, sizes: np.ndarray, times_s: np.ndarray, log_errors: np.ndarray
-) -> np.ndarray:
+def _make_columns(models: list[_Model], sizes: np.ndarray) -> np.ndarray:
+    """What each coefficient of each model is multiplied by, shape ``(models, n, 4)``."""
+    late_from = np.array([[model.late_from] for model in models])
+    late = np.maximum(0.0, sizes - late_from) * (late_from > 0)
+    per_sample = np.outer([model.has_per_sample for model in models], sizes)
+    quadratic = np.outer([model.has_quadratic for model in models], sizes**2)
+    return np.stack([np.ones_like(late), per_sample, late, quadratic], axis=2)
+
+
+def _solve(columns: np.ndarray, times_s: np.ndarray, log_errors: np.ndarray) -> np.ndarray:
     weights = 1.0 / (times_s * log_errors)
-    scaled = model.columns(sizes) * weights[:, None]
-    norms = np.linalg.norm(scaled, axis=0)
+    scaled = columns * weights[:, None]
+    norms = np.linalg.norm(scaled, axis=1)
     norms[norms == 0] = 1.0
-    solution, _ = nnls(scaled / norms, times_s * weights)
-    return np.asarray(solution / norms)
+    scaled /= norms[:, None, :]
+    wanted = times_s * weights
+    return np.asarray([nnls(each, wanted)[0] for each in scaled] / norms)
 
 
 def _criterion(
-    model: _Model,
+    models: list[_Model],
+    columns: np.ndarray,
     coefficients: np.ndarray,
-    sizes: np.ndarray,
     times_s: np.ndarray,
     log_errors: np.ndarray,
-) -> float:
-    fitted = model.columns(sizes) @ coefficients
-    if np.any(fitted <= 0):
-        return math.inf
-    n, k = len(sizes), model.num_parameters + 1
+) -> np.ndarray:
+    fitted = np.einsum("mnk,mk->mn", columns, coefficients)
+    with np.errstate(divide="ignore"):  # a step time of 0 is infinitely far off
+        log_ratios = np.log(fitted / times_s)
+    n, k = len(times_s), np.array([model.num_parameters + 1 for model in models])
     weights = log_errors**-2 / np.mean(log_errors**-2)
-    mean_square = float(np.mean(weights * np.log(fitted / times_s) ** 2)) + _CLOSEST**2
-    correction = 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else 1e3
-    return n * math.log(mean_square) + 2 * k + correction
+    mean_squares = np.mean(weights * log_ratios**2, axis=1) + _CLOSEST**2
+    corrections = np.where(n > k + 1, 2 * k * (k + 1) / np.maximum(1, n - k - 1), 1e3)
+    return np.asarray(n * np.log(mean_squares) + 2 * k + corrections)

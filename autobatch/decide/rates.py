@@ -93,14 +93,14 @@ class _Cells:
     Attributes:
         sizes: Batch sizes, ascending.
         of_size: Which size each cell is of, shape ``(m, n)``.
-        same_round: Which cells share a round, shape ``(m, m)``.
+        of_round: Which round each cell is of, shape ``(m, r)``.
         log_rates: Log of the batch size over the median step time.
         variances: Of ``log_rates``, as far as steps within a cell tell.
     """
 
     sizes: tuple[int, ...]
     of_size: np.ndarray
-    same_round: np.ndarray
+    of_round: np.ndarray
     log_rates: np.ndarray
     variances: np.ndarray
 
@@ -145,7 +145,7 @@ def _collect(trials: Mapping[int, Trial]) -> _Cells:
     return _Cells(
         sizes=tuple(timed),
         of_size=of_size,
-        same_round=np.equal.outer(rounds, rounds).astype(float),
+        of_round=np.equal.outer(rounds, list(dict.fromkeys(rounds))).astype(float),
         log_rates=np.log([cell[2] / time_s for cell, time_s in zip(cells, medians, strict=True)]),
         variances=np.array([_MEDIAN_VARIANCE * step_variance / len(t) for *_, t in cells]),
     )
@@ -167,14 +167,15 @@ def _combine(
 ) -> tuple[Rates, float, np.ndarray | None]:
     """The mixed model, averaged over noises and misfits.
 
-    With ``K`` the prior covariance of the log rates about the curve and ``V`` that of the cells,
-    the posterior mean is ``g + K Z' V^-1 (y - Z g)`` and its covariance ``K - K Z' V^-1 Z K``
-    (best linear unbiased prediction). Without a curve nothing is known beforehand.
+    With ``K`` the prior covariance of the log rates about the curve, ``A`` the precision with
+    which the cells tell the rates, and ``b`` that precision times what they tell, the posterior
+    mean is ``C b`` above the curve and its covariance ``C = (K^-1 + A)^-1 = (1 + K A)^-1 K`` (best
+    linear unbiased prediction). Without a curve nothing is known beforehand.
 
     Returns:
         The rates; the expected noise; the covariance of the curve's log rates, if there is one.
     """
-    z, count = cells.of_size, len(cells.sizes)
+    count = len(cells.sizes)
     identity = np.eye(count)
     if fit is None:
         middle = np.full(count, float(np.mean(cells.log_rates)))
@@ -184,31 +185,54 @@ def _combine(
         middle = np.log(cells.sizes) - fit.log_times
         from_curve, misfits = _ANY**2 * fit.jacobian @ fit.jacobian.T, _MISFITS
         penalties = numbers.misfit_penalty * np.log(_MISFITS / _MISFITS[0])
-    residuals = cells.log_rates - z @ middle
+    seen = _sum_up(cells, cells.log_rates - cells.of_size @ middle)
     # Every pair of a noise and a misfit, along the first axis.
-    noises, misfits = np.repeat(_NOISES, len(misfits)), np.tile(misfits, len(_NOISES))
-    within = np.eye(len(residuals)) + cells.same_round
-    own = np.diag(cells.variances) + noises[:, None, None] ** 2 * within
-    priors = from_curve + misfits[:, None, None] ** 2 * identity
-    totals = own + z @ priors @ z.T
-    precisions = np.linalg.inv(totals)
-    evidence = -(np.linalg.slogdet(totals)[1] + residuals @ (precisions @ residuals).T) / 2
-    evidence -= np.tile(penalties, len(_NOISES))
+    precisions, pulls = (np.repeat(each, len(misfits), axis=0) for each in seen[:2])
+    priors = from_curve + np.tile(misfits, len(_NOISES))[:, None, None] ** 2 * identity
+    widening = identity + priors @ precisions
+    shrinking = np.linalg.inv(widening)
+    covariances = shrinking @ priors
+    shifts = np.einsum("kij,kj->ki", covariances, pulls)
+    evidence = np.repeat(seen[2], len(misfits)) - np.tile(penalties, len(_NOISES))
+    evidence += (np.einsum("ki,ki->k", pulls, shifts) - np.linalg.slogdet(widening)[1]) / 2
     weights = np.exp(evidence - evidence.max())
     weights /= weights.sum()
-    gains = priors @ z.T @ precisions
-    shifts = gains @ residuals
     shift = weights @ shifts
     between = shifts - shift
-    covariance = np.einsum("k,kij->ij", weights, priors - gains @ z @ priors)
+    covariance = np.einsum("k,kij->ij", weights, covariances)
     covariance += np.einsum("k,ki,kj->ij", weights, between, between)
-    noise = float(np.exp(weights @ np.log(noises)))
+    noise = float(np.exp(weights @ np.log(np.repeat(_NOISES, len(misfits)))))
     rates = Rates(cells.sizes, middle + shift, covariance)
     if fit is None:
         return rates, noise, None
-    of_curve = from_curve @ z.T @ precisions
-    band = np.einsum("k,kij->ij", weights, from_curve - of_curve @ z @ from_curve)
-    return rates, noise, band
+    told = np.einsum("k,kij->ij", weights, precisions @ shrinking)
+    return rates, noise, from_curve - from_curve @ told @ from_curve
+
+
+def _sum_up(cells: _Cells, residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the cells tell of the sizes, for each noise, with the drift of each round unknown.
+
+    The covariance of the cells of a round is diagonal but for the drift that all of them share,
+    so that its inverse is known (Sherman and Morrison 1950).
+
+    Returns:
+        The precision of the sizes' log rates, shape ``(noises, n, n)``; that precision times the
+        log rates, shape ``(noises, n)``; the log likelihood where the log rates are zero.
+    """
+    drifts = (_NOISES**2)[:, None]
+    variances = cells.variances + drifts
+    weighted = cells.of_size / variances[:, :, None]
+    by_round = cells.of_round.T @ weighted
+    amounts = 1 + drifts * ((1 / variances) @ cells.of_round)
+    shared = drifts / amounts
+    precisions = cells.of_size.T @ weighted
+    precisions = precisions - by_round.transpose(0, 2, 1) @ (shared[:, :, None] * by_round)
+    off = residuals / variances
+    off_by_round = off @ cells.of_round
+    pulls = off @ cells.of_size - np.einsum("kr,krn->kn", shared * off_by_round, by_round)
+    squares = off @ residuals - np.sum(shared * off_by_round**2, axis=1)
+    log_determinants = np.sum(np.log(variances), axis=1) + np.sum(np.log(amounts), axis=1)
+    return precisions, pulls, -(squares + log_determinants) / 2
 
 
 def _reweighted(cells: _Cells, rates: Rates, noise: float, numbers: Numbers) -> _Cells:

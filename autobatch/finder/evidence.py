@@ -68,6 +68,7 @@ class Evidence:
     eval_is_largest: bool = False
     buckets: tuple[LengthBucket, ...] = ()
     failures: dict[Phase, FindingWarning] = field(default_factory=dict)
+    _decided: tuple[tuple[dict[int, Trial], Asked], Decision] | None = None
 
     @property
     def has_answer(self) -> bool:
@@ -127,7 +128,10 @@ class Evidence:
             worth=worth.of if worth else None,
             worth_reason=worth.reason() if worth else "",
         )
-        return decide(self.fitting, asked)
+        known = (self.fitting, asked)
+        if self._decided is None or self._decided[0] != known:
+            self._decided = (known, decide(*known))
+        return self._decided[1]
 
     def progress(self) -> Progress:
         """What has been done, for deciding what to do next."""
