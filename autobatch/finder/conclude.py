@@ -8,11 +8,11 @@ from dataclasses import replace
 from autobatch.decide.bracket import measured_peaks
 from autobatch.decide.decision import Decision
 from autobatch.decide.memory import fit_memory
-from autobatch.decide.step import predict_largest
 from autobatch.errors import NothingFitsError
 from autobatch.finder.evidence import Evidence
 from autobatch.recommend.beyond_trials import find_warnings_beyond_trials
 from autobatch.recommend.build import recommend
+from autobatch.recommend.largest import find_largest
 from autobatch.recommend.recipe import build_recipe
 from autobatch.recommend.warnings import find_warnings
 from autobatch.records import (
@@ -46,17 +46,13 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
     decision, choice = evidence.decide(), evidence.choose()
     curve = decision.curve
     noise = evidence.worth.noise if evidence.worth else None
-    largest = evidence.largest_run
-    if evidence.stop_reason is not StopReason.MEMORY:
-        largest = predict_largest(evidence.make_rules(), evidence.trials)
     recommendation = recommend(
         settings=evidence.settings,
         workload=evidence.loaded.workload,
         trials=trials,
         batch_size=choice.batch_size,
         knee=decision.knee,
-        largest_batch_size=largest,
-        largest_was_run=largest == evidence.largest_run,
+        largest=find_largest(evidence.make_rules(), evidence.trials),
         reason=choice.reason,
         throughput_curve=curve,
     )

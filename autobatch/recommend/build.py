@@ -13,6 +13,7 @@ from autobatch.recommend.inputs import (
     find_dataset_size,
     find_fitting_trial,
 )
+from autobatch.recommend.largest import Largest
 from autobatch.recommend.learning_rate import ScaledLearningRate, scale_learning_rate
 from autobatch.recommend.regime import find_regime
 from autobatch.records import Recommendation, Settings, ThroughputCurve, Trial, WorkloadSummary
@@ -25,8 +26,7 @@ def recommend(
     trials: tuple[Trial, ...],
     batch_size: int,
     knee: int,
-    largest_batch_size: int,
-    largest_was_run: bool,
+    largest: Largest,
     reason: str,
     throughput_curve: ThroughputCurve | None,
 ) -> Recommendation:
@@ -38,8 +38,7 @@ def recommend(
         trials: All trials; in one of them the chosen size fitted and was timed.
         batch_size: The chosen size.
         knee: Smallest size within the tolerance of the best throughput.
-        largest_batch_size: Largest size that fits.
-        largest_was_run: Whether that size ran.
+        largest: The largest size that fits.
         reason: Why the size was chosen, one sentence.
         throughput_curve: Fitted step time, ``None`` if there is none.
     """
@@ -55,8 +54,9 @@ def recommend(
         batch_size=batch_size,
         reason=reason,
         knee=knee,
-        largest_batch_size=largest_batch_size,
-        largest_was_run=largest_was_run,
+        largest_batch_size=largest.batch_size,
+        largest_was_run=largest.was_run,
+        largest_is_lower_bound=largest.is_lower_bound,
         gradient_accumulation_steps=split.steps,
         num_devices=settings.num_devices,
         global_batch_size=global_batch_size,

@@ -1,4 +1,4 @@
-"""Whether larger batches are slower, by more than their step times vary."""
+"""Whether sizes above the recommended one are slower, by more than their step times vary."""
 
 from __future__ import annotations
 
@@ -11,51 +11,44 @@ _FALL_FRACTION = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fall:
-    """The fastest size and the slowest above it.
+    """The slowest size above the recommended one.
 
     Attributes:
-        best: Trial of the fastest size.
-        best_samples_per_s: Its throughput.
-        worst: Trial of the slowest size above it.
+        worst: Its trial.
         worst_samples_per_s: Its throughput.
     """
 
-    best: Trial
-    best_samples_per_s: float
     worst: Trial
     worst_samples_per_s: float
 
 
-def find_fall(fitting: tuple[Trial, ...]) -> Fall | None:
-    """The fall of the throughput beyond its best; ``None`` if it does not fall.
+def find_fall(chosen: Trial, fitting: tuple[Trial, ...]) -> Fall | None:
+    """The fall of the throughput beyond the recommended size; ``None`` if it does not fall.
 
     Args:
-        fitting: Trials that fitted, by batch size.
+        chosen: Trial of the recommended size.
+        fitting: Trials that fitted.
     """
-    rates = [(t.samples_per_s, t) for t in fitting if t.samples_per_s is not None]
-    if not rates:
-        return None
-    best_rate, best = max(rates, key=lambda pair: pair[0])
+    chosen_rate = chosen.samples_per_s or 0.0
     slower = [
-        (rate, trial)
-        for rate, trial in rates
-        if trial.batch_size > best.batch_size
-        and rate < (1 - _FALL_FRACTION) * best_rate
-        and _is_beyond_spread(best_rate, best, rate, trial)
+        (trial.samples_per_s, trial)
+        for trial in fitting
+        if trial.batch_size > chosen.batch_size
+        and trial.samples_per_s is not None
+        and trial.samples_per_s < (1 - _FALL_FRACTION) * chosen_rate
+        and _is_beyond_spread(chosen_rate, chosen, trial.samples_per_s, trial)
     ]
     if not slower:
         return None
     worst_rate, worst = min(slower, key=lambda pair: pair[0])
-    return Fall(
-        best=best, best_samples_per_s=best_rate, worst=worst, worst_samples_per_s=worst_rate
-    )
+    return Fall(worst=worst, worst_samples_per_s=worst_rate)
 
 
-def _is_beyond_spread(best_rate: float, best: Trial, slower_rate: float, slower: Trial) -> bool:
-    """Whether even the quick steps of the slower size are slower than the best's slow ones."""
-    low_of_best = best_rate / (1 + _spread_fraction(best) / 2)
+def _is_beyond_spread(chosen_rate: float, chosen: Trial, slower_rate: float, slower: Trial) -> bool:
+    """Whether even the quick steps of the slower size are slower than the chosen's slow ones."""
+    low_of_chosen = chosen_rate / (1 + _spread_fraction(chosen) / 2)
     high_of_slower = slower_rate / max(1 - _spread_fraction(slower) / 2, 1e-9)
-    return high_of_slower < low_of_best
+    return high_of_slower < low_of_chosen
 
 
 def _spread_fraction(trial: Trial) -> float:

@@ -22,6 +22,7 @@ from autobatch.recommend.leak import find_growth_bytes_per_step
 from autobatch.records import (
     Confirmation,
     FindingWarning,
+    Goal,
     LearningRateRule,
     MemoryBudget,
     Outcome,
@@ -37,6 +38,7 @@ _NOISY_SPREAD_FRACTION = 0.25
 _PEAK_DROP_FRACTION = 0.2
 _PEAK_DROP_BYTES = 64 * 2**20
 _CONTENDED_CORES = 0.3
+_FEW_UPDATES = 20
 
 
 def find_warnings(
@@ -176,15 +178,31 @@ def _page_faults(evidence: _Evidence) -> FindingWarning | None:
 
 
 def _falling_throughput(evidence: _Evidence) -> FindingWarning | None:
-    fall = find_fall(evidence.fitting)
+    fall = find_fall(evidence.chosen, evidence.fitting)
     if fall is None:
         return None
     return _warning(
         WarningCode.FALLING_THROUGHPUT,
-        best_batch_size=fall.best.batch_size,
-        best_samples_per_s=fall.best_samples_per_s,
+        batch_size=evidence.chosen.batch_size,
+        samples_per_s=evidence.answer.samples_per_s,
         worst_batch_size=fall.worst.batch_size,
         worst_samples_per_s=fall.worst_samples_per_s,
+    )
+
+
+def _few_updates(evidence: _Evidence) -> FindingWarning | None:
+    """Few updates an epoch, unless they were asked for or samples were weighed against time."""
+    answer, settings = evidence.answer, evidence.settings
+    if settings.global_batch_size is not None or settings.goal is Goal.EFFICIENCY:
+        return None
+    iterations = answer.iterations_per_epoch
+    own = settings.base_batch_size or evidence.workload.base_batch_size or 0
+    if not iterations or iterations >= _FEW_UPDATES or answer.global_batch_size <= own:
+        return None
+    return _warning(
+        WarningCode.FEW_UPDATES,
+        iterations_per_epoch=iterations,
+        global_batch_size=answer.global_batch_size,
     )
 
 
@@ -297,7 +315,7 @@ def _no_base_learning_rate(evidence: _Evidence) -> FindingWarning | None:
     is_scaled = answer.learning_rate_rule is not LearningRateRule.NONE
     if answer.base_learning_rate is not None or not is_scaled:
         return None
-    if not evidence.workload.optimizer_was_given:
+    if not evidence.workload.optimizer_was_given or answer.learning_rate_multiplier is None:
         return None
     return _warning(
         WarningCode.NO_BASE_LEARNING_RATE,
@@ -315,6 +333,7 @@ _CHECKS: tuple[Callable[[_Evidence], FindingWarning | None], ...] = (
     _data_loading,
     _page_faults,
     _falling_throughput,
+    _few_updates,
     _trial_killed,
     _memory_not_monotone,
     _not_confirmed,

@@ -121,6 +121,7 @@ class WarningCode(str, Enum):
     NOISY_TIMING = "noisy_timing"
     POOR_THROUGHPUT_FIT = "poor_throughput_fit"
     FALLING_THROUGHPUT = "falling_throughput"
+    FEW_UPDATES = "few_updates"
     LOSS_NOT_FINITE = "loss_not_finite"
     LAST_BATCH_OF_ONE = "last_batch_of_one"
     DROP_LAST_DROPS_ALL = "drop_last_drops_all"

@@ -11,7 +11,7 @@ from rich.text import Text
 from autobatch import units
 from autobatch.errors import AutobatchError, WorkerError, WorkloadError
 from autobatch.records import Finding, FindingWarning, MemoryBudget
-from autobatch.reporting.advice import recommendation_rows, rule_of_thumb_rows
+from autobatch.reporting.advice import recommendation_rows
 from autobatch.reporting.efficiency import noise_blocks, recipe_blocks
 from autobatch.reporting.screen import printable, show
 from autobatch.reporting.tables import (
@@ -44,9 +44,6 @@ def render(finding: Finding, console: Console, *, with_recipe: bool = False) -> 
         show(console, "", *noise_blocks(finding))
     if with_recipe:
         show(console, "", *recipe_blocks(finding))
-    eagerly = " (run eagerly)" if finding.workload.is_compiled else ""
-    show(console, "", Text(f"Rules of thumb, beside the measurement{eagerly}", style="bold"))
-    show(console, labelled(rule_of_thumb_rows(finding)))
     show(console, "", Text(stop_sentence(finding)))
     for warning in finding.warnings:
         show(console, "", *_warning(warning))

@@ -47,7 +47,7 @@ def lengths_sentence(lengths: LengthScan) -> str:
     return (
         f"{units.format_count(lengths.shortest)} to {units.format_count(lengths.longest)} "
         f"{lengths.measure}, median {units.format_count(round(lengths.median))}; {coverage} "
-        "samples looked at; memory is of batches of the longest, time of ordinary ones"
+        "samples scanned; peak memory is measured on the longest samples, step time on typical ones"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from autobatch.recommend.build import recommend
+from autobatch.recommend.largest import Largest
 from autobatch.recommend.recipe import adascale_gain, build_recipe, surge_factor
 from autobatch.records import NoiseScale, RecipeItem, Settings
 
@@ -37,8 +38,7 @@ def items(make_trial: Any, make_workload: Any) -> Any:
             trials=(make_trial(batch_size),),
             batch_size=batch_size,
             knee=batch_size,
-            largest_batch_size=batch_size,
-            largest_was_run=True,
+            largest=Largest(batch_size=batch_size, was_run=True, is_lower_bound=False),
             reason="",
             throughput_curve=None,
         )

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from autobatch.recommend.build import recommend
+from autobatch.recommend.largest import Largest
 from autobatch.records import (
     Bottleneck,
     LearningRateRule,
@@ -32,8 +33,7 @@ def answer(make_trial, make_workload) -> Callable[..., Recommendation]:
             trials=trials,
             batch_size=batch_size,
             knee=64,
-            largest_batch_size=128,
-            largest_was_run=True,
+            largest=Largest(batch_size=128, was_run=True, is_lower_bound=False),
             reason="because",
             throughput_curve=None,
         )

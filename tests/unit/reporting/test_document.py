@@ -31,6 +31,7 @@ DESIGN_KEYS = [
     "batch_size",
     "largest_batch_size",
     "largest_was_run",
+    "largest_is_lower_bound",
     "iterations_per_epoch",
     "last_batch_size",
     "dataset_size",
