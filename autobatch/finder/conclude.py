@@ -45,6 +45,9 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
     trials = tuple(evidence.trials[size] for size in sorted(evidence.trials))
     decision, choice = evidence.decide(), evidence.choose()
     curve = decision.curve
+    record = decision.to_record(
+        choice.batch_size, evidence.fitting, _find_doubts(evidence, decision)
+    )
     noise = evidence.worth.noise if evidence.worth else None
     recommendation = recommend(
         settings=evidence.settings,
@@ -73,6 +76,7 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         trials=trials,
         memory_curve=fit_memory(measured_peaks(evidence.trials)),
         throughput_curve=curve,
+        decision=record,
         recommendation=recommendation,
         confirmation=evidence.confirmation,
         warnings=_find_warnings(evidence, trials, recommendation, curve),
@@ -82,9 +86,6 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         buckets=evidence.buckets,
         gradient_noise=noise,
         efficiency=evidence.find_efficiency(),
-        decision=decision.to_record(
-            choice.batch_size, evidence.fitting, _find_doubts(evidence, decision)
-        ),
         recipe=build_recipe(
             settings=evidence.settings,
             workload=evidence.loaded.workload,

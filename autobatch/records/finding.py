@@ -99,6 +99,7 @@ class Finding:
         trials: Every trial, by batch size.
         memory_curve: Fitted peak memory; ``None`` with fewer than two sizes that fitted.
         throughput_curve: Fitted step time; ``None`` with fewer than three.
+        decision: The estimates that it rests on, and how sure it is.
         recommendation: The answer.
         confirmation: Its final run; ``None`` if there was no time for it.
         warnings: What to know about it.
@@ -108,7 +109,6 @@ class Finding:
         buckets: Batch sizes by length, longest first; empty if they were not asked for.
         gradient_noise: The measured noise scale; ``None`` if it was not asked for.
         efficiency: Goodput by batch size; ``None`` without a noise scale.
-        decision: What the timings say of each size, and how sure that is.
         recipe: What else to change along with the batch size, by which rule.
     """
 
@@ -121,6 +121,7 @@ class Finding:
     trials: tuple[Trial, ...]
     memory_curve: MemoryCurve | None
     throughput_curve: ThroughputCurve | None
+    decision: TimingDecision
     recommendation: Recommendation
     confirmation: Confirmation | None
     warnings: tuple[FindingWarning, ...]
@@ -132,7 +133,6 @@ class Finding:
     gradient_noise: NoiseScale | None = None
     efficiency: Efficiency | None = None
     recipe: tuple[RecipeItem, ...] = ()
-    decision: TimingDecision | None = None
 
     @property
     def batch_size(self) -> int:
@@ -142,7 +142,7 @@ class Finding:
     @property
     def confidence(self) -> Confidence:
         """How sure the answer is; high where throughput was not asked for."""
-        return self.decision.confidence if self.decision else Confidence.HIGH
+        return self.decision.confidence
 
     @property
     def iterations_per_epoch(self) -> int | None:

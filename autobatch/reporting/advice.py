@@ -1,4 +1,4 @@
-"""The recommendation in words."""
+"""What goes with the recommended size, in words."""
 
 from __future__ import annotations
 
@@ -23,9 +23,6 @@ from autobatch.reporting.wording import BOTTLENECKS, REGIMES, RULES
 def recommendation_rows(finding: Finding) -> Iterator[Row]:
     """The recommendation, one labelled line for each thing to set or to know."""
     recommendation = finding.recommendation
-    size = units.format_count(recommendation.batch_size)
-    yield "batch size", Text(size, style="bold green")
-    yield "", Text(recommendation.reason)
     yield "largest that fits", Text(_largest(recommendation))
     yield "memory", Text(_memory(finding))
     if finding.host_budget is not None and _chosen_trial(finding).host_peak_bytes is not None:

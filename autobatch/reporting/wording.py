@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autobatch import units
 from autobatch.records import (
     Bottleneck,
@@ -38,6 +40,12 @@ RULES = {
     LearningRateRule.SQRT: "square-root rule",
     LearningRateRule.NONE: "not scaled",
 }
+
+
+def among(sizes: Sequence[int], joint: str) -> str:
+    """Batch sizes in words: ``16, 32 and 64``."""
+    *first, last = map(units.format_count, sizes)
+    return f"{', '.join(first)} {joint} {last}" if first else last
 
 
 def lengths_sentence(lengths: LengthScan) -> str:

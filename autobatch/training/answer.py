@@ -279,9 +279,14 @@ class TrainingFinding(Finding):
             f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
             for name, value in self._rows()
         )
+        from autobatch.reporting.verdict import find_verdict
+
         report = html.escape(self.report())
+        first, *others = map(html.escape, find_verdict(self).lines)
+        verdict = "<br>".join([f"<b>Batch size {first}</b>", *others])
         return (
-            f"<table>{rows}</table><details><summary>report</summary><pre>{report}</pre></details>"
+            f"<p>{verdict}</p><table>{rows}</table>"
+            f"<details><summary>report</summary><pre>{report}</pre></details>"
         )
 
     def _rows(self) -> Iterator[tuple[str, str]]:
@@ -304,7 +309,9 @@ class TrainingFinding(Finding):
             yield "memory", f"{format_bytes(recommendation.peak_bytes)} of {budget}"
         yield "device", self.device
         if self.warnings:
-            yield "warnings", ", ".join(warning.code.value for warning in self.warnings)
+            from autobatch.reporting import advise
+
+            yield "warnings", "; ".join(advise(warning).title for warning in self.warnings)
 
 
 def _warn(message: str) -> None:
