@@ -16,7 +16,6 @@ from autobatch.recommend.bottleneck import (
     has_costly_page_faults,
     waits_for_data,
 )
-from autobatch.recommend.fall import find_fall
 from autobatch.recommend.inputs import find_dataset_size, find_fitting_trial
 from autobatch.recommend.leak import find_growth_bytes_per_step
 from autobatch.records import (
@@ -28,13 +27,13 @@ from autobatch.records import (
     Outcome,
     Recommendation,
     Settings,
-    ThroughputCurve,
+    TimingDecision,
     Trial,
     WarningCode,
     WorkloadSummary,
 )
 
-_NOISY_SPREAD_FRACTION = 0.25
+_FALL_FRACTION = 0.1
 _PEAK_DROP_FRACTION = 0.2
 _PEAK_DROP_BYTES = 64 * 2**20
 _CONTENDED_CORES = 0.3
@@ -49,7 +48,7 @@ def find_warnings(
     recommendation: Recommendation,
     confirmation: Confirmation | None,
     budget: MemoryBudget,
-    throughput_curve: ThroughputCurve | None,
+    decision: TimingDecision,
     memory_is_enforced: bool,
     num_cores: int,
 ) -> tuple[FindingWarning, ...]:
@@ -62,7 +61,7 @@ def find_warnings(
         recommendation: The answer; among the trials one of its size fitted.
         confirmation: The final run of the recommended size, ``None`` if there was none.
         budget: Memory that it may use.
-        throughput_curve: Fitted step time, ``None`` if there is none.
+        decision: The estimates that it was chosen by.
         memory_is_enforced: Whether a trial over the budget would have been stopped.
         num_cores: Cores that the trials could use.
     """
@@ -76,7 +75,7 @@ def find_warnings(
         chosen=find_fitting_trial(trials, recommendation.batch_size),
         fitting=tuple(sorted((t for t in trials if t.fits), key=lambda trial: trial.batch_size)),
         dataset_size=find_dataset_size(settings, workload),
-        curve=throughput_curve,
+        decision=decision,
         memory_is_enforced=memory_is_enforced,
         num_cores=num_cores,
     )
@@ -95,7 +94,7 @@ class _Evidence:
     chosen: Trial
     fitting: tuple[Trial, ...]
     dataset_size: int | None
-    curve: ThroughputCurve | None
+    decision: TimingDecision
     memory_is_enforced: bool
     num_cores: int
 
@@ -178,15 +177,26 @@ def _page_faults(evidence: _Evidence) -> FindingWarning | None:
 
 
 def _falling_throughput(evidence: _Evidence) -> FindingWarning | None:
-    fall = find_fall(evidence.chosen, evidence.fitting)
-    if fall is None:
+    """Larger sizes that are slower than the recommended one, beyond both intervals."""
+    chosen = evidence.decision.estimate_of(evidence.answer.batch_size)
+    if chosen is None:
         return None
+    slower = [
+        each
+        for each in evidence.decision.estimates
+        if each.batch_size > chosen.batch_size
+        and each.samples_per_s < (1 - _FALL_FRACTION) * chosen.samples_per_s
+        and each.high < chosen.low
+    ]
+    if not slower:
+        return None
+    worst = min(slower, key=lambda each: each.samples_per_s)
     return _warning(
         WarningCode.FALLING_THROUGHPUT,
-        batch_size=evidence.chosen.batch_size,
-        samples_per_s=evidence.answer.samples_per_s,
-        worst_batch_size=fall.worst.batch_size,
-        worst_samples_per_s=fall.worst_samples_per_s,
+        batch_size=chosen.batch_size,
+        samples_per_s=chosen.samples_per_s,
+        worst_batch_size=worst.batch_size,
+        worst_samples_per_s=worst.samples_per_s,
     )
 
 
@@ -264,23 +274,6 @@ def _busy_machine(evidence: _Evidence) -> FindingWarning | None:
     )
 
 
-def _noisy_timing(evidence: _Evidence) -> FindingWarning | None:
-    spread = evidence.chosen.spread_fraction
-    if spread is None or spread <= _NOISY_SPREAD_FRACTION:
-        return None
-    return _warning(
-        WarningCode.NOISY_TIMING,
-        batch_size=evidence.chosen.batch_size,
-        spread_fraction=spread,
-    )
-
-
-def _poor_throughput_fit(evidence: _Evidence) -> FindingWarning | None:
-    if evidence.curve is None or evidence.curve.is_good:
-        return None
-    return _warning(WarningCode.POOR_THROUGHPUT_FIT, r_squared=evidence.curve.r_squared)
-
-
 def _trial_killed(evidence: _Evidence) -> FindingWarning | None:
     killed = [trial for trial in evidence.trials if trial.outcome is Outcome.KILLED]
     if not killed:
@@ -340,8 +333,6 @@ _CHECKS: tuple[Callable[[_Evidence], FindingWarning | None], ...] = (
     _budget_not_enforced,
     _throttled,
     _busy_machine,
-    _noisy_timing,
-    _poor_throughput_fit,
     _dataset_size_unknown,
     _no_base_learning_rate,
 )

@@ -118,8 +118,6 @@ class WarningCode(str, Enum):
     DATA_LOADING = "data_loading"
     PAGE_FAULTS = "page_faults"
     BUSY_MACHINE = "busy_machine"
-    NOISY_TIMING = "noisy_timing"
-    POOR_THROUGHPUT_FIT = "poor_throughput_fit"
     FALLING_THROUGHPUT = "falling_throughput"
     FEW_UPDATES = "few_updates"
     LOSS_NOT_FINITE = "loss_not_finite"

@@ -37,8 +37,6 @@ FIGURES: dict[WarningCode, tuple[str, ...]] = {
     ),
     WarningCode.PAGE_FAULTS: ("page_faults_per_step", "kernel_time_fraction", "batch_size"),
     WarningCode.BUSY_MACHINE: ("others_busy_cores", "num_cores", "num_threads"),
-    WarningCode.NOISY_TIMING: ("batch_size", "spread_fraction"),
-    WarningCode.POOR_THROUGHPUT_FIT: ("r_squared",),
     WarningCode.FALLING_THROUGHPUT: (
         "batch_size",
         "samples_per_s",
@@ -101,22 +99,6 @@ _TEXTS: dict[WarningCode, Advice] = {
         ),
         remedy="Search again on a quiet machine, or leave cores to the others: --env "
         "OMP_NUM_THREADS=1.",
-    ),
-    WarningCode.NOISY_TIMING: Advice(
-        title="step times vary widely",
-        happened=(
-            "At batch size {batch_size} half of the step times span "
-            "{spread_fraction} of their median."
-        ),
-        remedy="Stop other work on this machine and search again.",
-    ),
-    WarningCode.POOR_THROUGHPUT_FIT: Advice(
-        title="no curve describes the step times",
-        happened=(
-            "The fitted curve (R^2 {r_squared}) misses measured step times by more than they are "
-            "uncertain, so the choice rests on the measurements more than on the curve."
-        ),
-        remedy="Search again on a quiet machine if the choice looks odd.",
     ),
     WarningCode.FALLING_THROUGHPUT: Advice(
         title="larger batches are slower",
@@ -298,8 +280,6 @@ def _figure(name: str, number: float) -> str:
         return units.format_seconds(number)
     if name.endswith("_busy_cores"):
         return f"{number:.1f}"
-    if name == "r_squared":
-        return f"{number:.2f}"
     if name.startswith("learning_rate"):
         return units.format_factor(number)
     return units.format_count(number)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fixtures.records import decision_of
 
 from autobatch.recommend.build import recommend
 from autobatch.recommend.largest import Largest
@@ -16,7 +17,6 @@ from autobatch.records import (
     MemoryBudget,
     Outcome,
     Settings,
-    ThroughputCurve,
     Trial,
     WarningCode,
     WorkloadSummary,
@@ -47,7 +47,7 @@ def warn(make_trial, make_workload) -> Warn:
     def find(
         *trials: Trial,
         settings: Settings | None = None,
-        curve: ThroughputCurve | None = None,
+        spread_fraction: float = 0.02,
         memory_is_enforced: bool = True,
         num_cores: int = 8,
         confirmation: Confirmation | None = CONFIRMED,
@@ -64,14 +64,17 @@ def warn(make_trial, make_workload) -> Warn:
             knee=trials[0].batch_size,
             largest=Largest(batch_size=trials[-1].batch_size, was_run=True, is_lower_bound=False),
             reason="",
-            throughput_curve=curve,
+            throughput_curve=None,
         )
         found: tuple[FindingWarning, ...] = find_warnings(
             settings=settings,
             workload=summary,
             trials=trials,
             recommendation=answer,
-            throughput_curve=curve,
+            decision=decision_of(
+                {t.batch_size: t.samples_per_s for t in trials if t.samples_per_s},
+                spread_fraction=spread_fraction,
+            ),
             memory_is_enforced=memory_is_enforced,
             num_cores=num_cores,
             confirmation=confirmation,
@@ -83,9 +86,9 @@ def warn(make_trial, make_workload) -> Warn:
     return find
 
 
-def test_a_clean_search_has_no_warnings(warn: Warn, make_trial, make_curve) -> None:
+def test_a_clean_search_has_no_warnings(warn: Warn, make_trial) -> None:
     trials = (make_trial(64, 0.1), make_trial(128, 0.19, peak_bytes=2**31))
-    assert warn(*trials, curve=make_curve()) == {}
+    assert warn(*trials) == {}
 
 
 def test_waiting_for_data_is_named_with_its_figures(warn: Warn, make_trial) -> None:
@@ -126,19 +129,6 @@ def test_page_faults_of_smaller_sizes_alone_do_not_matter(warn: Warn, make_trial
     assert warn(make_trial(64), faulting(make_trial, 32)) == {}
 
 
-def test_a_wide_spread_is_noise(warn: Warn, make_trial) -> None:
-    found = warn(make_trial(64, spread_fraction=0.3))
-    assert found == {
-        WarningCode.NOISY_TIMING: {"batch_size": 64, "spread_fraction": pytest.approx(0.3)}
-    }
-    assert warn(make_trial(64, spread_fraction=0.2)) == {}
-
-
-def test_a_curve_that_describes_nothing_is_named(warn: Warn, make_curve) -> None:
-    found = warn(curve=make_curve(is_good=False, r_squared=0.4))
-    assert found == {WarningCode.POOR_THROUGHPUT_FIT: {"r_squared": 0.4}}
-
-
 def test_falling_throughput_names_the_answer_and_the_worst_size(warn: Warn, make_trial) -> None:
     trials = (make_trial(64, 0.1), make_trial(128, 0.25), make_trial(256, 1.0))
     assert warn(*trials) == {
@@ -155,15 +145,10 @@ def test_a_fall_of_less_than_a_tenth_is_no_fall(warn: Warn, make_trial) -> None:
     assert warn(make_trial(64, 0.1), make_trial(128, 0.21)) == {}
 
 
-def test_a_fall_within_the_spread_is_no_fall(warn: Warn, make_trial) -> None:
-    trials = (make_trial(64, 0.1, spread_fraction=0.2), make_trial(128, 0.23, spread_fraction=0.2))
-    assert warn(*trials) == {}
-
-
-def test_a_fall_seen_in_three_widely_spread_steps_is_no_fall(warn: Warn, make_trial) -> None:
-    slow = make_trial(128, 0.25, spread_fraction=0.6, num_steps=3)
-    assert slow.spread_fraction is None
-    assert warn(make_trial(64, 0.1), slow) == {}
+def test_a_fall_within_the_intervals_is_no_fall(warn: Warn, make_trial) -> None:
+    trials = (make_trial(64, 0.1), make_trial(128, 0.25))
+    assert warn(*trials, spread_fraction=0.1) != {}
+    assert warn(*trials, spread_fraction=0.12) == {}
 
 
 def test_slow_small_sizes_are_no_fall(warn: Warn, make_trial) -> None:

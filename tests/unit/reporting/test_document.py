@@ -236,7 +236,7 @@ def test_keys_of_a_later_version_are_ignored(make_finding):
 def test_numbers_that_are_not_finite_make_valid_json_that_can_be_read(make_finding, number):
     finding = make_finding()
     curve = replace(finding.throughput_curve, r_squared=number, band=((1, number, 2.0),))
-    warning = FindingWarning(code=WarningCode.NOISY_TIMING, figures={"batch_size": number})
+    warning = FindingWarning(code=WarningCode.LEAK, figures={"batch_size": number})
     text = dumps(replace(finding, throughput_curve=curve, warnings=(warning,)))
     document = json.loads(text, parse_constant=pytest.fail)
     again = from_document(document)

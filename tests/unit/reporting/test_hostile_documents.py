@@ -57,7 +57,7 @@ SPOILED = {
     "more budget than memory": (("budget_bytes",), 2**50, "more than capacity_bytes"),
     "a figure in words": (
         ("warnings",),
-        [{"code": "noisy_timing", "figures": {"batch_size": "many"}}],
+        [{"code": "leak", "figures": {"batch_size": "many"}}],
         r"warnings\[0\]\.figures.*expected float",
     ),
     "a warning that is a word": (("warnings",), ["noise"], r"warnings\[0\]: expected object"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from fixtures.records import decision_of
 
 from autobatch.records import (
     Confidence,
@@ -12,7 +13,6 @@ from autobatch.records import (
     FindingWarning,
     Goal,
     Settings,
-    SizeEstimate,
     StopReason,
     WarningCode,
 )
@@ -24,32 +24,13 @@ BUSY = FindingWarning(
 )
 
 
-def estimates(rates: dict[int, float], spread: float = 0.02) -> tuple[SizeEstimate, ...]:
-    """Estimates at the given throughputs, with the same relative interval about each."""
-    best = max(rates.values())
-    return tuple(
-        SizeEstimate(
-            batch_size=size,
-            samples_per_s=rate,
-            low=(1 - spread) * rate,
-            high=(1 + spread) * rate,
-            vs_best_fraction=rate / best,
-            vs_best_low=(1 - spread) * rate / best,
-            vs_best_high=(1 + spread) * rate / best,
-            num_steps=20,
-            right_fraction=0.5,
-        )
-        for size, rate in rates.items()
-    )
-
-
 @pytest.fixture
 def verdict(make_finding):
     """The lines of the verdict on a finding that recommends 64 of 32, 64 and 128."""
 
     def lines(**changes):
         decision = {
-            "estimates": estimates({32: 850.0, 64: 970.0, 128: 1000.0}),
+            "estimates": decision_of({32: 850.0, 64: 970.0, 128: 1000.0}).estimates,
             "knee": 64,
             "candidates": (64,),
             "your_batch_size": None,
@@ -72,7 +53,7 @@ def test_a_sure_answer_says_how_far_it_is_from_the_fastest_and_the_next_smaller_
 
 
 def test_within_the_tolerance_is_claimed_of_no_size_that_is_not(verdict):
-    slow = {"estimates": estimates({64: 700.0, 128: 1000.0})}
+    slow = {"estimates": decision_of({64: 700.0, 128: 1000.0}).estimates}
     assert verdict(decision=slow)[0] == "64: 70 % of the fastest; confidence high"
     wide = Settings(tolerance_fraction=0.3)
     assert verdict(decision=slow, settings=wide)[0].startswith("64: within 30 % of the fastest")
