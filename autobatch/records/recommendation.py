@@ -25,8 +25,8 @@ class Recommendation:
         iterations_per_epoch: Optimizer steps per epoch, ``None`` without a dataset size.
         last_batch_size: Samples of the last optimizer step of an epoch.
         drop_last: Whether a last, smaller batch is left out.
-        samples_per_s: Measured throughput of one device.
-        step_time_s: Median time of one pass.
+        samples_per_s: Throughput of one device, as estimated from all timed steps.
+        step_time_s: Time of one pass at that throughput.
         epoch_time_s: Predicted time of one epoch.
         peak_bytes: Measured peak at ``batch_size``.
         regime: Full-batch, mini-batch or stochastic; ``None`` without a dataset size.

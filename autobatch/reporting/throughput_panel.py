@@ -34,7 +34,7 @@ def draw_throughput(axes: Axes, finding: Finding, sizes: Sequence[int]) -> None:
     estimates = finding.decision.estimates
     eagerly = " eagerly" if finding.workload.is_compiled else ""
     timed = [each for each in estimates if each.num_steps > 1]
-    _draw_estimates(axes, timed, BLUE, f"measured{eagerly}, with 90 % interval")
+    _draw_estimates(axes, timed, BLUE, f"estimate{eagerly}, with 90 % interval")
     single = [each for each in estimates if each.num_steps <= 1]
     _draw_estimates(axes, single, GREY, "from a single step")
     curve = finding.throughput_curve

@@ -19,6 +19,7 @@ from autobatch.reporting.wording import among
 
 # As many sizes are listed one by one.
 _MAX_LISTED = 3
+_ALIKE_FRACTION = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +68,16 @@ def compare_to_yours(finding: Finding, than: str = "") -> str:
     yours, chosen = decision.estimate_of(own or 0), decision.estimate_of(size)
     if yours is None or chosen is None or own == size:
         return ""
-    ratio = chosen.samples_per_s / yours.samples_per_s
-    name = units.format_count(size)
-    far, word = (ratio - 1, "faster") if ratio >= 1 else (1 - ratio, "slower")
+    compared = _compare(chosen.samples_per_s / yours.samples_per_s)
     is_noise = yours.vs_best_high >= chosen.vs_best_low and yours.vs_best_low <= chosen.vs_best_high
     noise = ", within the noise" if is_noise else ""
-    return f"{name} is {units.format_fraction(far)} {word}{than}{noise}"
+    return f"{units.format_count(size)} is {compared}{than}{noise}"
+
+
+def _compare(ratio: float) -> str:
+    """A throughput over another in words, to be followed by ``than``."""
+    far, word = (ratio - 1, "faster") if ratio >= 1 else (1 - ratio, "slower")
+    return "no slower" if far < _ALIKE_FRACTION else f"{units.format_fraction(far)} {word}"
 
 
 def _standing(finding: Finding) -> str:
@@ -176,14 +181,14 @@ def _distances(finding: Finding, chosen: SizeEstimate) -> Iterator[str]:
     if chosen is best:
         yield f"{name} is the fastest of {len(estimates)} sizes"
     else:
-        behind = units.format_fraction(1 - chosen.vs_best_fraction)
+        behind = _compare(chosen.vs_best_fraction)
         most = units.format_fraction(max(0.0, 1 - chosen.vs_best_low))
         fastest = units.format_count(best.batch_size)
-        yield f"{name} is {behind} slower than {fastest}, the fastest ({most} at most)"
+        yield f"{name} is {behind} than {fastest}, the fastest ({most} at most)"
     smaller = [each for each in estimates if each.batch_size < chosen.batch_size]
     if smaller and smaller[-1].samples_per_s < chosen.samples_per_s:
-        behind = units.format_fraction(1 - smaller[-1].samples_per_s / chosen.samples_per_s)
-        yield f"{units.format_count(smaller[-1].batch_size)} is {behind} slower than {name}"
+        behind = _compare(smaller[-1].samples_per_s / chosen.samples_per_s)
+        yield f"{units.format_count(smaller[-1].batch_size)} is {behind} than {name}"
 
 
 def _following(finding: Finding, *, is_sure: bool) -> str:

@@ -56,14 +56,18 @@ def warn(make_trial, make_workload) -> Warn:
         trials = trials or (make_trial(64),)
         settings = settings or Settings()
         summary: WorkloadSummary = make_workload(**workload)
+        decision = decision_of(
+            {t.batch_size: t.samples_per_s for t in trials if t.samples_per_s},
+            spread_fraction=spread_fraction,
+        )
         answer = recommend(
             settings=settings,
             workload=summary,
             trials=trials,
             batch_size=trials[0].batch_size,
-            knee=trials[0].batch_size,
             largest=Largest(batch_size=trials[-1].batch_size, was_run=True, is_lower_bound=False),
             reason="",
+            decision=decision,
             throughput_curve=None,
         )
         found: tuple[FindingWarning, ...] = find_warnings(
@@ -71,10 +75,7 @@ def warn(make_trial, make_workload) -> Warn:
             workload=summary,
             trials=trials,
             recommendation=answer,
-            decision=decision_of(
-                {t.batch_size: t.samples_per_s for t in trials if t.samples_per_s},
-                spread_fraction=spread_fraction,
-            ),
+            decision=decision,
             memory_is_enforced=memory_is_enforced,
             num_cores=num_cores,
             confirmation=confirmation,

@@ -98,7 +98,7 @@ def test_the_panels_show_what_the_legend_says(make_finding):
     throughput, memory = draw(make_finding()).axes
     assert set(legend(throughput)) == {
         "fitted curve",
-        "measured, with 90 % interval",
+        "estimate, with 90 % interval",
         "95 % of the fastest",
     }
     assert set(legend(memory)) == {
