@@ -25,7 +25,7 @@ from autobatch.records import (
     Outcome,
     Recommendation,
     StopReason,
-    ThroughputCurve,
+    TimingDecision,
     Trial,
 )
 from autobatch.units import format_bytes
@@ -54,9 +54,9 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         workload=evidence.loaded.workload,
         trials=trials,
         batch_size=choice.batch_size,
-        knee=decision.knee,
         largest=find_largest(evidence.make_rules(), evidence.trials),
         reason=choice.reason,
+        decision=record,
         throughput_curve=curve,
     )
     recommendation = replace(
@@ -79,7 +79,7 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         decision=record,
         recommendation=recommendation,
         confirmation=evidence.confirmation,
-        warnings=_find_warnings(evidence, trials, recommendation, curve),
+        warnings=_find_warnings(evidence, trials, recommendation, record),
         stop_reason=evidence.stop_reason,
         search_time_s=search_time_s,
         eval_trials=tuple(evidence.eval_trials[size] for size in sorted(evidence.eval_trials)),
@@ -130,7 +130,7 @@ def _find_warnings(
     evidence: Evidence,
     trials: tuple[Trial, ...],
     recommendation: Recommendation,
-    curve: ThroughputCurve | None,
+    decision: TimingDecision,
 ) -> tuple[FindingWarning, ...]:
     loaded, confirmation = evidence.loaded, evidence.confirmation
     return (
@@ -141,7 +141,7 @@ def _find_warnings(
             recommendation=recommendation,
             confirmation=evidence.confirmation,
             budget=evidence.loaded.budget,
-            throughput_curve=curve,
+            decision=decision,
             memory_is_enforced=evidence.loaded.memory_is_enforced,
             num_cores=evidence.loaded.environment.num_cores,
         ),
