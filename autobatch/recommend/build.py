@@ -19,6 +19,7 @@ from autobatch.recommend.regime import find_regime
 from autobatch.records import (
     Recommendation,
     Settings,
+    SizeEstimate,
     ThroughputCurve,
     TimingDecision,
     Trial,
@@ -52,13 +53,10 @@ def recommend(
     trial = find_fitting_trial(trials, batch_size)
     estimate = decision.estimate_of(batch_size)
     assert estimate is not None, "the chosen size was timed"
-    step_time_s = batch_size / estimate.samples_per_s
     split = split_global_batch(settings.global_batch_size, settings.num_devices, batch_size)
     global_batch_size = settings.global_batch_size or batch_size * settings.num_devices
     dataset_size = find_dataset_size(settings, workload)
-    plan = _plan_epoch(
-        settings, dataset_size, global_batch_size, batch_size, step_time_s, throughput_curve
-    )
+    plan = _plan_epoch(settings, dataset_size, global_batch_size, estimate, throughput_curve)
     rate = _scale_rate(settings, workload, global_batch_size)
     return Recommendation(
         batch_size=batch_size,
@@ -74,7 +72,7 @@ def recommend(
         last_batch_size=plan.last_batch_size if plan else None,
         drop_last=settings.drop_last,
         samples_per_s=estimate.samples_per_s,
-        step_time_s=step_time_s,
+        step_time_s=estimate.step_time_s,
         epoch_time_s=plan.time_s if plan else None,
         peak_bytes=trial.peak_bytes,
         regime=find_regime(global_batch_size, dataset_size),
@@ -101,8 +99,7 @@ def _plan_epoch(
     settings: Settings,
     dataset_size: int | None,
     global_batch_size: int,
-    batch_size: int,
-    step_time_s: float,
+    estimate: SizeEstimate,
     curve: ThroughputCurve | None,
 ) -> _EpochPlan | None:
     if dataset_size is None:
@@ -113,8 +110,8 @@ def _plan_epoch(
         last_batch_size=last_batch_size(dataset_size, global_batch_size, drop_last=drop_last),
         time_s=epoch_time_s(
             dataset_size,
-            batch_size,
-            step_time_s,
+            estimate.batch_size,
+            estimate.step_time_s,
             curve,
             drop_last=drop_last,
             num_devices=settings.num_devices,

@@ -203,7 +203,7 @@ class _Figures:
             self.step_time_s = self.samples_per_s = None
             return
         self.samples_per_s = estimate.samples_per_s
-        self.step_time_s = trial.batch_size / estimate.samples_per_s
+        self.step_time_s = estimate.step_time_s
         low, high = throughput_figure(estimate.low), throughput_figure(estimate.high)
         self.interval = f"{low} to {high}"
         self.vs_best = versus_best(estimate)

@@ -100,7 +100,7 @@ def _doubts(finding: Finding) -> Iterator[str]:
     causes = [text for doubt in decision.doubts for text in _cause(finding, doubt)]
     yield f"confidence low: {', '.join(causes)}"
     if len(decision.candidates) > 1:
-        yield f"any of {_sizes(decision.candidates)} may be best"
+        yield f"{_sizes(decision.candidates)} may be best"
     if size == decision.your_batch_size:
         yield f"{units.format_count(size)} is yours"
 
@@ -132,13 +132,15 @@ def _final_times(finding: Finding) -> str:
     final, estimate = finding.confirmation, finding.decision.estimate_of(finding.batch_size)
     if final is None or final.step_time_s is None or estimate is None:
         return ""
-    took, expected = final.step_time_s, estimate.batch_size / estimate.samples_per_s
-    return f" ({units.format_seconds(took)} a step, {units.format_seconds(expected)} in the table)"
+    took, expected = map(units.format_seconds, (final.step_time_s, estimate.step_time_s))
+    return f" ({took} a step, {expected} in the table)"
 
 
 def _limits(finding: Finding) -> Iterator[str]:
     if finding.stop_reason is StopReason.TIME_LIMIT:
         yield f"ended by the time limit{_time_limit(finding)}"
+    if finding.stop_reason is StopReason.COST:
+        yield "larger sizes would have taken too long"
     if finding.stop_reason is StopReason.INTERRUPTED:
         yield "interrupted"
 
@@ -232,4 +234,4 @@ def _is_about_speed(finding: Finding) -> bool:
 def _sizes(sizes: tuple[int, ...]) -> str:
     if len(sizes) <= _MAX_LISTED:
         return among(sizes, "or")
-    return f"{units.format_count(sizes[0])} to {units.format_count(sizes[-1])}"
+    return f"any of {units.format_count(sizes[0])} to {units.format_count(sizes[-1])}"

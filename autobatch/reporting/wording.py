@@ -80,6 +80,8 @@ def _stop_reason(reason: StopReason, settings: Settings) -> str:
         StopReason.CAP: "the largest size to consider was reached"
         + (f" (--max-batch-size {cap})" if cap else ""),
         StopReason.PLATEAU: "throughput has levelled off",
+        StopReason.COST: "the next size up would have taken longer than all before it, and "
+        "throughput was not rising",
         StopReason.TIME_LIMIT: "the time was used up"
         + (f" (--time-limit {units.format_seconds(limit_s)})" if limit_s else ""),
         StopReason.INTERRUPTED: "it was interrupted",

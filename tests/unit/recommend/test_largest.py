@@ -26,7 +26,6 @@ def find(make_trial: Any) -> Find:
         rules = Rules(
             grid=make_grid(Settings(max_batch_size=cap), None, 1),
             goal=Goal.THROUGHPUT,
-            tolerance_fraction=0.05,
             budget_bytes=budget * MIB,
             uncertainty_fraction=0.1,
         )
