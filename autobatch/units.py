@@ -169,6 +169,21 @@ def format_learning_rate(learning_rate: float) -> str:
     return f"{learning_rate:.4g}"
 
 
+def format_factor(factor: float) -> str:
+    """Write what a rate is multiplied by: ``8``, ``0.5``, ``0.3536``, ``1/64``."""
+    text = format_learning_rate(factor)
+    if not 0 < factor < 1 or float(text) == factor:
+        return text
+    inverse = round(1 / factor)
+    return f"1/{inverse:,}" if math.isclose(inverse * factor, 1, rel_tol=1e-9) else text
+
+
+def format_beta(beta: float) -> str:
+    """Write a decay rate so that its distance from 1 keeps two digits: ``0.9969``, ``0.999969``."""
+    digits = 1 - math.floor(math.log10(1 - beta)) if beta < 1 else 1
+    return f"{beta:.{digits}f}".rstrip("0").rstrip(".") or "0"
+
+
 def format_of(value: float, most: float | None, unit: str) -> str:
     """Write a figure and the most that it can be: ``312 of 700 W``, ``1.5 cores``."""
     of_most = "" if most is None else f" of {round(most, 2):g}"

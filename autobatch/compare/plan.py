@@ -68,11 +68,12 @@ def plan_runs(
     """
     _require_distinct(asked, num_train_samples)
     runs = []
+    base = find_base_learning_rate(settings, workload)
     for size in asked.batch_sizes:
         resolved = _resolve(size, num_train_samples)
         scaled = scale_learning_rate(
             settings.learning_rate_rule,
-            base_learning_rate=find_base_learning_rate(settings, workload),
+            base_learning_rate=base,
             base_batch_size=find_base_batch_size(settings, workload),
             global_batch_size=resolved,
             optimizer=workload.optimizer,
@@ -82,10 +83,11 @@ def plan_runs(
                 batch_size=resolved,
                 is_full_batch=num_train_samples is not None and resolved >= num_train_samples,
                 fold=fold,
-                learning_rate=scaled.learning_rate,
+                learning_rate=None if base is None else base * scaled.formula_multiplier,
                 outcome=RunOutcome.UNFINISHED,
             )
-            runs.append(PlannedRun(asked=size, rate_multiplier=scaled.multiplier, done=run))
+            multiplier = scaled.formula_multiplier
+            runs.append(PlannedRun(asked=size, rate_multiplier=multiplier, done=run))
     return runs
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from autobatch.decide.bracket import measured_peaks
 from autobatch.decide.decision import Decision
 from autobatch.decide.memory import fit_memory
-from autobatch.decide.step import predict_largest
 from autobatch.errors import NothingFitsError
 from autobatch.finder.evidence import Evidence
 from autobatch.recommend.beyond_trials import find_warnings_beyond_trials
 from autobatch.recommend.build import recommend
+from autobatch.recommend.largest import find_largest
 from autobatch.recommend.recipe import build_recipe
 from autobatch.recommend.warnings import find_warnings
 from autobatch.records import (
@@ -25,7 +25,7 @@ from autobatch.records import (
     Outcome,
     Recommendation,
     StopReason,
-    ThroughputCurve,
+    TimingDecision,
     Trial,
 )
 from autobatch.units import format_bytes
@@ -45,19 +45,18 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
     trials = tuple(evidence.trials[size] for size in sorted(evidence.trials))
     decision, choice = evidence.decide(), evidence.choose()
     curve = decision.curve
+    record = decision.to_record(
+        choice.batch_size, evidence.fitting, _find_doubts(evidence, decision)
+    )
     noise = evidence.worth.noise if evidence.worth else None
-    largest = evidence.largest_run
-    if evidence.stop_reason is not StopReason.MEMORY:
-        largest = predict_largest(evidence.make_rules(), evidence.trials)
     recommendation = recommend(
         settings=evidence.settings,
         workload=evidence.loaded.workload,
         trials=trials,
         batch_size=choice.batch_size,
-        knee=decision.knee,
-        largest_batch_size=largest,
-        largest_was_run=largest == evidence.largest_run,
+        largest=find_largest(evidence.make_rules(), evidence.trials),
         reason=choice.reason,
+        decision=record,
         throughput_curve=curve,
     )
     recommendation = replace(
@@ -77,9 +76,10 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         trials=trials,
         memory_curve=fit_memory(measured_peaks(evidence.trials)),
         throughput_curve=curve,
+        decision=record,
         recommendation=recommendation,
         confirmation=evidence.confirmation,
-        warnings=_find_warnings(evidence, trials, recommendation, curve),
+        warnings=_find_warnings(evidence, trials, recommendation, record),
         stop_reason=evidence.stop_reason,
         search_time_s=search_time_s,
         eval_trials=tuple(evidence.eval_trials[size] for size in sorted(evidence.eval_trials)),
@@ -87,9 +87,6 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         gradient_noise=noise,
         efficiency=evidence.find_efficiency(),
         contention=evidence.contention,
-        decision=decision.to_record(
-            choice.batch_size, evidence.fitting, _find_doubts(evidence, decision)
-        ),
         recipe=build_recipe(
             settings=evidence.settings,
             workload=evidence.loaded.workload,
@@ -134,7 +131,7 @@ def _find_warnings(
     evidence: Evidence,
     trials: tuple[Trial, ...],
     recommendation: Recommendation,
-    curve: ThroughputCurve | None,
+    decision: TimingDecision,
 ) -> tuple[FindingWarning, ...]:
     loaded, confirmation = evidence.loaded, evidence.confirmation
     return (
@@ -145,7 +142,7 @@ def _find_warnings(
             recommendation=recommendation,
             confirmation=evidence.confirmation,
             budget=evidence.loaded.budget,
-            throughput_curve=curve,
+            decision=decision,
             memory_is_enforced=evidence.loaded.memory_is_enforced,
             num_cores=evidence.loaded.environment.num_cores,
         ),

@@ -141,13 +141,13 @@ def _make_step(trainer: Any) -> Callable[[Any, Any], torch.Tensor]:
 
 
 def _apply(trainer: Any, finding: TrainingFinding, *, keep_global_batch: bool) -> None:
-    args, recommendation = trainer.args, finding.recommendation
+    args = trainer.args
     args.per_device_train_batch_size = finding.batch_size
     args.gradient_accumulation_steps = finding.gradient_accumulation_steps
     if finding.settings.evaluation and finding.eval_batch_size is not None:
         args.per_device_eval_batch_size = finding.eval_batch_size
     trainer._train_batch_size = args.train_batch_size  # read from the arguments only at first
     if not keep_global_batch:
-        args.learning_rate *= recommendation.learning_rate_multiplier
+        args.learning_rate *= finding.rate_factor()
         if trainer.optimizer is not None:
             finding.apply(trainer.optimizer)

@@ -91,6 +91,6 @@ def _plan_training(evidence: Evidence, time_s: float) -> ShortTraining | None:
         batch_size=batch_size,
         num_steps=max(1, num_steps),
         max_time_s=time_s,
-        rate_multiplier=scaled.multiplier,
+        rate_multiplier=scaled.formula_multiplier,
         learning_rate=settings.learning_rate,
     )

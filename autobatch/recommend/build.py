@@ -13,9 +13,18 @@ from autobatch.recommend.inputs import (
     find_dataset_size,
     find_fitting_trial,
 )
+from autobatch.recommend.largest import Largest
 from autobatch.recommend.learning_rate import ScaledLearningRate, scale_learning_rate
 from autobatch.recommend.regime import find_regime
-from autobatch.records import Recommendation, Settings, ThroughputCurve, Trial, WorkloadSummary
+from autobatch.records import (
+    Recommendation,
+    Settings,
+    SizeEstimate,
+    ThroughputCurve,
+    TimingDecision,
+    Trial,
+    WorkloadSummary,
+)
 
 
 def recommend(
@@ -24,10 +33,9 @@ def recommend(
     workload: WorkloadSummary,
     trials: tuple[Trial, ...],
     batch_size: int,
-    knee: int,
-    largest_batch_size: int,
-    largest_was_run: bool,
+    largest: Largest,
     reason: str,
+    decision: TimingDecision,
     throughput_curve: ThroughputCurve | None,
 ) -> Recommendation:
     """Join a chosen batch size with all that follows from it.
@@ -37,34 +45,34 @@ def recommend(
         workload: What is trained.
         trials: All trials; in one of them the chosen size fitted and was timed.
         batch_size: The chosen size.
-        knee: Smallest size within the tolerance of the best throughput.
-        largest_batch_size: Largest size that fits.
-        largest_was_run: Whether that size ran.
+        largest: The largest size that fits.
         reason: Why the size was chosen, one sentence.
+        decision: The estimates that it was chosen by.
         throughput_curve: Fitted step time, ``None`` if there is none.
     """
     trial = find_fitting_trial(trials, batch_size)
-    step_time_s = trial.step_time_s
-    assert step_time_s, "the chosen size was timed"
+    estimate = decision.estimate_of(batch_size)
+    assert estimate is not None, "the chosen size was timed"
     split = split_global_batch(settings.global_batch_size, settings.num_devices, batch_size)
     global_batch_size = settings.global_batch_size or batch_size * settings.num_devices
     dataset_size = find_dataset_size(settings, workload)
-    plan = _plan_epoch(settings, dataset_size, global_batch_size, trial, throughput_curve)
+    plan = _plan_epoch(settings, dataset_size, global_batch_size, estimate, throughput_curve)
     rate = _scale_rate(settings, workload, global_batch_size)
     return Recommendation(
         batch_size=batch_size,
         reason=reason,
-        knee=knee,
-        largest_batch_size=largest_batch_size,
-        largest_was_run=largest_was_run,
+        knee=decision.knee,
+        largest_batch_size=largest.batch_size,
+        largest_was_run=largest.was_run,
+        largest_is_lower_bound=largest.is_lower_bound,
         gradient_accumulation_steps=split.steps,
         num_devices=settings.num_devices,
         global_batch_size=global_batch_size,
         iterations_per_epoch=plan.iterations if plan else None,
         last_batch_size=plan.last_batch_size if plan else None,
         drop_last=settings.drop_last,
-        samples_per_s=batch_size / step_time_s,
-        step_time_s=step_time_s,
+        samples_per_s=estimate.samples_per_s,
+        step_time_s=estimate.step_time_s,
         epoch_time_s=plan.time_s if plan else None,
         peak_bytes=trial.peak_bytes,
         regime=find_regime(global_batch_size, dataset_size),
@@ -91,10 +99,10 @@ def _plan_epoch(
     settings: Settings,
     dataset_size: int | None,
     global_batch_size: int,
-    trial: Trial,
+    estimate: SizeEstimate,
     curve: ThroughputCurve | None,
 ) -> _EpochPlan | None:
-    if dataset_size is None or trial.step_time_s is None:
+    if dataset_size is None:
         return None
     drop_last = settings.drop_last
     return _EpochPlan(
@@ -102,8 +110,8 @@ def _plan_epoch(
         last_batch_size=last_batch_size(dataset_size, global_batch_size, drop_last=drop_last),
         time_s=epoch_time_s(
             dataset_size,
-            trial.batch_size,
-            trial.step_time_s,
+            estimate.batch_size,
+            estimate.step_time_s,
             curve,
             drop_last=drop_last,
             num_devices=settings.num_devices,

@@ -53,8 +53,23 @@ _ASKED_REASONS = {
     LearningRateRule.SQRT: "square root rule, as asked (Krizhevsky 2014)",
     LearningRateRule.NONE: "the rate stays, as asked",
 }
-# The largest minibatch at which Goyal et al. saw no loss of accuracy, on ImageNet.
+# Beyond this factor the reason says where the rule was shown to hold, and whoever applies the
+# rate is warned.
+FAR_MULTIPLIER = 8
 _LARGEST_LINEAR_BATCH_SIZE = 8192
+_SHOWN_LINEAR = (
+    "shown to hold up to a global batch of 8,192, on ImageNet with warm-up (Goyal et al. 2017)"
+)
+_SHOWN_SQRT = {
+    OptimizerFamily.RMSPROP: "shown on CIFAR-10 from a batch size of 256 up (Malladi et al. 2022)",
+    OptimizerFamily.LAYERWISE: "shown from a global batch of 512 to one of 32,768, for BERT with "
+    "warm-up (You et al. 2020)",
+    OptimizerFamily.NORMALIZED: "the best rate falls again beyond the gradient noise scale "
+    "(Li et al. 2024)",
+}
+_NOT_SHOWN_SQRT = (
+    "derived from the variance of the gradient, and not shown to hold for ratios like this"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +77,10 @@ class ScaledLearningRate:
     """A learning rate scaled to another global batch size.
 
     Attributes:
-        learning_rate: The scaled rate; ``None`` without a base rate.
-        multiplier: Factor from the base rate to the scaled one.
+        learning_rate: The scaled rate; ``None`` without a base rate or a multiplier.
+        multiplier: Factor from the base rate to the scaled one; ``None`` where the rule ends
+            before this ratio, which the reason says.
+        formula_multiplier: The same by the rule's formula alone, for whoever runs an experiment.
         rule: The rule that was applied, never ``AUTO``.
         reason: Why that rule, with its source, and what to mind.
         adam_betas: Betas that go with it, from Adam's defaults; ``None`` for other rules and
@@ -72,7 +89,8 @@ class ScaledLearningRate:
     """
 
     learning_rate: float | None
-    multiplier: float
+    multiplier: float | None
+    formula_multiplier: float
     rule: LearningRateRule
     reason: str
     adam_betas: tuple[float, float] | None = None
@@ -108,16 +126,27 @@ def scale_learning_rate(
     is_adam = is_sqrt and family is OptimizerFamily.ADAM
     is_rmsprop = is_sqrt and family is OptimizerFamily.RMSPROP
     betas = scale_betas(ratio) if is_adam else None
+    if is_adam and betas is None:
+        note = (
+            f"a batch {ratio:,.3g} times the base takes a beta of Adam below 0, so no rate follows"
+        )
+        return ScaledLearningRate(
+            learning_rate=None,
+            multiplier=None,
+            formula_multiplier=multiplier,
+            rule=rule,
+            reason=f"{reason}; {note}",
+        )
     notes = [reason]
-    if rule is LearningRateRule.LINEAR:
-        notes += _linear_notes(multiplier, global_batch_size)
-    elif is_adam and betas is None:
-        notes.append("Adam's betas would fall below 0 at this ratio, so none are given")
-    elif is_rmsprop and multiplier != 1:
+    if rule is LearningRateRule.LINEAR and multiplier > 1:
+        notes.append("warm the rate up to it over the first five epochs")
+    if is_rmsprop and multiplier != 1:
         notes.append("multiply 1 - alpha by the ratio of the batch sizes too")
+    notes += _where_shown(rule, family, multiplier, global_batch_size)
     return ScaledLearningRate(
         learning_rate=None if base_learning_rate is None else base_learning_rate * multiplier,
         multiplier=multiplier,
+        formula_multiplier=multiplier,
         rule=rule,
         reason="; ".join(notes),
         adam_betas=betas,
@@ -149,10 +178,11 @@ def _multiplier(rule: LearningRateRule, ratio: float) -> float:
     return math.sqrt(ratio) if rule is LearningRateRule.SQRT else 1.0
 
 
-def _linear_notes(multiplier: float, global_batch_size: int) -> list[str]:
-    notes = []
-    if multiplier > 1:
-        notes.append("warm the rate up to it over the first five epochs")
-    if multiplier > 1 and global_batch_size > _LARGEST_LINEAR_BATCH_SIZE:
-        notes.append(f"not seen to hold beyond a global batch of {_LARGEST_LINEAR_BATCH_SIZE:,}")
-    return notes
+def _where_shown(
+    rule: LearningRateRule, family: OptimizerFamily, multiplier: float, global_batch_size: int
+) -> list[str]:
+    """Where a rule was shown to hold, for a change that goes as far or farther."""
+    if rule is LearningRateRule.LINEAR:
+        is_beyond = multiplier > 1 and global_batch_size > _LARGEST_LINEAR_BATCH_SIZE
+        return [_SHOWN_LINEAR] if multiplier > FAR_MULTIPLIER or is_beyond else []
+    return [_SHOWN_SQRT.get(family, _NOT_SHOWN_SQRT)] if multiplier > FAR_MULTIPLIER else []

@@ -35,7 +35,7 @@ class _Change:
         base: The global batch size before.
         new: After.
         rate: Learning rate before, ``None`` if unknown.
-        rate_multiplier: Factor that the recommendation applies to it.
+        rate_multiplier: Factor that the recommendation applies to it, ``None`` for none.
         iterations: Optimizer steps per epoch after, ``None`` if unknown.
         family: Of the optimizer.
         phi: Noise scale, ``None`` if unknown.
@@ -44,7 +44,7 @@ class _Change:
     base: int
     new: int
     rate: float | None
-    rate_multiplier: float
+    rate_multiplier: float | None
     iterations: int | None
     family: OptimizerFamily
     phi: float | None
@@ -53,12 +53,18 @@ class _Change:
     def ratio(self) -> float:
         return self.new / self.base
 
+    @property
+    def root(self) -> float | None:
+        """Factor of the square-root rule; ``None`` where it takes a beta of Adam below 0."""
+        is_adam = self.family is OptimizerFamily.ADAM
+        return None if is_adam and scale_betas(self.ratio) is None else math.sqrt(self.ratio)
+
     def rate_item(
-        self, name: str, factor: float, formula: str, source: str, limit: str
+        self, name: str, factor: float | None, formula: str, source: str, limit: str
     ) -> RecipeItem:
         return _item(
             f"learning rate, {name}",
-            factor if self.rate is None else factor * self.rate,
+            factor if self.rate is None or factor is None else factor * self.rate,
             formula,
             source,
             limit,
@@ -135,7 +141,7 @@ def _learning_rates(change: _Change) -> Iterator[RecipeItem]:
             "where b comes near the noise scale",
         )  # fmt: skip
     yield change.rate_item(
-        "square-root rule", math.sqrt(k), "lr x sqrt(k)",
+        "square-root rule", change.root, "lr x sqrt(k)",
         "Malladi et al. 2022" if is_adaptive else "Krizhevsky 2014",
         "Adam and RMSprop where noise outweighs the gradient, with the betas and epsilon below; "
         "for a language model the best rate rose only threefold from batch size 1 to 1,024 "
@@ -218,7 +224,8 @@ def _averages(change: _Change) -> Iterator[RecipeItem]:
 def _decay(change: _Change) -> Iterator[RecipeItem]:
     if change.family is OptimizerFamily.ADAM:
         yield _item(
-            "weight decay, decoupled", change.ratio / change.rate_multiplier,
+            "weight decay, decoupled",
+            change.ratio / change.rate_multiplier if change.rate_multiplier else None,
             "decay x k / (factor of lr)", "Wang and Aitchison 2024",
             "AdamW: keeps the epochs over which weights are averaged, 1 / (lr x decay x steps "
             "per epoch); for L2 in the gradient there is no such rule",

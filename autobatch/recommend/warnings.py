@@ -16,27 +16,28 @@ from autobatch.recommend.bottleneck import (
     has_costly_page_faults,
     waits_for_data,
 )
-from autobatch.recommend.fall import find_fall
 from autobatch.recommend.inputs import find_dataset_size, find_fitting_trial
 from autobatch.recommend.leak import find_growth_bytes_per_step
 from autobatch.records import (
     Confirmation,
     FindingWarning,
+    Goal,
     LearningRateRule,
     MemoryBudget,
     Outcome,
     Recommendation,
     Settings,
-    ThroughputCurve,
+    TimingDecision,
     Trial,
     WarningCode,
     WorkloadSummary,
 )
 
-_NOISY_SPREAD_FRACTION = 0.25
+_FALL_FRACTION = 0.1
 _PEAK_DROP_FRACTION = 0.2
 _PEAK_DROP_BYTES = 64 * 2**20
 _CONTENDED_CORES = 0.3
+_FEW_UPDATES = 20
 
 
 def find_warnings(
@@ -47,7 +48,7 @@ def find_warnings(
     recommendation: Recommendation,
     confirmation: Confirmation | None,
     budget: MemoryBudget,
-    throughput_curve: ThroughputCurve | None,
+    decision: TimingDecision,
     memory_is_enforced: bool,
     num_cores: int,
 ) -> tuple[FindingWarning, ...]:
@@ -60,7 +61,7 @@ def find_warnings(
         recommendation: The answer; among the trials one of its size fitted.
         confirmation: The final run of the recommended size, ``None`` if there was none.
         budget: Memory that it may use.
-        throughput_curve: Fitted step time, ``None`` if there is none.
+        decision: The estimates that it was chosen by.
         memory_is_enforced: Whether a trial over the budget would have been stopped.
         num_cores: Cores that the trials could use.
     """
@@ -74,7 +75,7 @@ def find_warnings(
         chosen=find_fitting_trial(trials, recommendation.batch_size),
         fitting=tuple(sorted((t for t in trials if t.fits), key=lambda trial: trial.batch_size)),
         dataset_size=find_dataset_size(settings, workload),
-        curve=throughput_curve,
+        decision=decision,
         memory_is_enforced=memory_is_enforced,
         num_cores=num_cores,
     )
@@ -93,7 +94,7 @@ class _Evidence:
     chosen: Trial
     fitting: tuple[Trial, ...]
     dataset_size: int | None
-    curve: ThroughputCurve | None
+    decision: TimingDecision
     memory_is_enforced: bool
     num_cores: int
 
@@ -176,15 +177,42 @@ def _page_faults(evidence: _Evidence) -> FindingWarning | None:
 
 
 def _falling_throughput(evidence: _Evidence) -> FindingWarning | None:
-    fall = find_fall(evidence.fitting)
-    if fall is None:
+    """Larger sizes that are slower than the recommended one, beyond both intervals."""
+    chosen = evidence.decision.estimate_of(evidence.answer.batch_size)
+    if chosen is None:
         return None
+    slower = [
+        each
+        for each in evidence.decision.estimates
+        if each.batch_size > chosen.batch_size
+        and each.samples_per_s < (1 - _FALL_FRACTION) * chosen.samples_per_s
+        and each.high < chosen.low
+    ]
+    if not slower:
+        return None
+    worst = min(slower, key=lambda each: each.samples_per_s)
     return _warning(
         WarningCode.FALLING_THROUGHPUT,
-        best_batch_size=fall.best.batch_size,
-        best_samples_per_s=fall.best_samples_per_s,
-        worst_batch_size=fall.worst.batch_size,
-        worst_samples_per_s=fall.worst_samples_per_s,
+        batch_size=chosen.batch_size,
+        samples_per_s=chosen.samples_per_s,
+        worst_batch_size=worst.batch_size,
+        worst_samples_per_s=worst.samples_per_s,
+    )
+
+
+def _few_updates(evidence: _Evidence) -> FindingWarning | None:
+    """Few updates an epoch, unless they were asked for or samples were weighed against time."""
+    answer, settings = evidence.answer, evidence.settings
+    if settings.global_batch_size is not None or settings.goal is Goal.EFFICIENCY:
+        return None
+    iterations = answer.iterations_per_epoch
+    own = settings.base_batch_size or evidence.workload.base_batch_size or 0
+    if not iterations or iterations >= _FEW_UPDATES or answer.global_batch_size <= own:
+        return None
+    return _warning(
+        WarningCode.FEW_UPDATES,
+        iterations_per_epoch=iterations,
+        global_batch_size=answer.global_batch_size,
     )
 
 
@@ -246,23 +274,6 @@ def _busy_machine(evidence: _Evidence) -> FindingWarning | None:
     )
 
 
-def _noisy_timing(evidence: _Evidence) -> FindingWarning | None:
-    spread = evidence.chosen.spread_fraction
-    if spread is None or spread <= _NOISY_SPREAD_FRACTION:
-        return None
-    return _warning(
-        WarningCode.NOISY_TIMING,
-        batch_size=evidence.chosen.batch_size,
-        spread_fraction=spread,
-    )
-
-
-def _poor_throughput_fit(evidence: _Evidence) -> FindingWarning | None:
-    if evidence.curve is None or evidence.curve.is_good:
-        return None
-    return _warning(WarningCode.POOR_THROUGHPUT_FIT, r_squared=evidence.curve.r_squared)
-
-
 def _trial_killed(evidence: _Evidence) -> FindingWarning | None:
     killed = [trial for trial in evidence.trials if trial.outcome is Outcome.KILLED]
     if not killed:
@@ -297,7 +308,7 @@ def _no_base_learning_rate(evidence: _Evidence) -> FindingWarning | None:
     is_scaled = answer.learning_rate_rule is not LearningRateRule.NONE
     if answer.base_learning_rate is not None or not is_scaled:
         return None
-    if not evidence.workload.optimizer_was_given:
+    if not evidence.workload.optimizer_was_given or answer.learning_rate_multiplier is None:
         return None
     return _warning(
         WarningCode.NO_BASE_LEARNING_RATE,
@@ -315,14 +326,13 @@ _CHECKS: tuple[Callable[[_Evidence], FindingWarning | None], ...] = (
     _data_loading,
     _page_faults,
     _falling_throughput,
+    _few_updates,
     _trial_killed,
     _memory_not_monotone,
     _not_confirmed,
     _budget_not_enforced,
     _throttled,
     _busy_machine,
-    _noisy_timing,
-    _poor_throughput_fit,
     _dataset_size_unknown,
     _no_base_learning_rate,
 )

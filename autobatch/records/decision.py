@@ -51,6 +51,11 @@ class SizeEstimate:
     num_steps: int
     right_fraction: float
 
+    @property
+    def step_time_s(self) -> float:
+        """Time of a pass at that throughput."""
+        return self.batch_size / self.samples_per_s
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingDecision:

@@ -100,6 +100,7 @@ class Finding:
         trials: Every trial, by batch size.
         memory_curve: Fitted peak memory; ``None`` with fewer than two sizes that fitted.
         throughput_curve: Fitted step time; ``None`` with fewer than three.
+        decision: The estimates that it rests on, and how sure it is.
         recommendation: The answer.
         confirmation: Its final run; ``None`` if there was no time for it.
         warnings: What to know about it.
@@ -110,7 +111,6 @@ class Finding:
         gradient_noise: The measured noise scale; ``None`` if it was not asked for.
         efficiency: Goodput by batch size; ``None`` without a noise scale.
         contention: What was done about processes that kept the cores busy; ``None`` if nothing.
-        decision: What the timings say of each size, and how sure that is.
         recipe: What else to change along with the batch size, by which rule.
     """
 
@@ -123,6 +123,7 @@ class Finding:
     trials: tuple[Trial, ...]
     memory_curve: MemoryCurve | None
     throughput_curve: ThroughputCurve | None
+    decision: TimingDecision
     recommendation: Recommendation
     confirmation: Confirmation | None
     warnings: tuple[FindingWarning, ...]
@@ -134,7 +135,6 @@ class Finding:
     gradient_noise: NoiseScale | None = None
     efficiency: Efficiency | None = None
     recipe: tuple[RecipeItem, ...] = ()
-    decision: TimingDecision | None = None
     contention: Contention | None = None
 
     @property
@@ -145,7 +145,7 @@ class Finding:
     @property
     def confidence(self) -> Confidence:
         """How sure the answer is; high where throughput was not asked for."""
-        return self.decision.confidence if self.decision else Confidence.HIGH
+        return self.decision.confidence
 
     @property
     def iterations_per_epoch(self) -> int | None:

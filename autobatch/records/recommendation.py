@@ -17,19 +17,22 @@ class Recommendation:
         knee: Smallest size whose throughput is within the tolerance of the best.
         largest_batch_size: Largest size that fits.
         largest_was_run: Whether the largest was run or is predicted by the memory curve.
+        largest_is_lower_bound: Whether larger ones may fit: none of them ran out of memory or is
+            expected to.
         gradient_accumulation_steps: Passes per optimizer step.
         num_devices: Devices that share a global batch.
         global_batch_size: Samples per optimizer step.
         iterations_per_epoch: Optimizer steps per epoch, ``None`` without a dataset size.
         last_batch_size: Samples of the last optimizer step of an epoch.
         drop_last: Whether a last, smaller batch is left out.
-        samples_per_s: Measured throughput of one device.
-        step_time_s: Median time of one pass.
+        samples_per_s: Throughput of one device, as estimated from all timed steps.
+        step_time_s: Time of one pass at that throughput.
         epoch_time_s: Predicted time of one epoch.
         peak_bytes: Measured peak at ``batch_size``.
         regime: Full-batch, mini-batch or stochastic; ``None`` without a dataset size.
-        learning_rate: Scaled learning rate; ``None`` without a base rate.
-        learning_rate_multiplier: Factor from the base rate to the scaled one.
+        learning_rate: Scaled learning rate; ``None`` without a base rate or a multiplier.
+        learning_rate_multiplier: Factor from the base rate to the scaled one; ``None`` where the
+            rule ends before this batch size, which ``learning_rate_reason`` says.
         learning_rate_rule: The rule that was applied.
         learning_rate_reason: Why that rule, with its source.
         base_learning_rate: The rate that was scaled.
@@ -48,6 +51,7 @@ class Recommendation:
     knee: int
     largest_batch_size: int
     largest_was_run: bool
+    largest_is_lower_bound: bool
     gradient_accumulation_steps: int
     num_devices: int
     global_batch_size: int
@@ -60,7 +64,7 @@ class Recommendation:
     peak_bytes: int | None
     regime: Regime | None
     learning_rate: float | None
-    learning_rate_multiplier: float
+    learning_rate_multiplier: float | None
     learning_rate_rule: LearningRateRule
     learning_rate_reason: str
     base_learning_rate: float | None

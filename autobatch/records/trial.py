@@ -122,16 +122,6 @@ class Trial:
         step_time_s = self.step_time_s
         return self.batch_size / step_time_s if step_time_s else None
 
-    @property
-    def spread_fraction(self) -> float | None:
-        """Interquartile range of the step times over their median; ``None`` below 4 steps."""
-        times = sorted(self.step_times_s)
-        if len(times) < 4:
-            return None
-        quarter = (len(times) - 1) / 4
-        low, high = times[round(quarter)], times[round(3 * quarter)]
-        return (high - low) / median(times)
-
     def with_round(self, again: Trial) -> Trial:
         """This trial with the timed steps of a second run of the same size added.
 

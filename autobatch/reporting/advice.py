@@ -1,4 +1,4 @@
-"""The recommendation in words, and the rules of thumb to hold against it."""
+"""What goes with the recommended size, in words."""
 
 from __future__ import annotations
 
@@ -17,19 +17,12 @@ from autobatch.records import (
     Trial,
 )
 from autobatch.reporting.tables import Row
-from autobatch.reporting.wording import BOTTLENECKS, OUTCOMES, REGIMES, RULES
-
-_FIRST_SIZE = 32
-_USUAL_SIZES = (64, 128, 256)
-_FULL_BATCH_BELOW = 2_000
+from autobatch.reporting.wording import BOTTLENECKS, REGIMES, RULES
 
 
 def recommendation_rows(finding: Finding) -> Iterator[Row]:
     """The recommendation, one labelled line for each thing to set or to know."""
     recommendation = finding.recommendation
-    size = units.format_count(recommendation.batch_size)
-    yield "batch size", Text(size, style="bold green")
-    yield "", Text(recommendation.reason)
     yield "largest that fits", Text(_largest(recommendation))
     yield "memory", Text(_memory(finding))
     if finding.host_budget is not None and _chosen_trial(finding).host_peak_bytes is not None:
@@ -57,14 +50,6 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
         yield "regime", Text(_regime(recommendation))
 
 
-def rule_of_thumb_rows(finding: Finding) -> Iterator[Row]:
-    """The usual advice, with what was measured at the sizes that it names."""
-    yield f"start at {_FIRST_SIZE}", Text(_measured(finding, _FIRST_SIZE))
-    for index, size in enumerate(_USUAL_SIZES):
-        yield f"{'try' if index == 0 else '   '} {size}", Text(_measured(finding, size))
-    yield "full batch", Text(_full_batch(finding))
-
-
 def _chosen_trial(finding: Finding) -> Trial:
     size = finding.recommendation.batch_size
     return next(trial for trial in finding.trials if trial.batch_size == size and trial.fits)
@@ -72,7 +57,8 @@ def _chosen_trial(finding: Finding) -> Trial:
 
 def _largest(recommendation: Recommendation) -> str:
     how = "ran" if recommendation.largest_was_run else "predicted from the memory line, not run"
-    return f"{units.format_count(recommendation.largest_batch_size)} ({how})"
+    bound = "at least " if recommendation.largest_is_lower_bound else ""
+    return f"{bound}{units.format_count(recommendation.largest_batch_size)} ({how})"
 
 
 def _memory(finding: Finding) -> str:
@@ -82,7 +68,7 @@ def _memory(finding: Finding) -> str:
     trial = _chosen_trial(finding)
     text = f"{units.format_bytes(peak)} peak"
     if trial.peak_is_lower_bound:
-        text = f"at least {text}, seen by looking now and then"
+        text = f"at least {text} (sampled)"
     if finding.budget.budget_bytes:
         share = units.format_fraction(peak / finding.budget.budget_bytes)
         text += f", {share} of the budget"
@@ -145,14 +131,14 @@ def _evaluation(finding: Finding) -> str:
         return f"{size}, the largest that fits (ran)"
     if finding.settings.evaluation:
         return f"{size} (ran); the search for the largest ended early"
-    return f"{size} fits too, beside the optimizer's state (ran); --eval looks for the largest"
+    return f"{size} fits too (ran); --eval finds the largest that does"
 
 
 def _bucket(bucket: LengthBucket) -> str:
     longest, size = units.format_count(bucket.longest), units.format_count(bucket.batch_size)
     tokens = units.format_count(bucket.max_tokens)
     peak = "" if bucket.peak_bytes is None else f", peak {units.format_bytes(bucket.peak_bytes)}"
-    return f"up to {longest}: {size} samples, {tokens} places{peak} (ran)"
+    return f"up to {longest}: {size} samples, {tokens} padded tokens{peak} (ran)"
 
 
 def _throughput(recommendation: Recommendation) -> str:
@@ -191,21 +177,23 @@ def _learning_rate_rows(recommendation: Recommendation) -> Iterator[Row]:
     yield "learning rate", Text(_learning_rate(recommendation))
     if recommendation.learning_rate_reason:
         yield "", Text(recommendation.learning_rate_reason)
-    if recommendation.learning_rate_multiplier == 1:
+    if recommendation.learning_rate_multiplier in (None, 1):
         return  # and what goes with the rate stays as it is
     adam = []
     if recommendation.adam_betas is not None:
-        betas = ", ".join(map(units.format_learning_rate, recommendation.adam_betas))
+        betas = ", ".join(map(units.format_beta, recommendation.adam_betas))
         adam.append(f"betas ({betas})")
     if recommendation.adam_epsilon_multiplier is not None:
-        factor = units.format_learning_rate(recommendation.adam_epsilon_multiplier)
+        factor = units.format_factor(recommendation.adam_epsilon_multiplier)
         adam.append(f"epsilon x {factor}")
     if adam:
         yield "Adam", Text(", ".join(adam))
 
 
 def _learning_rate(recommendation: Recommendation) -> str:
-    factor = units.format_learning_rate(recommendation.learning_rate_multiplier)
+    if recommendation.learning_rate_multiplier is None:
+        return "none is given"
+    factor = units.format_factor(recommendation.learning_rate_multiplier)
     base_size = units.format_count(recommendation.base_batch_size)
     rule = RULES[recommendation.learning_rate_rule]
     rate, base = recommendation.learning_rate, recommendation.base_learning_rate
@@ -227,34 +215,6 @@ def _regime(recommendation: Recommendation) -> str:
     if updates is None:
         return words
     return f"{words}; {units.format_count(updates)} {_plural('update', updates)} per epoch"
-
-
-def _full_batch(finding: Finding) -> str:
-    size = finding.settings.dataset_size or finding.workload.dataset_size
-    rule = f"below about {units.format_count(_FULL_BATCH_BELOW)} samples, when it fits"
-    if size is None:
-        return f"{rule}; the size of this dataset is not known"
-    if size >= _FULL_BATCH_BELOW:
-        return f"{rule}; this dataset has {units.format_count(size)}"
-    return f"{rule}; {_samples(size)} here: {_measured(finding, size)}"
-
-
-def _measured(finding: Finding, batch_size: int) -> str:
-    trial = next((trial for trial in finding.trials if trial.batch_size == batch_size), None)
-    if trial is None:
-        return "not run"
-    if trial.samples_per_s is None:
-        return OUTCOMES[trial.outcome]
-    return units.format_rate(trial.samples_per_s) + _against(finding.recommendation, trial)
-
-
-def _against(recommendation: Recommendation, trial: Trial) -> str:
-    if trial.batch_size == recommendation.batch_size:
-        return ", the recommended size"
-    if not trial.samples_per_s or not recommendation.samples_per_s:
-        return ""
-    share = units.format_fraction(trial.samples_per_s / recommendation.samples_per_s)
-    return f", {share} of the recommended size's"
 
 
 def _samples(count: int) -> str:

@@ -38,6 +38,8 @@ def dress(axes: Axes, sizes: Sequence[int]) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+    if not axes.get_legend_handles_labels()[0]:
+        return
     # Below the panel it hides no point, wherever the points are.
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=9)
 

@@ -2,10 +2,13 @@
 
 The document is flat where users read it (``batch_size``, ``peak_bytes``, ``budget_bytes``) and
 nested where they look things up (``trials``, ``settings``, ``environment``). A few keys repeat
-what others say, for the reader's ease: ``dataset_size``, ``compiled_samples_per_s`` (beside it
-``samples_per_s`` is of running eagerly) and, in a trial, ``step_time_s``, ``samples_per_s`` and
-``step_times_s``. They are written and never read back. Keys that this version does not know are
-ignored.
+what others say, for the reader's ease: ``confidence``, ``dataset_size``,
+``compiled_samples_per_s`` (beside it ``samples_per_s`` is of running eagerly) and, in a trial,
+``step_time_s``, ``samples_per_s`` and ``step_times_s``. They are written and never read back. Keys
+that this version does not know are ignored.
+
+``decision`` has the estimates that the size was chosen by, which are those that reports show; the
+figures of a trial are raw medians.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from autobatch.records import Finding, Settings, Trial
 from autobatch.reporting.codec import Codec, Document, Writer, nan_for_null
 from autobatch.reporting.validate import first_range_complaint
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _REDO = "make it again with autobatch probe TARGET -o FILE"
 _FLAT = ("recommendation", "budget")
@@ -58,6 +61,7 @@ def _write(finding: Finding) -> Document:
         "target": plain.pop("target"),
         "device": plain.pop("device"),
         **recommendation,
+        "confidence": finding.confidence.value,
         "dataset_size": finding.settings.dataset_size or finding.workload.dataset_size,
         **budget,
         "compiled_samples_per_s": finding.compiled_samples_per_s,
@@ -115,6 +119,11 @@ def _find_contradiction(finding: Finding) -> tuple[str, str] | None:
         return "largest_batch_size", f"{largest} is below batch_size"
     if recommendation.largest_was_run and largest not in fitted:
         return "largest_batch_size", f"no trial of size {largest} fits"
+    for estimate in finding.decision.estimates:
+        if estimate.batch_size not in fitted:
+            return "decision.estimates", f"no trial of size {estimate.batch_size} fits"
+        if not estimate.low <= estimate.samples_per_s <= estimate.high:
+            return "decision.estimates", f"size {estimate.batch_size} lies outside its interval"
     efficiency = finding.efficiency
     if efficiency is not None and not (efficiency.goodputs and efficiency.scenarios):
         return "efficiency", "it has no sizes"

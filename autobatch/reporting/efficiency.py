@@ -30,6 +30,9 @@ def recipe_blocks(finding: Finding) -> Iterator[RenderableType]:
     """The recipe, three lines for each thing to set."""
     base = units.format_count(finding.recommendation.base_batch_size)
     new = units.format_count(finding.recommendation.global_batch_size)
+    if base == new:
+        yield Text(f"Recipe: nothing changes, the global batch stays at {base}", style="bold")
+        return
     yield Text(f"Recipe, from a global batch of {base} to one of {new}", style="bold")
     for item in finding.recipe:
         line = Text.assemble((item.name, "bold"), f": {_recipe_value(item)} = {item.formula}")
@@ -106,8 +109,10 @@ def _goodput_table(efficiency: Efficiency) -> Table:
 def _recipe_value(item: RecipeItem) -> str:
     if item.value is None:
         return "not given by the rule here"
-    figure = units.format_learning_rate(item.value)
-    return f"x {figure}" if item.is_factor else figure
+    if item.is_factor:
+        return f"x {units.format_factor(item.value)}"
+    is_decay = item.name.startswith("beta") or item.name.startswith("EMA")
+    return units.format_beta(item.value) if is_decay else units.format_learning_rate(item.value)
 
 
 def _samples(count: float) -> str:

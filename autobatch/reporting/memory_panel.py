@@ -9,6 +9,7 @@ from autobatch import units
 from autobatch.records import Finding, MemoryCurve, Outcome
 from autobatch.reporting.axes import (
     BLUE,
+    GREEN,
     GREY,
     RED,
     dress,
@@ -24,17 +25,26 @@ if TYPE_CHECKING:
 _MANY_FOLD = 16
 
 
-def draw_memory(axes: Axes, finding: Finding) -> None:
-    """Draw the right panel."""
+def draw_memory(axes: Axes, finding: Finding, sizes: Sequence[int]) -> None:
+    """Draw the right panel.
+
+    Args:
+        axes: Where to.
+        finding: What to draw.
+        sizes: Batch sizes that the axis must show.
+    """
     budget_bytes = finding.budget.budget_bytes
     peaks = [trial.peak_bytes for trial in finding.trials if trial.peak_bytes]
     heights = [*peaks, budget_bytes] if budget_bytes else peaks or [1]
     scale, unit = (2**30, "GiB") if max(heights) >= 2**30 else (2**20, "MiB")
     if finding.memory_curve is not None:
-        _draw_curve(axes, finding.memory_curve, finding, scale)
+        _draw_curve(axes, finding.memory_curve, finding, sizes, scale)
     fitted = {t.batch_size: t.peak_bytes for t in finding.trials if t.fits and t.peak_bytes}
     _scatter(axes, fitted, scale, "o", color=BLUE, markersize=5, label="measured")
     _draw_failures(axes, finding, scale)
+    chosen = {size: fitted[size] for size in [finding.batch_size] if size in fitted}
+    ring = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.8}
+    _scatter(axes, chosen, scale, "o", color=GREEN, label="recommended", **ring)
     axes.axhline(
         budget_bytes / scale,
         color=RED,
@@ -42,16 +52,17 @@ def draw_memory(axes: Axes, finding: Finding) -> None:
         linestyle="--",
         label=f"budget: {units.format_bytes(budget_bytes)}",
     )
-    axes.set_ylabel(f"peak memory ({unit})")
+    axes.set_ylabel(f"peak memory ({unit})", labelpad=8)
     _set_height(axes, [height / scale for height in heights])
-    dress(axes, _sizes(finding))
+    dress(axes, sizes)
 
 
-def _draw_curve(axes: Axes, curve: MemoryCurve, finding: Finding, scale: int) -> None:
+def _draw_curve(
+    axes: Axes, curve: MemoryCurve, finding: Finding, sizes: Sequence[int], scale: int
+) -> None:
     peaks = [trial.peak_bytes or 0 for trial in finding.trials]
     top = 1.3 * max(finding.budget.budget_bytes, *peaks)
-    sizes = spaced_sizes(_sizes(finding))
-    points = [size for size in sizes if 0 < curve.peak_bytes(size) <= top]
+    points = [size for size in spaced_sizes(sizes) if 0 < curve.peak_bytes(size) <= top]
     if points:
         line = [curve.peak_bytes(size) / scale for size in points]
         axes.plot(points, line, color=BLUE, linewidth=1.4, label="fitted line")
@@ -102,9 +113,3 @@ def _set_height(axes: Axes, heights: Sequence[float]) -> None:
     axes.set_yscale("log", base=2)
     axes.set_ylim(low / 1.5, high * 1.5)
     set_power_ticks(axes.yaxis, low / 1.5, high * 1.5, fallback=(low, high))
-
-
-def _sizes(finding: Finding) -> list[int]:
-    recommendation = finding.recommendation
-    sizes = [trial.batch_size for trial in finding.trials]
-    return [*sizes, recommendation.batch_size, recommendation.largest_batch_size]

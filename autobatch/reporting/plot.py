@@ -79,8 +79,11 @@ def draw(finding: Finding) -> Figure:
     """
     figure = new_figure(f"{finding.target} on {finding.device}", width=10.5)
     throughput, memory = figure.subplots(1, 2)
-    draw_throughput(throughput, finding)
-    draw_memory(memory, finding)
+    # One axis for both panels, so that a size stands at the same place.
+    sizes = [trial.batch_size for trial in finding.trials]
+    sizes.append(finding.recommendation.largest_batch_size)
+    draw_throughput(throughput, finding, sizes)
+    draw_memory(memory, finding, sizes)
     return figure
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
@@ -27,7 +29,7 @@ _DOING = {
     Phase.SEARCH: "running",
     Phase.TIMING: "timing again",
     Phase.NOISE: "measuring the gradient noise",
-    Phase.CONFIRMATION: "confirming",
+    Phase.CONFIRMATION: "final run",
     Phase.EVALUATION: "evaluating",
     Phase.LENGTHS: "by length",
 }
@@ -80,12 +82,16 @@ class LiveProgress:
 
     Args:
         console: A console on standard error, on a terminal.
+        clock: Seconds from any origin.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._introduction = Text()
-        self._spinner = Spinner("line", "loading")
+        self._spinner = Spinner("line")
+        self._doing = "loading the workload: imports, the model and its data"
+        self._began_s = self._since_s = clock()
+        self._clock = clock
         self._trials: dict[int, Trial] = {}
         self._live = Live(
             get_renderable=self._picture,
@@ -115,15 +121,17 @@ class LiveProgress:
 
     def trial_started(self, batch_size: int, phase: Phase) -> None:
         """Show which size is running."""
-        self._spinner.update(text=f"batch {units.format_count(batch_size)}: {_DOING[phase]}")
-        self._refresh()
+        self._do(f"batch {units.format_count(batch_size)}: {_DOING[phase]}")
 
     def trial_finished(self, trial: Trial, phase: Phase) -> None:
         """Show what came of a trial."""
         # A new dict, since the thread that draws may be in the middle of the old one.
         if phase not in (Phase.EVALUATION, Phase.LENGTHS):
             self._trials = {**self._trials, trial.batch_size: trial}
-        self._spinner.update(text="choosing what to run next")
+        self._do("choosing what to run next")
+
+    def _do(self, what: str) -> None:
+        self._doing, self._since_s = what, self._clock()
         self._refresh()
 
     def _refresh(self) -> None:
@@ -146,7 +154,14 @@ class LiveProgress:
                 f"{rate} samples/s" if trial.samples_per_s else rate,
                 _bar(trial.samples_per_s, best),
             )
+        now_s = self._clock()
+        here, whole = (_whole_seconds(now_s - since) for since in (self._since_s, self._began_s))
+        self._spinner.update(text=f"{self._doing} ({here}; {whole} in all)")
         return Group(self._introduction, table, self._spinner)
+
+
+def _whole_seconds(elapsed_s: float) -> str:
+    return units.format_seconds(max(1, round(elapsed_s)))
 
 
 def _bar(samples_per_s: float | None, best: float) -> ProgressBar | str:

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.segment import Segment, Segments
 
 # Lines of prose longer than this are hard to read, however wide the window.
-_MAX_WIDTH = 120
+MAX_WIDTH = 120
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ESCAPE_SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b."
@@ -19,7 +19,7 @@ _ESCAPE_SEQUENCE = re.compile(
 
 def show(console: Console, *blocks: RenderableType) -> None:
     """Print blocks without trailing blanks, which rich would leave on every line of a table."""
-    options = console.options.update(width=min(console.width, _MAX_WIDTH))
+    options = console.options.update(width=min(console.width, MAX_WIDTH))
     for block in blocks:
         for line in console.render_lines(block, options, pad=False):
             segments = [*_without_trailing_blanks(line, console.encoding), Segment.line()]

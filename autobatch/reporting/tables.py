@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from autobatch import units
-from autobatch.records import Outcome, Trial
+from autobatch.records import Outcome, SizeEstimate, TimingDecision, Trial
 from autobatch.reporting.wording import OUTCOMES
 
 Row = tuple[str, RenderableType]
+_Number = TypeVar("_Number", int, float)
 
 CHOICE_MARK = ">"
-KNEE_MARK = "*"
-THROTTLED_MARK = "!"
 
 _NOTHING = "-"
 _LABEL_WIDTH = 17
@@ -31,55 +33,86 @@ _OUTCOME_STYLES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is said of a size at the end of its row.
+
+    Attributes:
+        long: Where there is room.
+        short: Where there is little.
+    """
+
+    long: str
+    short: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column, whole or not at all.
+
+    Attributes:
+        header: Its title.
+        cells: One for each row.
+        is_words: Whether it stands left.
+    """
+
+    header: str
+    cells: tuple[str, ...]
+    is_words: bool = False
+
+    @property
+    def width(self) -> int:
+        """Characters that it takes, the blanks before the next one included."""
+        return max(map(cell_len, (self.header, *self.cells))) + 2
+
+
 def trials_table(
     trials: Iterable[Trial],
     *,
+    width: int,
     budget_bytes: int | None = None,
-    marks: Mapping[int, str] | None = None,
+    decision: TimingDecision | None = None,
+    chosen: int | None = None,
+    notes: Mapping[int, Note] | None = None,
 ) -> Table:
     """One row per trial, by batch size.
 
+    A narrow table leaves out columns, and cuts no figure.
+
     Args:
         trials: Trials in any order.
+        width: Characters that there are.
         budget_bytes: What peaks are a share of; ``None`` if it is not known.
-        marks: One character for the rows of some batch sizes.
+        decision: The estimates to show; without them the medians of the trials.
+        chosen: The recommended size.
+        notes: What to say of some sizes.
     """
-    table = marked_table(
-        "batch", "outcome", "peak", "of budget", "step time", "spread", "samples/s"
-    )
-    for trial in sorted(trials, key=lambda trial: trial.batch_size):
-        mark = (marks or {}).get(trial.batch_size, "")
-        table.add_row(
-            mark, *_cells(trial, budget_bytes), style="bold" if mark == CHOICE_MARK else ""
-        )
+    rows = sorted(trials, key=lambda trial: trial.batch_size)
+    columns = _fit_columns(rows, width, budget_bytes, decision, notes or {})
+    table = _empty_table()
+    for column in columns:
+        justify = "left" if column.is_words else "right"
+        table.add_column(column.header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for index, trial in enumerate(rows):
+        is_chosen = trial.batch_size == chosen
+        style = "bold" if is_chosen else "" if trial.fits else _OUTCOME_STYLES[trial.outcome]
+        cells = (column.cells[index] for column in columns)
+        table.add_row(CHOICE_MARK if is_chosen else "", *cells, style=style)
     return table
 
 
 def marked_table(*headers: str) -> Table:
     """An empty table whose first column is for a mark; words stand left, figures right."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        show_edge=False,
-        header_style="bold",
-    )
-    table.add_column("", width=1)
+    table = _empty_table()
     for header in headers:
         is_word = header in ("outcome", "kind")
         table.add_column(header, justify="left" if is_word else "right", no_wrap=True)
     return table
 
 
-def outcome_text(outcome: Outcome, *, is_throttled: bool = False) -> Text:
-    """An outcome in words and colour.
-
-    Args:
-        outcome: The outcome.
-        is_throttled: Whether the device's clocks were held down meanwhile.
-    """
-    words = OUTCOMES[outcome] + (f" {THROTTLED_MARK}" if is_throttled else "")
-    return Text(words, style=_OUTCOME_STYLES[outcome])
+def outcome_text(outcome: Outcome) -> Text:
+    """An outcome in words and colour."""
+    return Text(OUTCOMES[outcome], style=_OUTCOME_STYLES[outcome])
 
 
 def throughput_figure(samples_per_s: float | None) -> str:
@@ -87,6 +120,13 @@ def throughput_figure(samples_per_s: float | None) -> str:
     if samples_per_s is None:
         return _NOTHING
     return units.format_rate(samples_per_s).removesuffix(" samples/s")
+
+
+def versus_best(estimate: SizeEstimate) -> str:
+    """A throughput beside that of the fastest size, with its interval: ``93 % (85 to 101)``."""
+    low, high = (f"{100 * each:.0f}" for each in (estimate.vs_best_low, estimate.vs_best_high))
+    share = units.format_fraction(estimate.vs_best_fraction)
+    return share if low == high else f"{share} ({low} to {high})"
 
 
 def labelled(rows: Iterable[Row]) -> Padding:
@@ -99,15 +139,89 @@ def labelled(rows: Iterable[Row]) -> Padding:
     return Padding(grid, (0, 0, 0, 2))
 
 
-def _cells(trial: Trial, budget_bytes: int | None) -> tuple[RenderableType, ...]:
-    peak, step_time_s, spread = trial.peak_bytes, trial.step_time_s, trial.spread_fraction
-    share = peak / budget_bytes if peak is not None and budget_bytes else None
-    return (
-        units.format_count(trial.batch_size),
-        outcome_text(trial.outcome, is_throttled=bool(trial.throttle_reasons)),
-        _NOTHING if peak is None else units.format_bytes(peak),
-        _NOTHING if share is None else units.format_fraction(share),
-        _NOTHING if step_time_s is None else units.format_seconds(step_time_s),
-        _NOTHING if spread is None else units.format_fraction(spread),
-        throughput_figure(trial.samples_per_s),
+def _empty_table() -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
     )
+    table.add_column("", width=1)
+    return table
+
+
+def _fit_columns(
+    rows: Sequence[Trial],
+    width: int,
+    budget_bytes: int | None,
+    decision: TimingDecision | None,
+    notes: Mapping[int, Note],
+) -> list[_Column]:
+    """The columns that there is room for, those that are missed most kept longest."""
+    figures = [_Figures(trial, decision) for trial in rows]
+    fractions = [
+        each.peak_bytes / budget_bytes if budget_bytes and each.peak_bytes is not None else None
+        for each in rows
+    ]
+    known = {
+        "batch": [units.format_count(trial.batch_size) for trial in rows],
+        "peak": [_or_nothing(trial.peak_bytes, units.format_bytes) for trial in rows],
+        "of budget": [_or_nothing(fraction, units.format_fraction) for fraction in fractions],
+        "step time": [_or_nothing(each.step_time_s, units.format_seconds) for each in figures],
+        "samples/s": [throughput_figure(each.samples_per_s) for each in figures],
+        "90 % interval": [each.interval for each in figures],
+        "vs best": [each.vs_best for each in figures],
+    }
+    long = _note_column([_note(trial, notes, is_short=False) for trial in rows])
+    short = _note_column([_note(trial, notes, is_short=True) for trial in rows])
+    columns = {name: _Column(name, tuple(cells)) for name, cells in known.items()}
+    if decision is None:
+        del columns["90 % interval"], columns["vs best"]
+    note = long
+    for dropped in ("of budget", "90 % interval", "step time", "", "peak", "vs best"):
+        taken = 3 + sum(each.width for each in (*columns.values(), note))
+        if taken <= width:
+            break
+        if dropped:
+            columns.pop(dropped, None)
+        else:
+            note = short
+    return [*columns.values(), note] if any(note.cells) else [*columns.values()]
+
+
+class _Figures:
+    """What a row says of time: the estimate, or without one the medians of the trial."""
+
+    def __init__(self, trial: Trial, decision: TimingDecision | None) -> None:
+        self.step_time_s, self.samples_per_s = trial.step_time_s, trial.samples_per_s
+        self.interval = self.vs_best = _NOTHING
+        if decision is None:
+            return
+        estimate = decision.estimate_of(trial.batch_size)
+        if estimate is None:
+            self.step_time_s = self.samples_per_s = None
+            return
+        self.samples_per_s = estimate.samples_per_s
+        self.step_time_s = estimate.step_time_s
+        low, high = throughput_figure(estimate.low), throughput_figure(estimate.high)
+        self.interval = f"{low} to {high}"
+        self.vs_best = versus_best(estimate)
+
+
+def _note(trial: Trial, notes: Mapping[int, Note], *, is_short: bool) -> str:
+    note = notes.get(trial.batch_size)
+    parts = [] if trial.fits else [OUTCOMES[trial.outcome]]
+    if note is not None:
+        parts.append(note.short if is_short else note.long)
+    if trial.throttle_reasons:
+        parts.append("throttled")
+    return "; ".join(parts)
+
+
+def _note_column(cells: Sequence[str]) -> _Column:
+    return _Column("", tuple(cells), is_words=True)
+
+
+def _or_nothing(value: _Number | None, write: Callable[[_Number], str]) -> str:
+    return _NOTHING if value is None else write(value)

@@ -1,4 +1,4 @@
-"""A finding as text: what was asked, what was measured, what follows, what to know."""
+"""A finding as text: the verdict, the measurements, what follows, what ran, what to know."""
 
 from __future__ import annotations
 
@@ -10,18 +10,12 @@ from rich.text import Text
 
 from autobatch import units
 from autobatch.errors import AutobatchError, WorkerError, WorkloadError
-from autobatch.records import Finding, FindingWarning, MemoryBudget
-from autobatch.reporting.advice import recommendation_rows, rule_of_thumb_rows
+from autobatch.records import Confidence, Finding, FindingWarning, MemoryBudget
+from autobatch.reporting.advice import recommendation_rows
 from autobatch.reporting.efficiency import noise_blocks, recipe_blocks
-from autobatch.reporting.screen import printable, show
-from autobatch.reporting.tables import (
-    CHOICE_MARK,
-    KNEE_MARK,
-    THROTTLED_MARK,
-    Row,
-    labelled,
-    trials_table,
-)
+from autobatch.reporting.screen import MAX_WIDTH, printable, show
+from autobatch.reporting.tables import Note, Row, labelled, trials_table
+from autobatch.reporting.verdict import compare_to_yours, find_verdict
 from autobatch.reporting.warnings import advise
 from autobatch.reporting.wording import lengths_sentence, stop_sentence
 
@@ -34,19 +28,15 @@ def render(finding: Finding, console: Console, *, with_recipe: bool = False) -> 
         console: Where to; its width, colours and encoding are respected.
         with_recipe: Whether to print the whole recipe, which is some forty lines.
     """
-    show(console, _headline(finding), "", labelled(_header_rows(finding)))
-    if finding.workload.guesses:
-        show(console, "", Text("Assumed", style="bold"), *_bullets(finding.workload.guesses))
-    show(console, "", *_trials(finding))
-    show(console, "", Text("Recommendation", style="bold"))
-    show(console, labelled(recommendation_rows(finding)))
+    show(console, *_verdict(finding), "", *_trials(finding, console.width))
+    show(console, "", Text("In detail", style="bold"), labelled(recommendation_rows(finding)))
     if finding.gradient_noise is not None:
         show(console, "", *noise_blocks(finding))
     if with_recipe:
         show(console, "", *recipe_blocks(finding))
-    eagerly = " (run eagerly)" if finding.workload.is_compiled else ""
-    show(console, "", Text(f"Rules of thumb, beside the measurement{eagerly}", style="bold"))
-    show(console, labelled(rule_of_thumb_rows(finding)))
+    show(console, "", _headline(finding), labelled(_header_rows(finding)))
+    if finding.workload.guesses:
+        show(console, "", Text("Assumed", style="bold"), *_bullets(finding.workload.guesses))
     show(console, "", Text(stop_sentence(finding)))
     for warning in finding.warnings:
         show(console, "", *_warning(warning))
@@ -65,7 +55,7 @@ def render_error(error: AutobatchError, console: Console) -> None:
     elif isinstance(error, WorkerError):
         evidence = error.stderr_tail
     if error.trials:
-        show(console, trials_table(error.trials), "")
+        show(console, trials_table(error.trials, width=console.width), "")
     if evidence.strip():
         _print_whole(console, Text(printable(evidence.rstrip(), console.encoding)), Text(""))
     message = printable(str(error), console.encoding)
@@ -131,21 +121,42 @@ def _bullets(lines: tuple[str, ...]) -> Iterator[RenderableType]:
         yield Padding(Text(line, overflow="fold"), (0, 0, 0, 2))
 
 
-def _trials(finding: Finding) -> Iterator[RenderableType]:
-    recommendation = finding.recommendation
-    marks = {recommendation.knee: KNEE_MARK, recommendation.batch_size: CHOICE_MARK}
-    yield trials_table(finding.trials, budget_bytes=finding.budget.budget_bytes, marks=marks)
-    legend = f"{CHOICE_MARK} recommended"
-    if recommendation.knee != recommendation.batch_size:
-        legend += f"   {KNEE_MARK} knee: the smallest size about as fast as the fastest"
-    if any(trial.throttle_reasons for trial in finding.trials):
-        legend += f"   {THROTTLED_MARK} throttled"
-    yield Text(legend, style="dim")
+def _verdict(finding: Finding) -> Iterator[RenderableType]:
+    verdict = find_verdict(finding)
+    is_sure = finding.decision.confidence is Confidence.HIGH
+    style = "bold green" if is_sure else "bold yellow"
+    yield Text.assemble(("Batch size ", "bold"), (verdict.answer, style), f": {verdict.claim}")
+    for line in verdict.lines[1:]:
+        label, _, words = line.partition(" ")
+        yield Text.assemble((label, "bold"), " ", words)
+
+
+def _trials(finding: Finding, width: int) -> Iterator[RenderableType]:
+    yield trials_table(
+        finding.trials,
+        width=min(width, MAX_WIDTH),
+        budget_bytes=finding.budget.budget_bytes,
+        decision=finding.decision,
+        chosen=finding.batch_size,
+        notes=_notes(finding),
+    )
+    yield Text("Estimates from all timed steps, with intervals of 90 %.", style="dim")
     if finding.workload.is_compiled:
         yield Text(
             "Run eagerly, since each size would be compiled anew; only the final run was compiled.",
             style="dim",
         )
+
+
+def _notes(finding: Finding) -> dict[int, Note]:
+    yours, chosen = finding.decision.your_batch_size, finding.batch_size
+    notes = {chosen: Note("recommended", "recommended")}
+    if yours == chosen:
+        notes[chosen] = Note("recommended, and yours", "recommended")
+    elif yours is not None:
+        comparison = compare_to_yours(finding)
+        notes[yours] = Note(f"yours: {comparison}" if comparison else "yours", "yours")
+    return notes
 
 
 def _warning(warning: FindingWarning) -> Iterator[RenderableType]:

@@ -1,17 +1,16 @@
-"""Throughput against batch size: medians and quartiles, the curve, the knee and the choice."""
+"""Throughput against batch size: the estimates, what is close to the fastest, the choice."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from statistics import quantiles
 from typing import TYPE_CHECKING
 
 from autobatch import units
-from autobatch.records import Finding, ThroughputCurve, Trial
+from autobatch.records import Finding, SizeEstimate, ThroughputCurve
 from autobatch.reporting.axes import (
     BLUE,
     GREEN,
+    GREY,
     ORANGE,
     PURPLE,
     RED,
@@ -24,34 +23,104 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw_throughput(axes: Axes, finding: Finding) -> None:
-    """Draw the left panel."""
-    timed = [trial for trial in finding.trials if trial.samples_per_s]
-    sizes = [trial.batch_size for trial in timed]
-    if finding.throughput_curve is not None:
-        _draw_curve(axes, finding.throughput_curve, sizes)
-    below, above = _quartile_distances(timed)
+def draw_throughput(axes: Axes, finding: Finding, sizes: Sequence[int]) -> None:
+    """Draw the left panel.
+
+    Args:
+        axes: Where to.
+        finding: What to draw.
+        sizes: Batch sizes that the axis must show.
+    """
+    estimates = finding.decision.estimates
     eagerly = " eagerly" if finding.workload.is_compiled else ""
-    rates = [trial.samples_per_s or 0.0 for trial in timed]
+    timed = [each for each in estimates if each.num_steps > 1]
+    _draw_estimates(axes, timed, BLUE, f"estimate{eagerly}, with 90 % interval")
+    single = [each for each in estimates if each.num_steps <= 1]
+    _draw_estimates(axes, single, GREY, "from a single step")
+    curve = finding.throughput_curve
+    if curve is not None and curve.is_good:
+        _draw_curve(axes, curve, [each.batch_size for each in estimates])
+    heights = [each.high for each in estimates]
+    heights += [*_draw_goodput(axes, finding), *_draw_compiled(axes, finding)]
+    highest = max(heights, default=1.0)
+    # Above the highest point there is room for the names of sizes.
+    axes.set_ylim(0, 1.25 * highest)
+    _draw_tolerance(axes, finding)
+    _name_sizes(axes, finding)
+    axes.set_ylabel("throughput (samples/s)", labelpad=8)
+    axes.yaxis.set_major_formatter(plain_number)
+    dress(axes, sizes)
+
+
+def _draw_estimates(axes: Axes, estimates: Sequence[SizeEstimate], color: str, label: str) -> None:
+    if not estimates:
+        return
+    rates = [each.samples_per_s for each in estimates]
+    below = [each.samples_per_s - each.low for each in estimates]
+    above = [each.high - each.samples_per_s for each in estimates]
     axes.errorbar(
-        sizes,
+        [each.batch_size for each in estimates],
         rates,
         yerr=(below, above),
         fmt="o",
-        color=BLUE,
+        color=color,
         markersize=5,
         capsize=2.5,
         elinewidth=1,
         zorder=3,
-        label=f"measured{eagerly}, median and quartiles",
+        label=label,
     )
-    _mark_sizes(axes, finding)
-    others = [*_draw_goodput(axes, finding), *_draw_compiled(axes, finding)]
-    highest = max([*map(sum, zip(rates, above, strict=True)), *others], default=1.0)
-    axes.set_ylim(0, 1.12 * highest)
-    axes.set_ylabel("throughput (samples/s)")
-    axes.yaxis.set_major_formatter(plain_number)
-    dress(axes, [*sizes, finding.recommendation.batch_size, finding.recommendation.knee])
+
+
+def _draw_tolerance(axes: Axes, finding: Finding) -> None:
+    """A line at the throughput that counts as being as fast as the fastest."""
+    rates = [each.samples_per_s for each in finding.decision.estimates]
+    if not rates:
+        return
+    tolerance = finding.settings.tolerance_fraction
+    label = f"{units.format_fraction(1 - tolerance)} of the fastest"
+    height = (1 - tolerance) * max(rates)
+    axes.axhline(height, color=ORANGE, linewidth=1.2, linestyle="--", zorder=1, label=label)
+
+
+def _name_sizes(axes: Axes, finding: Finding) -> None:
+    """Name the recommended size and the user's own beside their points."""
+    decision, chosen = finding.decision, finding.batch_size
+    names = {chosen: "recommended"}
+    if decision.your_batch_size is not None:
+        own = decision.your_batch_size
+        names[own] = "recommended, yours" if own == chosen else "yours"
+    sizes = [each.batch_size for each in decision.estimates]
+    smallest, largest = min(sizes, default=0), max(sizes, default=0)
+    for size, name in names.items():
+        estimate = decision.estimate_of(size)
+        if estimate is None:
+            continue
+        is_chosen = size == chosen
+        color = GREEN if is_chosen else GREY
+        axes.plot(
+            [size],
+            [estimate.samples_per_s],
+            "o",
+            color=color,
+            markersize=11,
+            markerfacecolor="none",
+            markeredgewidth=1.8,
+            zorder=4,
+        )
+        # The two names never meet: one stands above its point, the other below.
+        above = is_chosen or estimate.samples_per_s < 0.15 * axes.get_ylim()[1]
+        axes.annotate(
+            f"{name}: {units.format_count(size)}",
+            (size, estimate.high if above else estimate.low),
+            xytext=(0, 9 if above else -9),
+            textcoords="offset points",
+            ha="left" if size == smallest else "right" if size == largest else "center",
+            va="bottom" if above else "top",
+            color=color,
+            fontsize=9,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
+        )
 
 
 def _draw_goodput(axes: Axes, finding: Finding) -> list[float]:
@@ -76,73 +145,6 @@ def _draw_compiled(axes: Axes, finding: Finding) -> list[float]:
 
 def _draw_curve(axes: Axes, curve: ThroughputCurve, sizes: Sequence[int]) -> None:
     points = [size for size in spaced_sizes(sizes) if curve.step_time_s(size) > 0]
-    if not points:
-        return
-    label = "fitted curve" if curve.is_good else "fitted curve (poor)"
-    style = "-" if curve.is_good else ":"
-    rates = [curve.samples_per_s(size) for size in points]
-    axes.plot(points, rates, style, color=BLUE, linewidth=1.4, label=label)
-    _draw_band(axes, curve, points, rates)
-
-
-def _draw_band(
-    axes: Axes, curve: ThroughputCurve, points: Sequence[float], rates: Sequence[float]
-) -> None:
-    import numpy as np
-
-    known = [row for row in sorted(curve.band) if row[0] > 0 and curve.step_time_s(row[0]) > 0]
-    if len(known) < 2:
-        return
-    exponents = [math.log2(size) for size, _, _ in known]
-    # As shares of the curve, so that the band bends with the curve between the sizes.
-    low, high = (
-        np.interp(
-            np.log2(points), exponents, [row[edge] / curve.samples_per_s(row[0]) for row in known]
-        )
-        for edge in (1, 2)
-    )
-    axes.fill_between(
-        points,
-        low * np.asarray(rates),
-        high * np.asarray(rates),
-        color=BLUE,
-        alpha=0.15,
-        linewidth=0,
-        label="90 % band of the curve",
-    )
-
-
-def _mark_sizes(axes: Axes, finding: Finding) -> None:
-    knee, chosen = finding.recommendation.knee, finding.recommendation.batch_size
-    label = f"recommended: {units.format_count(chosen)}"
-    if knee == chosen:
-        label = f"recommended, at the knee: {units.format_count(chosen)}"
-    else:
-        knee_label = f"knee: {units.format_count(knee)}"
-        axes.axvline(knee, color=ORANGE, linewidth=1.2, linestyle="--", label=knee_label)
-    axes.axvline(chosen, color=GREEN, linewidth=1, zorder=1)
-    axes.plot(
-        [chosen],
-        [finding.recommendation.samples_per_s],
-        "o-",
-        markersize=11,
-        markerfacecolor="none",
-        markeredgewidth=1.8,
-        color=GREEN,
-        linewidth=1,
-        zorder=4,
-        label=label,
-    )
-
-
-def _quartile_distances(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
-    """How far below and above the median throughput its quartiles are; 0 below 4 steps."""
-    below, above = [], []
-    for trial in trials:
-        rate, times = trial.samples_per_s or 0.0, trial.step_times_s
-        slow = fast = trial.step_time_s or 1.0
-        if len(times) >= 4:
-            fast, _, slow = quantiles(times, n=4, method="inclusive")
-        below.append(max(0.0, rate - trial.batch_size / slow))
-        above.append(max(0.0, trial.batch_size / fast - rate))
-    return below, above
+    if points:
+        rates = [curve.samples_per_s(size) for size in points]
+        axes.plot(points, rates, color=BLUE, linewidth=1.4, alpha=0.6, label="fitted curve")

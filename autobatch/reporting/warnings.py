@@ -37,14 +37,13 @@ FIGURES: dict[WarningCode, tuple[str, ...]] = {
     ),
     WarningCode.PAGE_FAULTS: ("page_faults_per_step", "kernel_time_fraction", "batch_size"),
     WarningCode.BUSY_MACHINE: ("others_busy_cores", "num_cores", "num_threads"),
-    WarningCode.NOISY_TIMING: ("batch_size", "spread_fraction"),
-    WarningCode.POOR_THROUGHPUT_FIT: ("r_squared",),
     WarningCode.FALLING_THROUGHPUT: (
-        "best_batch_size",
-        "best_samples_per_s",
+        "batch_size",
+        "samples_per_s",
         "worst_batch_size",
         "worst_samples_per_s",
     ),
+    WarningCode.FEW_UPDATES: ("iterations_per_epoch", "global_batch_size"),
     WarningCode.LOSS_NOT_FINITE: ("batch_size",),
     WarningCode.LAST_BATCH_OF_ONE: ("iterations_per_epoch",),
     WarningCode.DROP_LAST_DROPS_ALL: ("dataset_size", "global_batch_size"),
@@ -101,31 +100,21 @@ _TEXTS: dict[WarningCode, Advice] = {
         remedy="Search again on a quiet machine, or leave cores to the others: --env "
         "OMP_NUM_THREADS=1.",
     ),
-    WarningCode.NOISY_TIMING: Advice(
-        title="step times vary widely",
-        happened=(
-            "At batch size {batch_size} the middle half of the step times spans "
-            "{spread_fraction} of their median."
-        ),
-        remedy="Stop other work on this machine and search again.",
-    ),
-    WarningCode.POOR_THROUGHPUT_FIT: Advice(
-        title="no curve describes the step times",
-        happened=(
-            "The fitted curve (R^2 {r_squared}) misses measured step times by more than they are "
-            "uncertain, so the choice rests on the measurements more than on the curve."
-        ),
-        remedy="Search again on a quiet machine if the choice looks odd.",
-    ),
     WarningCode.FALLING_THROUGHPUT: Advice(
         title="larger batches are slower",
         happened=(
-            "Throughput falls from {best_samples_per_s} at batch size {best_batch_size} to "
+            "Throughput falls from {samples_per_s} at the recommended {batch_size} to "
             "{worst_samples_per_s} at {worst_batch_size}."
         ),
-        remedy=(
-            "Stay at the recommended size; reach a larger global batch with gradient accumulation."
+        remedy="Reach a larger global batch with gradient accumulation.",
+    ),
+    WarningCode.FEW_UPDATES: Advice(
+        title="an epoch has few updates",
+        happened=(
+            "With {global_batch_size} samples per update an epoch has {iterations_per_epoch} "
+            "updates: it is soon over, and may teach the model far less than smaller batches do."
         ),
+        remedy="Search with --goal efficiency, which weighs what a sample is worth.",
     ),
     WarningCode.LOSS_NOT_FINITE: Advice(
         title="the loss is not finite",
@@ -281,7 +270,7 @@ class _Figures(dict[str, str]):
 def _figure(name: str, number: float) -> str:
     if not math.isfinite(number):
         return "unknown"
-    if name.endswith("_per_s"):
+    if name.endswith("per_s"):
         return units.format_rate(number)
     if name.endswith("_bytes"):
         return units.format_bytes(number)
@@ -291,8 +280,6 @@ def _figure(name: str, number: float) -> str:
         return units.format_seconds(number)
     if name.endswith("_busy_cores"):
         return f"{number:.1f}"
-    if name == "r_squared":
-        return f"{number:.2f}"
     if name.startswith("learning_rate"):
-        return units.format_learning_rate(number)
+        return units.format_factor(number)
     return units.format_count(number)

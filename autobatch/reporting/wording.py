@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autobatch import units
 from autobatch.records import (
     Bottleneck,
@@ -40,6 +42,12 @@ RULES = {
 }
 
 
+def among(sizes: Sequence[int], joint: str) -> str:
+    """Batch sizes in words: ``16, 32 and 64``."""
+    *first, last = map(units.format_count, sizes)
+    return f"{', '.join(first)} {joint} {last}" if first else last
+
+
 def lengths_sentence(lengths: LengthScan) -> str:
     """How samples differ, how many were looked at, and what that means for the figures."""
     scanned, samples = map(units.format_count, (lengths.num_scanned, lengths.num_samples))
@@ -47,7 +55,7 @@ def lengths_sentence(lengths: LengthScan) -> str:
     return (
         f"{units.format_count(lengths.shortest)} to {units.format_count(lengths.longest)} "
         f"{lengths.measure}, median {units.format_count(round(lengths.median))}; {coverage} "
-        "samples looked at; memory is of batches of the longest, time of ordinary ones"
+        "samples scanned; peak memory is measured on the longest samples, step time on typical ones"
     )
 
 
@@ -72,8 +80,8 @@ def _stop_reason(reason: StopReason, settings: Settings) -> str:
         StopReason.CAP: "the largest size to consider was reached"
         + (f" (--max-batch-size {cap})" if cap else ""),
         StopReason.PLATEAU: "throughput has levelled off",
-        StopReason.COST: "the next size up would take longer than all before it, and throughput "
-        "rises no more",
+        StopReason.COST: "the next size up would have taken longer than all before it, and "
+        "throughput was not rising",
         StopReason.TIME_LIMIT: "the time was used up"
         + (f" (--time-limit {units.format_seconds(limit_s)})" if limit_s else ""),
         StopReason.INTERRUPTED: "it was interrupted",

@@ -1,17 +1,18 @@
-"""A finding in the hands of training code."""
+"""A finding with methods that apply it."""
 
 from __future__ import annotations
 
 import html
 import io
 import random
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from autobatch.errors import SettingsError, WorkloadError
-from autobatch.recommend.learning_rate import scale_betas
+from autobatch.recommend.learning_rate import FAR_MULTIPLIER, scale_betas
 from autobatch.records import Finding, LearningRateRule
 from autobatch.units import (
     format_bytes,
@@ -111,8 +112,11 @@ class TrainingFinding(Finding):
 
         Every parameter group's rate is multiplied by ``learning_rate_multiplier``, so that
         their ratios stay; so is ``initial_lr``, from which schedulers that are made later
-        begin. A group whose rates are ``None`` is left alone. Call it once, before a scheduler
-        is made.
+        begin. A group whose rates are ``None`` is left alone, and so is one whose betas the rule
+        would take below 0. Call it once, before a scheduler is made.
+
+        Warns (``UserWarning``) where the rule gives no rate, and of a rate more than eight times
+        the base.
 
         Args:
             optimizer: With the rates that go with the base batch size, as they were when the
@@ -127,12 +131,42 @@ class TrainingFinding(Finding):
                 f"'optimizer' is a {type(optimizer).__name__}, not a torch.optim.Optimizer",
                 hint="give the optimizer that is trained with",
             )
-        multiplier = self._factor_for(groups)
+        factor = self.rate_factor(groups)
         for group in groups:
+            if not self._apply_moments(group):
+                _warn(
+                    "the rule takes a beta of a parameter group below 0: the group stays as it is"
+                )
+                continue
             for name in ("lr", "initial_lr"):
                 if group.get(name) is not None:
-                    group[name] = group[name] * multiplier
-            self._apply_moments(group)
+                    group[name] = group[name] * factor
+
+    def rate_factor(self, groups: Sequence[Mapping[str, Any]] = ()) -> float:
+        """What ``apply`` multiplies rates by, with its warnings.
+
+        Args:
+            groups: An optimizer's parameter groups. If their one rate is not the base rate of
+                the search, the factor goes from theirs to the recommended one.
+
+        Returns:
+            The factor; 1 where the rule gives no rate.
+        """
+        recommendation = self.recommendation
+        multiplier = recommendation.learning_rate_multiplier
+        if multiplier is None:
+            _warn(f"the learning rate stays as it is: {recommendation.learning_rate_reason}")
+            return 1.0
+        if multiplier > FAR_MULTIPLIER:
+            times = format_learning_rate(multiplier)
+            reason = recommendation.learning_rate_reason
+            _warn(f"the learning rate is {times} times the base rate: {reason}")
+        base, rates = self.settings.learning_rate, {_plain(g.get("lr")) for g in groups}
+        if base is not None and len(rates) == 1 and recommendation.learning_rate is not None:
+            own = rates.pop()
+            if own:
+                return recommendation.learning_rate / own
+        return multiplier
 
     def dataloader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
         """A ``DataLoader`` with the recommended batch size.
@@ -210,27 +244,20 @@ class TrainingFinding(Finding):
                 hint="search with length=, and give lengths in the same measure here",
             )
 
-    def _factor_for(self, groups: list[dict[str, Any]]) -> float:
-        """The multiplier, or the ratio to a rate given in place of the optimizer's own."""
+    def _apply_moments(self, group: dict[str, Any]) -> bool:
+        """Set what goes with the rate; whether the rate may be set, which the betas decide."""
         recommendation = self.recommendation
-        base, rates = self.settings.learning_rate, {_plain(g.get("lr")) for g in groups}
-        if base is not None and len(rates) == 1 and recommendation.learning_rate is not None:
-            own = rates.pop()
-            if own:
-                return recommendation.learning_rate / own
-        return recommendation.learning_rate_multiplier
-
-    def _apply_moments(self, group: dict[str, Any]) -> None:
-        recommendation = self.recommendation
-        if recommendation.learning_rate_rule is not LearningRateRule.SQRT:
-            return
+        multiplier = recommendation.learning_rate_multiplier
+        if multiplier is None or recommendation.learning_rate_rule is not LearningRateRule.SQRT:
+            return True
         if recommendation.adam_betas is not None and "betas" in group:
-            ratio = recommendation.learning_rate_multiplier**2
-            betas = scale_betas(ratio, tuple(group["betas"]))
-            if betas is not None:
-                group["betas"] = betas
+            betas = scale_betas(multiplier**2, tuple(group["betas"]))
+            if betas is None:
+                return False
+            group["betas"] = betas
         if recommendation.adam_epsilon_multiplier is not None and "eps" in group:
             group["eps"] = group["eps"] * recommendation.adam_epsilon_multiplier
+        return True
 
     def _should_drop_last(self, num_samples: int | None) -> bool:
         if num_samples is None:
@@ -252,9 +279,14 @@ class TrainingFinding(Finding):
             f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
             for name, value in self._rows()
         )
+        from autobatch.reporting.verdict import find_verdict
+
         report = html.escape(self.report())
+        first, *others = map(html.escape, find_verdict(self).lines)
+        verdict = "<br>".join([f"<b>Batch size {first}</b>", *others])
         return (
-            f"<table>{rows}</table><details><summary>report</summary><pre>{report}</pre></details>"
+            f"<p>{verdict}</p><table>{rows}</table>"
+            f"<details><summary>report</summary><pre>{report}</pre></details>"
         )
 
     def _rows(self) -> Iterator[tuple[str, str]]:
@@ -277,7 +309,13 @@ class TrainingFinding(Finding):
             yield "memory", f"{format_bytes(recommendation.peak_bytes)} of {budget}"
         yield "device", self.device
         if self.warnings:
-            yield "warnings", ", ".join(warning.code.value for warning in self.warnings)
+            from autobatch.reporting import advise
+
+            yield "warnings", "; ".join(advise(warning).title for warning in self.warnings)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(f"autobatch: {message}", UserWarning, stacklevel=4)
 
 
 def _plain(rate: Any) -> float | None:

@@ -152,3 +152,27 @@ def test_a_figure_and_the_most_that_it_can_be(
 )
 def test_an_energy_is_written_with_the_unit_that_suits_it(joules, text):
     assert units.format_energy(joules) == text
+
+
+@pytest.mark.parametrize(
+    ("factor", "text"),
+    [(8, "8"), (0.5, "0.5"), (1 / 64, "1/64"), (1 / 2048, "1/2,048"), (0.125**0.5, "0.3536")],
+)
+def test_a_factor_is_a_fraction_where_four_digits_would_round_it(factor, text):
+    assert units.format_factor(factor) == text
+
+
+@pytest.mark.parametrize(
+    ("beta", "text"),
+    [
+        (0.9, "0.9"),
+        (0.999, "0.999"),
+        (0.6, "0.6"),
+        (0.0, "0"),
+        (0.996875, "0.9969"),
+        (0.99996875, "0.999969"),
+        (1.0, "1"),
+    ],
+)
+def test_a_beta_is_never_rounded_to_1(beta, text):
+    assert units.format_beta(beta) == text

@@ -4,17 +4,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fixtures.records import decision_of
 
 from autobatch.recommend.build import recommend
+from autobatch.recommend.largest import Largest
 from autobatch.recommend.warnings import find_warnings
 from autobatch.records import (
     Confirmation,
     FindingWarning,
+    Goal,
     LearningRateRule,
     MemoryBudget,
     Outcome,
     Settings,
-    ThroughputCurve,
     Trial,
     WarningCode,
     WorkloadSummary,
@@ -45,7 +47,7 @@ def warn(make_trial, make_workload) -> Warn:
     def find(
         *trials: Trial,
         settings: Settings | None = None,
-        curve: ThroughputCurve | None = None,
+        spread_fraction: float = 0.02,
         memory_is_enforced: bool = True,
         num_cores: int = 8,
         confirmation: Confirmation | None = CONFIRMED,
@@ -54,23 +56,26 @@ def warn(make_trial, make_workload) -> Warn:
         trials = trials or (make_trial(64),)
         settings = settings or Settings()
         summary: WorkloadSummary = make_workload(**workload)
+        decision = decision_of(
+            {t.batch_size: t.samples_per_s for t in trials if t.samples_per_s},
+            spread_fraction=spread_fraction,
+        )
         answer = recommend(
             settings=settings,
             workload=summary,
             trials=trials,
             batch_size=trials[0].batch_size,
-            knee=trials[0].batch_size,
-            largest_batch_size=trials[-1].batch_size,
-            largest_was_run=True,
+            largest=Largest(batch_size=trials[-1].batch_size, was_run=True, is_lower_bound=False),
             reason="",
-            throughput_curve=curve,
+            decision=decision,
+            throughput_curve=None,
         )
         found: tuple[FindingWarning, ...] = find_warnings(
             settings=settings,
             workload=summary,
             trials=trials,
             recommendation=answer,
-            throughput_curve=curve,
+            decision=decision,
             memory_is_enforced=memory_is_enforced,
             num_cores=num_cores,
             confirmation=confirmation,
@@ -82,9 +87,9 @@ def warn(make_trial, make_workload) -> Warn:
     return find
 
 
-def test_a_clean_search_has_no_warnings(warn: Warn, make_trial, make_curve) -> None:
+def test_a_clean_search_has_no_warnings(warn: Warn, make_trial) -> None:
     trials = (make_trial(64, 0.1), make_trial(128, 0.19, peak_bytes=2**31))
-    assert warn(*trials, curve=make_curve()) == {}
+    assert warn(*trials) == {}
 
 
 def test_waiting_for_data_is_named_with_its_figures(warn: Warn, make_trial) -> None:
@@ -125,25 +130,12 @@ def test_page_faults_of_smaller_sizes_alone_do_not_matter(warn: Warn, make_trial
     assert warn(make_trial(64), faulting(make_trial, 32)) == {}
 
 
-def test_a_wide_spread_is_noise(warn: Warn, make_trial) -> None:
-    found = warn(make_trial(64, spread_fraction=0.3))
-    assert found == {
-        WarningCode.NOISY_TIMING: {"batch_size": 64, "spread_fraction": pytest.approx(0.3)}
-    }
-    assert warn(make_trial(64, spread_fraction=0.2)) == {}
-
-
-def test_a_curve_that_describes_nothing_is_named(warn: Warn, make_curve) -> None:
-    found = warn(curve=make_curve(is_good=False, r_squared=0.4))
-    assert found == {WarningCode.POOR_THROUGHPUT_FIT: {"r_squared": 0.4}}
-
-
-def test_falling_throughput_names_the_best_and_the_worst_size(warn: Warn, make_trial) -> None:
+def test_falling_throughput_names_the_answer_and_the_worst_size(warn: Warn, make_trial) -> None:
     trials = (make_trial(64, 0.1), make_trial(128, 0.25), make_trial(256, 1.0))
     assert warn(*trials) == {
         WarningCode.FALLING_THROUGHPUT: {
-            "best_batch_size": 64,
-            "best_samples_per_s": pytest.approx(640),
+            "batch_size": 64,
+            "samples_per_s": pytest.approx(640),
             "worst_batch_size": 256,
             "worst_samples_per_s": pytest.approx(256),
         }
@@ -154,19 +146,43 @@ def test_a_fall_of_less_than_a_tenth_is_no_fall(warn: Warn, make_trial) -> None:
     assert warn(make_trial(64, 0.1), make_trial(128, 0.21)) == {}
 
 
-def test_a_fall_within_the_spread_is_no_fall(warn: Warn, make_trial) -> None:
-    trials = (make_trial(64, 0.1, spread_fraction=0.2), make_trial(128, 0.23, spread_fraction=0.2))
-    assert warn(*trials) == {}
-
-
-def test_a_fall_seen_in_three_widely_spread_steps_is_no_fall(warn: Warn, make_trial) -> None:
-    slow = make_trial(128, 0.25, spread_fraction=0.6, num_steps=3)
-    assert slow.spread_fraction is None
-    assert warn(make_trial(64, 0.1), slow) == {}
+def test_a_fall_within_the_intervals_is_no_fall(warn: Warn, make_trial) -> None:
+    trials = (make_trial(64, 0.1), make_trial(128, 0.25))
+    assert warn(*trials, spread_fraction=0.1) != {}
+    assert warn(*trials, spread_fraction=0.12) == {}
 
 
 def test_slow_small_sizes_are_no_fall(warn: Warn, make_trial) -> None:
     assert warn(make_trial(64, 0.1), make_trial(1, 0.05)) == {}
+
+
+def test_a_faster_size_below_the_answer_is_not_held_against_larger_ones(
+    warn: Warn, make_trial
+) -> None:
+    assert warn(make_trial(64, 0.2), make_trial(8, 0.01), make_trial(128, 0.41)) == {}
+
+
+def test_few_updates_an_epoch_are_named(warn: Warn) -> None:
+    assert warn(dataset_size=64 * 19) == {
+        WarningCode.FEW_UPDATES: {"iterations_per_epoch": 19, "global_batch_size": 64}
+    }
+    assert warn(dataset_size=64 * 20) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "workload"),
+    [
+        (Settings(goal=Goal.EFFICIENCY), {}),
+        (Settings(global_batch_size=640), {}),
+        (Settings(base_batch_size=64), {}),
+        (Settings(), {"base_batch_size": 64}),
+    ],
+    ids=["weighed", "asked for", "as now, by the settings", "as now, by the loader"],
+)
+def test_few_updates_that_the_user_knows_of_are_let_pass(
+    warn: Warn, settings: Settings, workload: dict[str, Any]
+) -> None:
+    assert warn(settings=settings, dataset_size=640, **workload) == {}
 
 
 def test_a_loss_that_is_not_finite_is_named_at_the_recommended_size(warn: Warn, make_trial) -> None:
@@ -180,24 +196,24 @@ def test_a_loss_that_is_not_finite_elsewhere_is_named_too(warn: Warn, make_trial
 
 
 def test_a_last_batch_of_one_breaks_batch_norm(warn: Warn) -> None:
-    found = warn(dataset_size=641, has_batch_norm=True)
-    assert found == {WarningCode.LAST_BATCH_OF_ONE: {"iterations_per_epoch": 11}}
+    found = warn(dataset_size=1_281, has_batch_norm=True)
+    assert found == {WarningCode.LAST_BATCH_OF_ONE: {"iterations_per_epoch": 21}}
 
 
 def test_a_last_pass_of_one_counts_by_device(warn: Warn) -> None:
     settings = Settings(num_devices=2)
     assert WarningCode.LAST_BATCH_OF_ONE in warn(
-        settings=settings, dataset_size=642, has_batch_norm=True
+        settings=settings, dataset_size=2_562, has_batch_norm=True
     )
-    assert warn(settings=settings, dataset_size=643, has_batch_norm=True) == {}
+    assert warn(settings=settings, dataset_size=2_563, has_batch_norm=True) == {}
 
 
 @pytest.mark.parametrize(
     ("settings", "workload"),
     [
-        (Settings(drop_last=True), {"dataset_size": 641, "has_batch_norm": True}),
-        (Settings(), {"dataset_size": 641, "has_batch_norm": False}),
-        (Settings(), {"dataset_size": 642, "has_batch_norm": True}),
+        (Settings(drop_last=True), {"dataset_size": 1_281, "has_batch_norm": True}),
+        (Settings(), {"dataset_size": 1_281, "has_batch_norm": False}),
+        (Settings(), {"dataset_size": 1_282, "has_batch_norm": True}),
     ],
 )
 def test_a_last_batch_of_one_is_let_pass_where_it_does_no_harm(
@@ -257,7 +273,7 @@ def test_a_global_batch_that_does_not_come_out_names_its_remainder(warn: Warn) -
 
 def test_an_unknown_data_set_size_is_named_unless_the_user_gives_it(warn: Warn) -> None:
     assert warn(dataset_size=None) == {WarningCode.DATASET_SIZE_UNKNOWN: {}}
-    assert warn(settings=Settings(dataset_size=640), dataset_size=None) == {}
+    assert warn(settings=Settings(dataset_size=6_400), dataset_size=None) == {}
 
 
 def test_a_missing_base_rate_is_named_with_the_multiplier(warn: Warn) -> None:
@@ -274,6 +290,8 @@ def test_a_missing_base_rate_is_let_pass_where_nobody_needs_it(warn: Warn) -> No
     keep = Settings(learning_rate_rule=LearningRateRule.NONE)
     assert warn(settings=keep, base_learning_rate=None) == {}
     assert warn(base_learning_rate=None, optimizer="Prodigy") == {}
+    beyond_adam = Settings(base_batch_size=2)
+    assert warn(settings=beyond_adam, base_learning_rate=None, optimizer="Adam") == {}
 
 
 def test_a_killed_trial_is_named_by_the_smallest_size(warn: Warn, make_trial) -> None:

@@ -112,9 +112,16 @@ def test_linear_advises_warm_up_only_when_the_rate_rises() -> None:
     assert "warm" not in scale(LINEAR, 16).reason
 
 
-def test_linear_says_where_it_was_last_seen_to_hold() -> None:
-    assert "8,192" not in scale(LINEAR, 8192).reason
-    assert "beyond a global batch of 8,192" in scale(LINEAR, 16384).reason
+def test_a_rule_that_goes_far_says_where_it_was_shown_to_hold() -> None:
+    assert "shown" not in scale(LINEAR, 256).reason
+    assert "8,192, on ImageNet with warm-up" in scale(LINEAR, 257).reason
+    assert "8,192, on ImageNet" in scale(LINEAR, 16_384, base=8_192).reason
+    assert "shown on CIFAR-10" in scale(AUTO, 32 * 65, optimizer="RMSprop").reason
+    assert "32,768, for BERT" in scale(AUTO, 32 * 65, optimizer="LAMB").reason
+    assert "beyond the gradient noise scale" in scale(AUTO, 32 * 65, optimizer="Lion").reason
+    assert "not shown to hold" in scale(SQRT, 32 * 65).reason
+    assert "shown" not in scale(SQRT, 32 * 64).reason
+    assert "shown" not in scale(NONE, 2**20).reason
 
 
 def test_the_sqrt_rule_for_adam_scales_betas_and_epsilon() -> None:
@@ -124,11 +131,13 @@ def test_the_sqrt_rule_for_adam_scales_betas_and_epsilon() -> None:
     assert scaled.adam_epsilon_multiplier == 0.5
 
 
-def test_betas_that_would_leave_their_range_are_not_given_and_the_reason_says_so() -> None:
+def test_where_a_beta_would_leave_its_range_no_rate_is_given_and_the_reason_says_so() -> None:
     scaled = scale(AUTO, 32 * 16, optimizer="Adam")
-    assert scaled.adam_betas is None
-    assert "below 0" in scaled.reason
-    assert scaled.learning_rate == pytest.approx(0.4)
+    given = (scaled.learning_rate, scaled.multiplier, scaled.adam_betas)
+    assert given == (None, None, None)
+    assert scaled.adam_epsilon_multiplier is None
+    assert "16 times the base takes a beta of Adam below 0" in scaled.reason
+    assert scaled.formula_multiplier == 4
 
 
 def test_a_beta_of_exactly_zero_is_still_in_range() -> None:
@@ -168,8 +177,8 @@ def test_scaling_there_and_back_again_gives_the_rate_back(
 
 @given(first=ratios, base=ratios)
 def test_sqrt_lies_between_none_and_linear(first: int, base: int) -> None:
-    low, high = sorted([1.0, scale(LINEAR, first, base=base).multiplier])
-    assert low <= scale(SQRT, first, base=base).multiplier <= high
+    low, high = sorted([1.0, first / base])
+    assert low <= scale(SQRT, first, base=base).formula_multiplier <= high
 
 
 @given(ratio=st.floats(0.001, 100))

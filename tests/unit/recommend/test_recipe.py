@@ -6,8 +6,10 @@ import math
 from typing import Any
 
 import pytest
+from fixtures.records import decision_of
 
 from autobatch.recommend.build import recommend
+from autobatch.recommend.largest import Largest
 from autobatch.recommend.recipe import adascale_gain, build_recipe, surge_factor
 from autobatch.records import NoiseScale, RecipeItem, Settings
 
@@ -36,10 +38,9 @@ def items(make_trial: Any, make_workload: Any) -> Any:
             workload=workload,
             trials=(make_trial(batch_size),),
             batch_size=batch_size,
-            knee=batch_size,
-            largest_batch_size=batch_size,
-            largest_was_run=True,
+            largest=Largest(batch_size=batch_size, was_run=True, is_lower_bound=False),
             reason="",
+            decision=decision_of({batch_size: 1000.0}),
             throughput_curve=None,
         )
         recipe = build_recipe(

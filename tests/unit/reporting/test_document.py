@@ -28,9 +28,12 @@ DESIGN_KEYS = [
     "autobatch_version",
     "target",
     "device",
+    "confidence",
+    "decision",
     "batch_size",
     "largest_batch_size",
     "largest_was_run",
+    "largest_is_lower_bound",
     "iterations_per_epoch",
     "last_batch_size",
     "dataset_size",
@@ -184,7 +187,7 @@ def test_the_top_level_keys_are_frozen(make_finding):
 def test_the_schema_version_comes_first(make_finding):
     document = to_document(make_finding())
     assert next(iter(document)) == "schema_version"
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
 
 
 def test_the_keys_of_a_trial_are_frozen(make_finding):
@@ -233,7 +236,7 @@ def test_keys_of_a_later_version_are_ignored(make_finding):
 def test_numbers_that_are_not_finite_make_valid_json_that_can_be_read(make_finding, number):
     finding = make_finding()
     curve = replace(finding.throughput_curve, r_squared=number, band=((1, number, 2.0),))
-    warning = FindingWarning(code=WarningCode.NOISY_TIMING, figures={"batch_size": number})
+    warning = FindingWarning(code=WarningCode.LEAK, figures={"batch_size": number})
     text = dumps(replace(finding, throughput_curve=curve, warnings=(warning,)))
     document = json.loads(text, parse_constant=pytest.fail)
     again = from_document(document)
@@ -245,14 +248,15 @@ def test_numbers_that_are_not_finite_make_valid_json_that_can_be_read(make_findi
 def test_text_ends_in_one_newline_and_is_indented(make_finding):
     text = dumps(make_finding())
     assert text.endswith("}\n")
-    assert text.startswith('{\n  "schema_version": 1,\n')
+    assert text.startswith('{\n  "schema_version": 2,\n')
 
 
 @pytest.mark.parametrize("key", [*DESIGN_KEYS, "workload", "settings", "search_time_s", "knee"])
 def test_a_document_that_lacks_a_key_is_refused_and_the_key_is_named(make_finding, key):
     document = to_document(make_finding())
     del document[key]
-    if key in ("autobatch_version", "dataset_size", "memory_curve", "throughput_curve"):
+    derived = ("autobatch_version", "dataset_size", "confidence")
+    if key in (*derived, "memory_curve", "throughput_curve"):
         from_document(document)
         return
     with pytest.raises(ResultFormatError, match=key):

@@ -42,17 +42,28 @@ SPOILED = {
     "a size that never ran": (("batch_size",), 100, "no trial of size 100 fits"),
     "a largest that never ran": (("largest_batch_size",), 4096, "no trial of size 4096 fits"),
     "a largest below the choice": (("largest_batch_size",), 1, "1 is below batch_size"),
+    "an estimate of nothing": (
+        ("decision", "estimates", 0, "batch_size"),
+        4096,
+        "no trial of size 4096 fits",
+    ),
+    "an estimate outside its interval": (
+        ("decision", "estimates", 3, "low"),
+        1e6,
+        "size 8 lies outside its interval",
+    ),
+    "a confidence that is a figure": (("decision", "confidence"), "0.9", "decision.*'0.9'"),
     "a trial twice": (("trials", 0, "batch_size"), 2, "a batch size is there twice"),
     "more budget than memory": (("budget_bytes",), 2**50, "more than capacity_bytes"),
     "a figure in words": (
         ("warnings",),
-        [{"code": "noisy_timing", "figures": {"batch_size": "many"}}],
+        [{"code": "leak", "figures": {"batch_size": "many"}}],
         r"warnings\[0\]\.figures.*expected float",
     ),
     "a warning that is a word": (("warnings",), ["noise"], r"warnings\[0\]: expected object"),
-    "no version": (("schema_version",), None, "schema_version: expected 1, got None"),
-    "a version in words": (("schema_version",), "1", "schema_version: expected 1, got '1'"),
-    "a later version": (("schema_version",), 2, "schema_version 2 is newer than 1"),
+    "no version": (("schema_version",), None, "schema_version: expected 2, got None"),
+    "a version in words": (("schema_version",), "1", "schema_version: expected 2, got '1'"),
+    "a later version": (("schema_version",), 3, "schema_version 3 is newer than 2"),
 }
 
 
@@ -83,7 +94,7 @@ HOSTILE = {
     "deep and closed": (b'{"a":' * 200_000 + b"1" + b"}" * 200_000, "nested too deeply"),
     "a list": (b"[]", "does not hold a finding"),
     "a number": (b"5", "does not hold a finding"),
-    "another tool's": (b'{"results": []}', "schema_version: expected 1"),
+    "another tool's": (b'{"results": []}', "schema_version: expected 2"),
     "5,000 digits": (b'{"schema_version": ' + b"9" * 5000 + b"}", "digits"),
 }
 

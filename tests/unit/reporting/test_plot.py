@@ -14,6 +14,7 @@ import pytest
 
 from autobatch.errors import SettingsError
 from autobatch.records import Outcome, Settings
+from autobatch.reporting.axes import GREY
 from autobatch.reporting.plot import check_plot_path, draw, save_plot
 
 BEGINNINGS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
@@ -94,15 +95,51 @@ def test_batch_sizes_are_plain_powers_of_two(make_finding):
 
 
 def test_the_panels_show_what_the_legend_says(make_finding):
-    throughput, memory = draw(make_finding(recommendation={"knee": 64})).axes
+    throughput, memory = draw(make_finding()).axes
     assert set(legend(throughput)) == {
         "fitted curve",
-        "90 % band of the curve",
-        "measured, median and quartiles",
-        "knee: 64",
-        "recommended: 128",
+        "estimate, with 90 % interval",
+        "95 % of the fastest",
     }
-    assert set(legend(memory)) == {"fitted line", "measured", "budget: 4.0 GiB", "did not fit"}
+    assert set(legend(memory)) == {
+        "fitted line",
+        "measured",
+        "recommended",
+        "budget: 4.0 GiB",
+        "did not fit",
+    }
+
+
+def test_the_recommended_size_and_the_users_own_are_named_in_place(make_finding):
+    throughput, _ = draw(make_finding()).axes
+    names = {text.get_text(): text.xy[0] for text in throughput.texts}
+    assert names == {"recommended: 128": 128, "yours: 32": 32}
+    throughput, _ = draw(make_finding(decision={"your_batch_size": 128})).axes
+    assert [text.get_text() for text in throughput.texts] == ["recommended, yours: 128"]
+    throughput, _ = draw(make_finding(decision={"your_batch_size": None})).axes
+    assert [text.get_text() for text in throughput.texts] == ["recommended: 128"]
+
+
+def test_the_line_of_what_is_fast_enough_goes_by_the_tolerance(make_finding):
+    throughput, _ = draw(make_finding(settings=Settings(tolerance_fraction=0.2))).axes
+    (line,) = [line for line in throughput.lines if line.get_label() == "80 % of the fastest"]
+    best = max(each.samples_per_s for each in make_finding().decision.estimates)
+    assert line.get_ydata()[0] == pytest.approx(0.8 * best)
+
+
+def test_a_size_that_rests_on_one_step_is_grey(make_finding):
+    whole = make_finding().decision.estimates
+    once = (replace(whole[0], num_steps=1), *whole[1:])
+    throughput, _ = draw(make_finding(decision={"estimates": once})).axes
+    single, *_ = [each for each in throughput.containers if "single" in each.get_label()]
+    assert list(single.lines[0].get_xdata()) == [1]
+    assert single.lines[0].get_color() == GREY
+
+
+def test_both_panels_have_one_axis_of_sizes(kinds):
+    for name, finding in kinds.items():
+        throughput, memory = draw(finding).axes
+        assert throughput.get_xlim() == memory.get_xlim(), name
 
 
 def test_a_predicted_largest_is_drawn_apart_from_the_measured(kinds):
@@ -125,8 +162,9 @@ def test_memory_is_in_the_unit_that_suits_it(make_finding, make_trial):
     assert draw(replace(finding, budget=small)).axes[1].get_ylabel() == "peak memory (MiB)"
 
 
-def test_a_poor_fit_says_so_in_the_legend(kinds):
-    assert "fitted curve (poor)" in legend(draw(kinds["poor fit"]).axes[0])
+def test_a_curve_that_fits_poorly_is_not_drawn(kinds):
+    throughput, _ = draw(kinds["poor fit"]).axes
+    assert "fitted curve" not in legend(throughput)
 
 
 def test_a_title_is_no_formula_and_keeps_the_end_of_a_long_path(make_finding):

@@ -78,6 +78,20 @@ def test_the_live_display_shows_trials_and_what_runs(make_finding):
     assert "batch 1: timing again" in shown
 
 
+def test_the_live_display_says_how_long_it_has_been_at_it(make_finding):
+    console, stream = live_console()
+    now_s = [0.0]
+    with LiveProgress(console, clock=lambda: now_s[0]) as progress:
+        progress.loaded(make_finding().workload, make_finding().budget, "cpu")
+        assert "loading the workload" in stream.getvalue()
+        now_s[0] = 7.0
+        progress.trial_started(64, Phase.SEARCH)
+        now_s[0] = 12.0
+        progress.loaded(make_finding().workload, make_finding().budget, "cpu")
+        shown = stream.getvalue()
+    assert "batch 64: running (5 s; 12 s in all)" in shown
+
+
 def test_the_live_display_is_gone_when_the_search_ends_or_fails(make_finding):
     console, stream = live_console()
     progress = LiveProgress(console)

@@ -65,13 +65,13 @@ def test_figures_are_written_with_the_unit_of_their_name():
 
 def test_memory_and_throughput_figures_have_their_units():
     falling = {
-        "best_batch_size": 256,
-        "best_samples_per_s": 3290,
+        "batch_size": 256,
+        "samples_per_s": 3290,
         "worst_batch_size": 1024,
         "worst_samples_per_s": 1790,
     }
     text = advise(FindingWarning(code=WarningCode.FALLING_THROUGHPUT, figures=falling)).happened
-    assert "3,290 samples/s at batch size 256 to 1,790 samples/s at 1,024" in text
+    assert "3,290 samples/s at the recommended 256 to 1,790 samples/s at 1,024" in text
     peaks = {
         "small_batch_size": 8,
         "small_peak_bytes": 3 * 2**30,
