@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -18,10 +19,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+# Nothing else that reads the numbers: a variant replaces them first.
 from autobatch.decide import numbers
-from scripts.replay.record import RECORDINGS, load
-from scripts.workbench import ROOT, print_table
 
+ROOT = Path(__file__).resolve().parents[2]
 _NUM_QUIET_SEEDS = 3
 _HEADER = ("number", "value", "rate / best", "about commonest", "search, s", "quiet: overhead",
            "quiet: lowest rate")  # fmt: skip
@@ -35,7 +36,9 @@ def main() -> int:
     parser.add_argument("--searches", type=int, default=6, help="of each recording")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
     parser.add_argument("--variant", help=argparse.SUPPRESS)
-    parser.add_argument("folder", type=Path, nargs="?", default=RECORDINGS)
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=Path(__file__).parent / "recordings"
+    )
     arguments = parser.parse_args()
     if arguments.variant is not None:
         changes = json.loads(arguments.variant)
@@ -49,6 +52,8 @@ def main() -> int:
         (name, value, *map("{:.3f}".format, figure))
         for (name, value, _), figure in zip(variants, figures, strict=True)
     ]
+    from scripts.workbench import print_table
+
     print_table("each number halved and doubled", _HEADER, rows)
     return 0
 
@@ -80,6 +85,7 @@ def run_variant(change: dict[str, Any], arguments: argparse.Namespace) -> list[f
         [sys.executable, "-m", "scripts.replay.sensitivity", "--variant", json.dumps(change),
          "--searches", str(arguments.searches), str(arguments.folder)],
         capture_output=True, text=True, check=True, cwd=ROOT,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
     )  # fmt: skip
     print(change, done.stdout.strip(), file=sys.stderr, flush=True)
     figures: list[float] = json.loads(done.stdout)
@@ -88,8 +94,8 @@ def run_variant(change: dict[str, Any], arguments: argparse.Namespace) -> list[f
 
 def measure(folder: Path, num_searches: int) -> list[float]:
     """Replay searches with the numbers as they are now."""
-    # Whoever imports these reads the numbers.
     from scripts.replay import quiet
+    from scripts.replay.record import load
     from scripts.replay.replay import replay_in_turn
 
     scores = [replay_in_turn(load(path), num_searches) for path in sorted(folder.glob("*.json.xz"))]
