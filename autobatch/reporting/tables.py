@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autobatch import units
-from autobatch.records import Outcome, SizeEstimate, TimingDecision, Trial
+from autobatch.records import Confidence, Outcome, SizeEstimate, TimingDecision, Trial
 from autobatch.reporting.wording import OUTCOMES
 
 Row = tuple[str, RenderableType]
@@ -122,9 +122,21 @@ def throughput_figure(samples_per_s: float | None) -> str:
     return units.format_rate(samples_per_s).removesuffix(" samples/s")
 
 
-def versus_best(estimate: SizeEstimate) -> str:
-    """A throughput beside that of the fastest size, with its interval: ``93 % (85 to 101)``."""
+def throughput_interval(estimate: SizeEstimate) -> str:
+    """The interval of a throughput, for a column whose header has the unit."""
+    return f"{throughput_figure(estimate.low)} to {throughput_figure(estimate.high)}"
+
+
+def versus_best(estimate: SizeEstimate, *, with_figure: bool = True) -> str:
+    """A throughput beside that of the fastest size, with its interval: ``93 % (85 to 101)``.
+
+    Args:
+        estimate: Of the size.
+        with_figure: Whether to say more than the interval.
+    """
     low, high = (f"{100 * each:.0f}" for each in (estimate.vs_best_low, estimate.vs_best_high))
+    if not with_figure:
+        return f"{low} to {high} %" if low != high else "unknown"
     share = units.format_fraction(estimate.vs_best_fraction)
     return share if low == high else f"{share} ({low} to {high})"
 
@@ -169,7 +181,7 @@ def _fit_columns(
         "peak": [_or_nothing(trial.peak_bytes, units.format_bytes) for trial in rows],
         "of budget": [_or_nothing(fraction, units.format_fraction) for fraction in fractions],
         "step time": [_or_nothing(each.step_time_s, units.format_seconds) for each in figures],
-        "samples/s": [throughput_figure(each.samples_per_s) for each in figures],
+        "samples/s": [each.throughput for each in figures],
         "90 % interval": [each.interval for each in figures],
         "vs best": [each.vs_best for each in figures],
     }
@@ -178,6 +190,8 @@ def _fit_columns(
     columns = {name: _Column(name, tuple(cells)) for name, cells in known.items()}
     if decision is None:
         del columns["90 % interval"], columns["vs best"]
+    elif decision.confidence is Confidence.LOW:  # the intervals are all that can be said
+        del columns["90 % interval"], columns["step time"]
     note = long
     for dropped in ("of budget", "90 % interval", "step time", "", "peak", "vs best"):
         taken = 3 + sum(each.width for each in (*columns.values(), note))
@@ -194,19 +208,20 @@ class _Figures:
     """What a row says of time: the estimate, or without one the medians of the trial."""
 
     def __init__(self, trial: Trial, decision: TimingDecision | None) -> None:
-        self.step_time_s, self.samples_per_s = trial.step_time_s, trial.samples_per_s
+        self.step_time_s = trial.step_time_s
+        self.throughput = throughput_figure(trial.samples_per_s)
         self.interval = self.vs_best = _NOTHING
         if decision is None:
             return
         estimate = decision.estimate_of(trial.batch_size)
         if estimate is None:
-            self.step_time_s = self.samples_per_s = None
+            self.step_time_s, self.throughput = None, _NOTHING
             return
-        self.samples_per_s = estimate.samples_per_s
         self.step_time_s = estimate.step_time_s
-        low, high = throughput_figure(estimate.low), throughput_figure(estimate.high)
-        self.interval = f"{low} to {high}"
-        self.vs_best = versus_best(estimate)
+        self.interval = throughput_interval(estimate)
+        is_sure = decision.confidence is Confidence.HIGH
+        self.throughput = throughput_figure(estimate.samples_per_s) if is_sure else self.interval
+        self.vs_best = versus_best(estimate, with_figure=is_sure)
 
 
 def _note(trial: Trial, notes: Mapping[int, Note], *, is_short: bool) -> str:

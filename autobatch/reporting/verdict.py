@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from autobatch import units
 from autobatch.records import (
     Confidence,
+    Contention,
     Doubt,
     Finding,
     Goal,
@@ -137,12 +138,25 @@ def _final_times(finding: Finding) -> str:
 
 
 def _limits(finding: Finding) -> Iterator[str]:
+    contention = finding.contention
+    if contention is not None:
+        yield (
+            f"others used {contention.others_busy_cores:.1f} of {contention.num_cores} cores, so "
+            f"timed with {_remedy(contention)}"
+        )
     if finding.stop_reason is StopReason.TIME_LIMIT:
         yield f"ended by the time limit{_time_limit(finding)}"
     if finding.stop_reason is StopReason.COST:
         yield "larger sizes would have taken too long"
     if finding.stop_reason is StopReason.INTERRUPTED:
         yield "interrupted"
+
+
+def _remedy(contention: Contention) -> str:
+    """What a search did about contention, as a user would do it."""
+    if contention.num_threads is not None:
+        return f"OMP_NUM_THREADS={contention.num_threads}"
+    return " ".join(f"{name}={value}" for name, value in contention.variables.items())
 
 
 def _time_limit(finding: Finding) -> str:
@@ -195,15 +209,22 @@ def _distances(finding: Finding, chosen: SizeEstimate) -> Iterator[str]:
 
 def _following(finding: Finding, *, is_sure: bool) -> str:
     codes = {warning.code for warning in finding.warnings}
+    if is_sure and finding.contention is not None:
+        times = units.format_count(round(finding.contention.speedup))
+        return (
+            f"while others use the cores, train with {_remedy(finding.contention)} too: it was "
+            f"{times} times faster beside them"
+        )
     if not is_sure and WarningCode.BUSY_MACHINE in codes:
-        return "search again on a quiet machine, or leave cores free: --env OMP_NUM_THREADS=1"
+        return "search again while the machine is quiet"
     if not is_sure and finding.stop_reason is StopReason.TIME_LIMIT:
         return "search again with a longer --time-limit"
     if not is_sure:
         return "search again when the machine is quiet; until then this size is a safe guess"
     if WarningCode.FEW_UPDATES in codes:
-        updates = units.format_count(finding.iterations_per_epoch or 0)
-        return f"search with --goal efficiency: an epoch has only {updates} updates at this size"
+        number = finding.iterations_per_epoch or 0
+        updates = f"{number} update" if number == 1 else f"{units.format_count(number)} updates"
+        return f"search with --goal efficiency: an epoch has only {updates} at this size"
     return _training(finding)
 
 
