@@ -15,7 +15,7 @@ from typing import TypeAlias
 from autobatch.decide.bracket import find_bracket
 from autobatch.decide.choice import Choice, choose, find_exact_size
 from autobatch.decide.decision import Decision
-from autobatch.decide.race import final_time_s, is_worth_a_round, pick_round, race_time_s
+from autobatch.decide.race import final_time_s, is_worth_a_round, race_time_s
 from autobatch.decide.step import Rules, next_step
 from autobatch.records import Goal, Phase, Settings, StopReason, Trial
 
@@ -61,8 +61,7 @@ class Progress:
         rules: What the climb goes by.
         trials: All trials, by batch size.
         decision: From those that fitted; ``None`` if none did.
-        num_rounds: Rounds of the race.
-        raced_s: Seconds that went into racing each size.
+        raced_s: Seconds that went into racing.
         final_of: The size whose final run was the last that fitted; ``None`` if another was.
         num_finals: Final runs so far.
         lacks_worth: Whether what a sample is worth is asked and not yet measured.
@@ -72,8 +71,7 @@ class Progress:
     rules: Rules
     trials: Mapping[int, Trial]
     decision: Decision | None = None
-    num_rounds: int = 0
-    raced_s: Mapping[int, float]
+    raced_s: float = 0.0
     final_of: int | None = None
     num_finals: int = 0
     lacks_worth: bool = False
@@ -149,12 +147,10 @@ def _find_round(progress: Progress, decision: Decision, time: Time) -> tuple[int
     numbers = decision.asked.numbers
     if progress.settings.goal is Goal.MEMORY or not decision.to_race:
         return ()
-    if progress.num_rounds >= numbers.max_rounds:
-        return ()
     trials = progress.trials
-    racing = pick_round(decision.to_race, trials, progress.raced_s, numbers)
+    racing = decision.to_race
     cost_s = sum(race_time_s(trials[size], numbers) for size in racing)
-    raced_s = sum(progress.raced_s.values())
+    raced_s = progress.raced_s
     final_s = final_time_s(trials[max(racing)], numbers)
     if time.left_s is not None and time.left_s < cost_s + final_s:
         return ()  # better one final run than one more round
@@ -162,7 +158,6 @@ def _find_round(progress: Progress, decision: Decision, time: Time) -> tuple[int
         cost_s,
         search_s=time.spent_s - raced_s,
         raced_s=raced_s,
-        noise_fraction=decision.noise_fraction,
         numbers=numbers,
     )
     return racing if is_worth_it else ()

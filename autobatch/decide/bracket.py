@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from autobatch.decide.numbers import NUMBERS
 from autobatch.records import Outcome, Trial
-
-_PEAK_NOISE_FRACTION = 0.02
-_MONOTONE_SLACK_FRACTION = 0.2
-_MONOTONE_SLACK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +76,19 @@ def lower_bound_bytes(
     (small, small_peak), (large, large_peak) = list(peaks.items())[-2:]
     slope = max(0.0, (large_peak - small_peak) / (large - small))
     growth = slope * (size - large) * (1 - uncertainty_fraction)
-    return (large_peak + growth) * (1 - _PEAK_NOISE_FRACTION)
+    return (large_peak + growth) * (1 - NUMBERS.peak_noise_fraction)
+
+
+def slack_bytes(peak_bytes: int) -> float:
+    """How much less memory a larger size may need than one with this peak."""
+    return max(NUMBERS.peak_slack_bytes, NUMBERS.peak_slack_fraction * peak_bytes)
 
 
 def is_monotone(peaks_bytes: Mapping[int, int]) -> bool:
     """Whether no size needs much less memory than a smaller one."""
     highest = 0
     for _, peak in sorted(peaks_bytes.items()):
-        slack = max(_MONOTONE_SLACK_BYTES, _MONOTONE_SLACK_FRACTION * highest)
-        if peak < highest - slack:
+        if peak < highest - slack_bytes(highest):
             return False
         highest = max(highest, peak)
     return True

@@ -124,6 +124,15 @@ class Decision:
         log_ratio, _ = self.rates.log_ratio(last, best)
         return log_ratio > math.log1p(self.asked.tolerance_fraction)
 
+    @property
+    def may_rise(self) -> bool:
+        """Whether the largest size may be faster than all before it, within its error."""
+        *before, last = self.rates.sizes or (0,)
+        if not before:
+            return True
+        log_ratio, error = self.rates.log_ratio(last, max(before, key=self.rates.log_rate))
+        return log_ratio + error > math.log1p(self.asked.tolerance_fraction)
+
     def to_record(
         self, chosen: int, trials: Mapping[int, Trial], doubts: tuple[Doubt, ...] = ()
     ) -> TimingDecision:
@@ -238,13 +247,13 @@ def _find_doubtful(
     known = numbers.close_enough * asked.tolerance_fraction
     doubtful = [
         size
-        for size in sorted(right, key=right.__getitem__, reverse=True)
+        for size in rates.sizes
         if right[size] >= (1 - numbers.decided) / 2
         and max(rates.log_ratio(size, best)[1], rates.log_ratio(size, knee)[1]) > known
     ]
     if not doubtful:
         return ()
-    racing = list(dict.fromkeys((knee, best, *doubtful)))[: numbers.max_racing]
+    racing = {knee, best, *doubtful}
     return tuple(sorted(racing)) if len(racing) > 1 else ()
 
 
@@ -260,5 +269,4 @@ def _find_challengers(values: Rates, asked: Asked) -> tuple[int, ...]:
         if chance >= (1 - numbers.decided) / 2
         and values.log_ratio(size, best)[1] > numbers.close_enough * asked.tolerance_fraction
     ]
-    closest = sorted(challengers, key=values.log_rate, reverse=True)
-    return tuple(sorted([best, *closest][: numbers.max_racing])) if closest else ()
+    return tuple(sorted({best, *challengers})) if challengers else ()

@@ -13,11 +13,10 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.optimize import least_squares
 
+from autobatch.decide.numbers import NUMBERS
 from autobatch.records import MemoryCurve
 
 _MIB = 2.0**20
-# Residuals beyond this share of the peak count linearly instead of squared.
-_OUTLIER_FRACTION = 0.03
 
 
 def fit_memory(peaks_bytes: Mapping[int, int]) -> MemoryCurve | None:
@@ -64,7 +63,7 @@ def _fit_from(start: np.ndarray, sizes: np.ndarray, peaks: np.ndarray) -> tuple[
         start / scale,
         bounds=([0.0, -np.inf, 0.0], [np.inf, np.inf, np.inf]),
         loss="soft_l1",
-        f_scale=_OUTLIER_FRACTION,
+        f_scale=NUMBERS.peak_noise_fraction,
     )
     best: np.ndarray = result.x * scale
     return best, float(result.cost)

@@ -1,4 +1,9 @@
-"""Every tuned number of the decision: its unit, and where it comes from."""
+"""Every tuned number of a search: its unit, and what it was set by.
+
+What a number does to the answers is measured by ``python -m scripts.replay.sensitivity``, which
+halves and doubles each on replayed searches; its table is in ``docs/measured.md``. Numbers that
+moved nothing there are gone. "Replay" below is that command.
+"""
 
 from __future__ import annotations
 
@@ -7,51 +12,80 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """The tuned numbers. ``python -m scripts.replay.sensitivity`` halves and doubles each."""
+    """The tuned numbers.
 
-    # The mixed model.
-    num_reweightings: int = 2
-    outlier: float = 2.0
+    Attributes:
+        misfit_penalty: Power with which large deviations from the curve are held to be rarer than
+            small ones. Replay; 2 and more smooths a size away that is 15 % slower than its
+            neighbours (simulated, 60 searches).
+        outlier: Standard errors from which a cell counts for less. Replay.
+        good_misfit: Residual standard deviation of log throughput up to which a curve is believed
+            beyond the sizes that ran. Replay.
+        likely: How likely the knee must be within the tolerance. Replay.
+        decided: How sure is sure: the answer of high confidence, and the end of a race. Replay.
+        close_enough: Standard error of a ratio, as a multiple of the tolerance, that needs no
+            more timing. Replay, quiet device.
+        flat_gain: Gain over two doublings, as a multiple of the tolerance, that is none. Replay.
+        ahead_gain: Gain of the curve over six doublings, as a multiple of the tolerance, that is
+            not worth running them. Quiet device, late knee: at 0.5 one answer in five is too small.
+        fell_ratio: Throughput over the best at which the largest size has fallen behind. Replay.
+        dear_trial_s: Seconds that any trial may take, whatever was spent before. Replay: without
+            it a search gives up early on a busy machine.
+        race_time_s: Seconds that a race may always take. Replay.
+        race_fraction: Time of a race over that of the search before it. Replay.
+        contended_cores: Cores missing for the threads of a step from which they are held to wait
+            for each other. Two processes that spin beside two threads on two cores: 1.5 missing.
+        remedy_ratio: Gain that a remedy for contention must show. Same: 1.2 to 290 were seen.
+        passive_ratio: Throughput of threads that sleep over that of fewer threads from which the
+            former are taken, since they are all there once the machine is idle. Same.
+        search_window_s: Seconds of timed steps in a first run. Replay.
+        race_window_s: Seconds of timed steps in a round of a race. Replay.
+        final_window_s: Seconds of each window of the final run.
+        final_windows: Windows of the final run, each with a peak: three show whether they grow.
+        final_steps: Steps of each window, where they are short enough.
+        patience_s: Seconds after which a few slow steps are enough. Replay.
+        peak_scatter: Fraction by which peaks of one size differ from run to run: growth below it
+            leads nowhere, and a peak as close to the budget runs again. Examples on CPU: 5 %.
+        repeat_time_s: Seconds from which a final run is not repeated for its peak.
+        careful_jump: How much larger the next size is where no memory line leads. Exhaustive
+            search over capacities, in the tests.
+        max_jump: How much larger it is at most. Same.
+        hopeful_ratio: How far beyond the memory line to try while nothing failed: small sizes
+            make it too steep, and one failure costs less than one more size. Same.
+        peak_noise_fraction: Peaks of one size differ by as much in the bound that refutes sizes.
+        peak_slack_fraction: A size may need so much less than a smaller one.
+        peak_slack_bytes: Or so much less: libraries are loaded on the way.
+    """
+
     misfit_penalty: float = 1.0
+    outlier: float = 2.0
     good_misfit: float = 0.1
-    # How sure is sure.
     likely: float = 0.75
     decided: float = 0.9
     close_enough: float = 0.25
-    max_racing: int = 6
-    # The climb.
-    short_step_s: float = 0.05
-    long_step_s: float = 1.0
-    steps_of_a_trial: float = 3.0
-    # The race.
-    race_fraction: float = 0.6
+    flat_gain: float = 0.5
+    ahead_gain: float = 0.2
+    fell_ratio: float = 0.9
+    dear_trial_s: float = 5.0
     race_time_s: float = 6.0
-    quiet_noise: float = 0.02
-    quiet_race_fraction: float = 0.2
-    fair_share: float = 4.0
-    max_rounds: int = 60
-    # Contention for the cores.
-    contention_batch_size: int = 4
+    race_fraction: float = 0.6
     contended_cores: float = 0.5
-    remedy_ratio: float = 1.2
-    obvious_ratio: float = 3.0
+    remedy_ratio: float = 1.5
     passive_ratio: float = 0.7
-    # How long each trial times steps.
     search_window_s: float = 0.12
-    memory_window_s: float = 0.05
     race_window_s: float = 0.1
     final_window_s: float = 0.15
     final_windows: int = 3
     final_steps: int = 10
     patience_s: float = 0.5
-    slow_ratio: float = 0.75
-    close_fraction: float = 0.05
+    peak_scatter: float = 0.05
     repeat_time_s: float = 4.0
-    # The memory line.
-    telling_growth_fraction: float = 0.05
-    max_jump: int = 64
     careful_jump: int = 4
+    max_jump: int = 64
     hopeful_ratio: float = 1.5
+    peak_noise_fraction: float = 0.02
+    peak_slack_fraction: float = 0.2
+    peak_slack_bytes: int = 64 * 2**20
 
 
 NUMBERS = Numbers()

@@ -1,8 +1,6 @@
-"""Timing sizes again, in turn: who takes part in a round, and when there is time for one."""
+"""Timing sizes again, in turn: what a round costs, and when there is time for one."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
 
 from autobatch.decide.numbers import Numbers
 from autobatch.records import Trial
@@ -11,37 +9,6 @@ from autobatch.records import Trial
 _NUM_WARMUP_STEPS = 2
 # A process for the trial, its first batch, an evaluation.
 _START_TIME_S = 1.0
-
-
-def pick_round(
-    to_race: Sequence[int],
-    trials: Mapping[int, Trial],
-    spent_s: Mapping[int, float],
-    numbers: Numbers,
-) -> tuple[int, ...]:
-    """Who of the sizes in doubt takes part in the next round.
-
-    A round of a large size can cost as much as ten of a small one. The one that less time went
-    into takes part, with all that have not had several times as much; two at the least, since
-    it is their ratio that is asked.
-
-    Args:
-        to_race: Sizes in doubt and what they are held against.
-        trials: Their trials.
-        spent_s: Seconds that went into racing each so far.
-        numbers: Tuned numbers.
-
-    Returns:
-        Sizes to time in turn, ascending.
-    """
-
-    def time_with(size: int) -> float:
-        return spent_s.get(size, 0.0) + race_time_s(trials[size], numbers)
-
-    by_time = sorted(to_race, key=time_with)
-    most_s = numbers.fair_share * time_with(by_time[0])
-    fair = [size for size in by_time if time_with(size) <= most_s]
-    return tuple(sorted({*by_time[:2], *fair}))
 
 
 def race_time_s(trial: Trial, numbers: Numbers) -> float:
@@ -59,23 +26,13 @@ def final_time_s(trial: Trial, numbers: Numbers) -> float:
     return _START_TIME_S + _NUM_WARMUP_STEPS * step_time_s + window_s
 
 
-def is_worth_a_round(
-    cost_s: float, *, search_s: float, raced_s: float, noise_fraction: float, numbers: Numbers
-) -> bool:
+def is_worth_a_round(cost_s: float, *, search_s: float, raced_s: float, numbers: Numbers) -> bool:
     """Whether to spend another round on sizes in doubt.
-
-    The race may take a fraction of the time of the search. Where timings scatter, a search that
-    was short may be followed by a longer race: quiet devices need none.
 
     Args:
         cost_s: Of the round.
         search_s: Of the search so far, racing aside.
         raced_s: Spent on racing so far.
-        noise_fraction: Scatter from run to run.
         numbers: Tuned numbers.
     """
-    is_quiet = noise_fraction < numbers.quiet_noise
-    allowed_s = numbers.quiet_race_fraction * search_s
-    if not is_quiet:
-        allowed_s = max(numbers.race_time_s, numbers.race_fraction * search_s)
-    return raced_s + cost_s <= allowed_s
+    return raced_s + cost_s <= max(numbers.race_time_s, numbers.race_fraction * search_s)

@@ -33,6 +33,8 @@ _NOISES = np.geomspace(0.0025, 0.64, 13)
 _MISFITS = np.geomspace(0.005, 0.32, 7)
 # Coefficients of the curve may be anything; in logs, this is as good as that.
 _ANY = 3.0
+# Once to see which cells lie far off, and once without them.
+_NUM_PASSES = 2
 # The median of n normal values has 1.57 / n of their variance.
 _MEDIAN_VARIANCE = math.pi / 2
 
@@ -118,7 +120,7 @@ def estimate(trials: Mapping[int, Trial], numbers: Numbers) -> Timings:
     cells = _collect(trials)
     if not cells.sizes:
         return Timings(rates=Rates((), np.zeros(0), np.zeros((0, 0))), curve=None, noise_fraction=0)
-    for _ in range(numbers.num_reweightings):
+    for _ in range(_NUM_PASSES):
         alone, _, _ = _combine(cells, None, numbers)
         sizes = np.array(cells.sizes, dtype=float)
         errors = np.sqrt(np.diag(alone.covariance)) + 1e-6

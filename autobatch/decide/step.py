@@ -26,6 +26,9 @@ from autobatch.decide.numbers import NUMBERS, Numbers
 from autobatch.decide.stop import has_levelled_off
 from autobatch.records import Goal, StopReason, Trial
 
+# Two to warm up, and one that is timed.
+_STEPS_OF_A_TRIAL = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -104,11 +107,11 @@ def _find_reason_to_stop(
     # Where throughput is flat, more samples per step are worth no more either.
     if has_levelled_off(decision):
         return StopReason.PLATEAU
-    if following is None or decision.is_rising:
+    if following is None or decision.may_rise:
         return None
     last = decision.rates.sizes[-1]
-    step_time_s = following / math.exp(decision.rates.log_rate(last))
-    is_dear = decision.asked.numbers.steps_of_a_trial * step_time_s > spent_s
+    trial_s = _STEPS_OF_A_TRIAL * following / math.exp(decision.rates.log_rate(last))
+    is_dear = trial_s > max(spent_s, decision.asked.numbers.dear_trial_s)
     return StopReason.COST if is_dear else None
 
 
@@ -228,4 +231,4 @@ def _is_telling(peaks_bytes: Mapping[int, int], numbers: Numbers) -> bool:
 
 
 def _has_grown(smaller_bytes: int, larger_bytes: int, numbers: Numbers) -> bool:
-    return larger_bytes - smaller_bytes > numbers.telling_growth_fraction * larger_bytes
+    return larger_bytes - smaller_bytes > numbers.peak_scatter * larger_bytes

@@ -88,35 +88,21 @@ class FellBehind:
         return log_ratio + 1.645 * error < math.log(self.ratio)
 
 
-_FLAT = Flat(gain=0.5)
-_NEARLY_FLAT = Flat(gain=1.0)
-_NOTHING_AHEAD = NothingAhead(gain=0.2, doublings=6)
-_NOTHING_NEXT = NothingAhead(gain=0.5, doublings=1)
-_FELL_BEHIND = FellBehind(ratio=0.9)
-
-
 def has_levelled_off(decision: Decision) -> bool:
     """Whether throughput has levelled off, so that no larger size need run."""
-    numbers = decision.asked.numbers
-    if len(decision.rates.sizes) < 2 or _is_only_the_start(decision) or _rises(decision):
+    numbers, sizes = decision.asked.numbers, decision.rates.sizes
+    # A single sample, or a few, often take a code path of their own.
+    if len(sizes) < 2 or sizes[-1] < USUAL_BATCH_SIZE or _rises(decision):
         return False
-    has_fallen = _FELL_BEHIND.applies(decision)
-    if _NOTHING_AHEAD.applies(decision):
-        is_slow = _last_step_time_s(decision) > numbers.long_step_s
-        return is_slow or _NEARLY_FLAT.applies(decision)
+    flat, nearly_flat = Flat(gain=numbers.flat_gain), Flat(gain=1.0)
+    if NothingAhead(gain=numbers.ahead_gain, doublings=6).applies(decision):
+        return nearly_flat.applies(decision)
+    if FellBehind(ratio=numbers.fell_ratio).applies(decision):
+        return nearly_flat.applies(decision)
     has_promise = decision.curve is not None and decision.curve.is_good
-    if has_promise and not has_fallen and not _NOTHING_NEXT.applies(decision):
+    if has_promise and not NothingAhead(gain=numbers.flat_gain, doublings=1).applies(decision):
         return False
-    return (_NEARLY_FLAT if has_fallen else _FLAT).applies(decision)
-
-
-def _is_only_the_start(decision: Decision) -> bool:
-    """Whether the sizes are so small that going on costs nothing.
-
-    A single sample, or a few, often take a code path of their own.
-    """
-    is_small = decision.rates.sizes[-1] < USUAL_BATCH_SIZE
-    return is_small and _last_step_time_s(decision) < decision.asked.numbers.short_step_s
+    return flat.applies(decision)
 
 
 def _rises(decision: Decision) -> bool:
@@ -124,8 +110,3 @@ def _rises(decision: Decision) -> bool:
     *_, before, last = decision.rates.sizes
     log_ratio, _ = decision.rates.log_ratio(last, before)
     return log_ratio > math.log1p(decision.asked.tolerance_fraction)
-
-
-def _last_step_time_s(decision: Decision) -> float:
-    last = decision.rates.sizes[-1]
-    return last / math.exp(decision.rates.log_rate(last))

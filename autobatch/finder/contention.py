@@ -21,6 +21,8 @@ from autobatch.records import Contention, Trial
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 _CHOSEN_BY_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _NUM_CELLS = 3
+# One or two are often computed by a single thread.
+_FEWEST_SAMPLES = 4
 
 
 def count_busy_cores(evidence: Evidence) -> float | None:
@@ -35,7 +37,7 @@ def count_busy_cores(evidence: Evidence) -> float | None:
         for trial in evidence.fitting.values()
         if trial.others_busy_cores is not None
     ]
-    if len(told) < 2 or max(evidence.fitting) < NUMBERS.contention_batch_size:
+    if len(told) < 2 or max(evidence.fitting) < _FEWEST_SAMPLES:
         return None
     others = statistics.median(told)
     missing = others + workload.num_threads - num_cores
@@ -78,8 +80,6 @@ def find_remedy(
             prober.use_variables({})
     rate, threads, variables = best
     usual = evidence.trials[size].samples_per_s or 0.0
-    if rate < NUMBERS.obvious_ratio * usual and not variables:
-        usual, rate = _time_in_turn(measure, size, (None, threads))
     if rate < NUMBERS.remedy_ratio * usual:
         if isinstance(prober, AdjustableProber):
             prober.use_variables({})

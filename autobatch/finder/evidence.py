@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -42,7 +41,7 @@ class Evidence:
         trials: Trials by batch size.
         stop_reason: Why the search went no further.
         num_rounds: Rounds of timing sizes in turn, final runs among them.
-        raced_s: Seconds that went into timing each size in turn.
+        raced_s: Seconds that went into timing sizes in turn.
         final_of: The size whose final run was the last run that fitted, ``None`` if another was.
         num_finals: Final runs so far.
         confirmation: The last final run that fitted.
@@ -59,7 +58,7 @@ class Evidence:
     trials: dict[int, Trial] = field(default_factory=dict)
     stop_reason: StopReason = StopReason.MEMORY
     num_rounds: int = 0
-    raced_s: defaultdict[int, float] = field(default_factory=lambda: defaultdict(float))
+    raced_s: float = 0.0
     final_of: int | None = None
     num_finals: int = 0
     confirmation: Confirmation | None = None
@@ -140,7 +139,6 @@ class Evidence:
             rules=self.make_rules(),
             trials=self.trials,
             decision=self.decide() if self.has_answer else None,
-            num_rounds=self.num_rounds,
             raced_s=self.raced_s,
             final_of=self.final_of,
             num_finals=self.num_finals,

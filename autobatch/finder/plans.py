@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-
 from autobatch.decide.numbers import NUMBERS
 from autobatch.probe.protocol import Purpose, TimingPlan
-from autobatch.records import Goal, Trial
+from autobatch.records import Goal
 
 # The spread between processes is larger than that within one: more steps of the same tell little.
 _SEARCH_PLAN = TimingPlan(max_time_s=NUMBERS.search_window_s, patience_s=NUMBERS.patience_s)
-_MEMORY_PLAN = TimingPlan(min_steps=1, max_time_s=NUMBERS.memory_window_s)
+_MEMORY_PLAN = TimingPlan(min_steps=1, max_time_s=0.0)
 # Short, and often: what disturbs a machine, or one process on it, lasts longer than this, so that
 # more steps of the same moment tell less than a few of the next.
 RACE_PLAN = TimingPlan(
@@ -38,17 +35,6 @@ FINAL_AGAIN_PLAN = TimingPlan(
 )
 
 
-def plan_search(goal: Goal, trials: Mapping[int, Trial], batch_size: int) -> TimingPlan:
-    """How to time a size that has not run yet.
-
-    Args:
-        goal: For the size that uses most memory, exact times matter less.
-        trials: What ran so far, by batch size.
-        batch_size: The size to run.
-    """
-    plan = _MEMORY_PLAN if goal is Goal.MEMORY else _SEARCH_PLAN
-    best = max((trial.samples_per_s or 0.0 for trial in trials.values()), default=0.0)
-    if not best:
-        return plan
-    # What is this much slower than the best needs no exact figure.
-    return replace(plan, slow_step_s=batch_size / (NUMBERS.slow_ratio * best))
+def plan_search(goal: Goal) -> TimingPlan:
+    """How to time a size that has not run yet: for its memory alone, one step is enough."""
+    return _MEMORY_PLAN if goal is Goal.MEMORY else _SEARCH_PLAN

@@ -154,7 +154,7 @@ class _Session:
             self._search(evidence, *action.batch_sizes)
 
     def _search(self, evidence: Evidence, batch_size: int) -> None:
-        plan = plan_search(self._settings.goal, evidence.trials, batch_size)
+        plan = plan_search(self._settings.goal)
         is_final = evidence.is_expected_answer(batch_size)
         if is_final:
             plan = FINAL_PLAN  # rather than run it twice
@@ -209,7 +209,7 @@ class _Session:
             # What fitted a moment ago no longer does: something took the memory.
             evidence.trials[size] = again
         self._observer.trial_finished(evidence.trials[size], Phase.TIMING)
-        evidence.raced_s[size] += self._clock() - begin
+        evidence.raced_s += self._clock() - begin
 
     def _confirm(self, evidence: Evidence, size: int) -> None:
         """Run the chosen size last, longer, with the memory that there is by then."""
@@ -233,7 +233,7 @@ class _Session:
 
     def _run_again_if_close(self, evidence: Evidence, run: Measured) -> Measured:
         """Run a size more often if its peak comes close to the budget and that takes no time."""
-        close_bytes = (1 - NUMBERS.close_fraction) * evidence.loaded.budget.budget_bytes
+        close_bytes = (1 - NUMBERS.peak_scatter) * evidence.loaded.budget.budget_bytes
         for _ in range(_MAX_FINALS_OF_A_SIZE - 1):
             is_enough = self._is_time_up() or run.time_s > NUMBERS.repeat_time_s
             if not run.trial.fits or (run.trial.peak_bytes or 0) < close_bytes or is_enough:

@@ -60,8 +60,6 @@ class TimingPlan:
         precision_fraction: Stop earlier once the median is known this well.
         patience_s: Time after which ``min_steps`` no longer counts: slow steps say enough.
         num_windows: Parts in which a final run times its steps, each with a peak of its own.
-        slow_step_s: Steps that all take longer than this say enough once ``max_time_s`` is over,
-            however few they are: the size is not among the fast ones.
         round_number: 0 for a first run; sizes timed in turn share a number above 0.
         longest: Run batches of samples of at most this length alone, the longest of them.
         num_threads: CPU threads of the trial; the worker's own number if ``None``.
@@ -74,7 +72,6 @@ class TimingPlan:
     precision_fraction: float = 0.02
     patience_s: float = 20.0
     num_windows: int = 1
-    slow_step_s: float | None = None
     round_number: int = 0
     longest: int | None = None
     num_threads: int | None = None

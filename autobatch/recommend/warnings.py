@@ -34,8 +34,6 @@ from autobatch.records import (
 )
 
 _FALL_FRACTION = 0.1
-_PEAK_DROP_FRACTION = 0.2
-_PEAK_DROP_BYTES = 64 * 2**20
 _CONTENDED_CORES = 0.3
 _FEW_UPDATES = 20
 
@@ -244,7 +242,8 @@ def _memory_not_monotone(evidence: _Evidence) -> FindingWarning | None:
         (small_peak - large_peak, small, small_peak, large, large_peak)
         for index, (small, small_peak) in enumerate(peaks)
         for large, large_peak in peaks[index + 1 :]
-        if small_peak - large_peak > max(_PEAK_DROP_BYTES, _PEAK_DROP_FRACTION * small_peak)
+        if small_peak - large_peak
+        > max(NUMBERS.peak_slack_bytes, NUMBERS.peak_slack_fraction * small_peak)
     ]
     if not drops:
         return None

@@ -71,8 +71,7 @@ def median_error_fraction(step_times_s: list[float]) -> float:
 
 def _is_enough(step_times: list[float], plan: TimingPlan, elapsed_s: float) -> bool:
     if len(step_times) < plan.min_steps:
-        is_slow = plan.slow_step_s is not None and min(step_times, default=0) > plan.slow_step_s
-        return bool(step_times) and elapsed_s > (plan.max_time_s if is_slow else plan.patience_s)
+        return bool(step_times) and elapsed_s > plan.patience_s
     if elapsed_s >= plan.max_time_s or len(step_times) >= _MAX_STEPS:
         return True
     if len(step_times) < _FEWEST_FOR_SPREAD:

@@ -99,15 +99,3 @@ def test_the_error_of_a_median_is_a_share_of_it() -> None:
 
 def test_equal_times_have_no_error() -> None:
     assert median_error_fraction([0.2] * 5) == 0.0
-
-
-def test_steps_that_are_all_too_slow_end_with_the_time_however_few(clock: Any) -> None:
-    plan = TimingPlan(min_steps=3, max_time_s=0.25, slow_step_s=0.8)
-    assert len(time_steps(clock.step(1.0), plan, clock).step_times_s) == 1
-    short = TimingPlan(min_steps=3, max_time_s=0.25, slow_step_s=0.05)
-    assert len(time_steps(clock.step(0.06), short, clock).step_times_s) == 5
-
-
-def test_one_fast_step_is_reason_to_go_on(clock: Any) -> None:
-    plan = TimingPlan(min_steps=3, max_time_s=0.25, slow_step_s=0.8)
-    assert len(time_steps(clock.step(0.7, 1.0, 1.0), plan, clock).step_times_s) == 3
