@@ -242,8 +242,7 @@ def _memory_not_monotone(evidence: _Evidence) -> FindingWarning | None:
         (small_peak - large_peak, small, small_peak, large, large_peak)
         for index, (small, small_peak) in enumerate(peaks)
         for large, large_peak in peaks[index + 1 :]
-        if small_peak - large_peak
-        > max(NUMBERS.peak_slack_bytes, NUMBERS.peak_slack_fraction * small_peak)
+        if small_peak - large_peak > slack_bytes(small_peak)
     ]
     if not drops:
         return None
