@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
+from autobatch.decide.bracket import slack_bytes
 from autobatch.recommend.accumulation import split_global_batch
 from autobatch.recommend.bottleneck import (
     data_fraction,
