@@ -1,4 +1,4 @@
-"""Timing sizes again, in turn: who takes part in a round, and when there is time for one."""
+"""Timing sizes again, in turn: which sizes race in a round, and whether there is time for it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def pick_round(
     spent_s: Mapping[int, float],
     numbers: Numbers,
 ) -> tuple[int, ...]:
-    """Who of the sizes in doubt takes part in the next round.
+    """Pick the sizes that race in the next round.
 
-    A round of a large size can cost as much as ten of a small one. The one that less time went
-    into takes part, with all that have not had several times as much; two at the least, since
-    it is their ratio that is asked.
+    A round of a large size can cost as much as ten of a small one. So the size that has had the
+    least time races, together with all that have not had several times as much; always at least
+    two, because it is their ratio that counts.
 
     Args:
-        to_race: Sizes in doubt and what they are held against.
-        trials: Their trials.
-        spent_s: Seconds that went into racing each so far.
+        to_race: Sizes in doubt, and those they are compared with.
+        trials: Their trials, by batch size.
+        spent_s: Seconds spent on racing each so far.
         numbers: Tuned numbers.
 
     Returns:
@@ -45,13 +45,29 @@ def pick_round(
 
 
 def race_time_s(trial: Trial, numbers: Numbers) -> float:
-    """What it will take to time a size once more, if it goes as its trial did."""
+    """Predict how long it takes to time a size once more.
+
+    Args:
+        trial: The size's trial so far.
+        numbers: Tuned numbers.
+
+    Returns:
+        Seconds.
+    """
     step_time_s = trial.step_time_s or 0.0
     return _NUM_WARMUP_STEPS * step_time_s + max(numbers.race_window_s, step_time_s)
 
 
 def final_time_s(trial: Trial, numbers: Numbers) -> float:
-    """What the final run of a size will take at most, if it goes as its trial did."""
+    """Predict how long the final run of a size takes at most.
+
+    Args:
+        trial: The size's trial so far.
+        numbers: Tuned numbers.
+
+    Returns:
+        Seconds.
+    """
     step_time_s = trial.step_time_s or 0.0
     window_s = min(numbers.final_steps * step_time_s, numbers.patience_s)
     num_windows = numbers.final_windows
@@ -62,16 +78,16 @@ def final_time_s(trial: Trial, numbers: Numbers) -> float:
 def is_worth_a_round(
     cost_s: float, *, search_s: float, raced_s: float, noise_fraction: float, numbers: Numbers
 ) -> bool:
-    """Whether to spend another round on sizes in doubt.
+    """Decide whether to spend another round on the sizes in doubt.
 
-    The race may take a fraction of the time of the search. Where timings scatter, a search that
-    was short may be followed by a longer race: quiet devices need none.
+    The race may take a fraction of the time of the search. Where timings scatter, it may also
+    take a few seconds after a short search; a quiet device needs no such minimum.
 
     Args:
-        cost_s: Of the round.
-        search_s: Of the search so far, racing aside.
-        raced_s: Spent on racing so far.
-        noise_fraction: Scatter from run to run.
+        cost_s: Seconds that the round will take.
+        search_s: Seconds of the search so far, racing excluded.
+        raced_s: Seconds of racing so far.
+        noise_fraction: Run-to-run standard deviation on this machine.
         numbers: Tuned numbers.
     """
     is_quiet = noise_fraction < numbers.quiet_noise

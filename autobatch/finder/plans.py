@@ -9,11 +9,11 @@ from autobatch.decide.numbers import NUMBERS
 from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.records import Goal, Trial
 
-# The spread between processes is larger than that within one: more steps of the same tell little.
+# Processes differ more than the steps within one: more steps of one process add little.
 _SEARCH_PLAN = TimingPlan(max_time_s=NUMBERS.search_window_s, patience_s=NUMBERS.patience_s)
 _MEMORY_PLAN = TimingPlan(min_steps=1, max_time_s=NUMBERS.memory_window_s)
-# Short, and often: what disturbs a machine, or one process on it, lasts longer than this, so that
-# more steps of the same moment tell less than a few of the next.
+# Short, and often: a disturbance of the machine, or of one process, lasts longer than this, so more
+# steps now add less than a few steps later.
 RACE_PLAN = TimingPlan(
     purpose=Purpose.RACE, min_steps=1, max_time_s=NUMBERS.race_window_s, precision_fraction=0
 )
@@ -26,8 +26,8 @@ FINAL_PLAN = TimingPlan(
     patience_s=NUMBERS.patience_s,
     num_windows=NUMBERS.final_windows,
 )
-#: Once more, for a peak that comes close to the budget: what differs from run to run is what the
-#: allocator makes of the first steps.
+#: Once more, for a peak that comes close to the budget: runs differ in how the allocator lays
+#: out the first steps.
 FINAL_AGAIN_PLAN = TimingPlan(
     purpose=Purpose.FINAL,
     min_steps=1,
@@ -39,10 +39,10 @@ FINAL_AGAIN_PLAN = TimingPlan(
 
 
 def plan_search(goal: Goal, trials: Mapping[int, Trial], batch_size: int) -> TimingPlan:
-    """How to time a size that has not run yet.
+    """Plan the first run of a size.
 
     Args:
-        goal: For the size that uses most memory, exact times matter less.
+        goal: For the largest size that fits, exact times matter less.
         trials: What ran so far, by batch size.
         batch_size: The size to run.
     """
@@ -50,5 +50,5 @@ def plan_search(goal: Goal, trials: Mapping[int, Trial], batch_size: int) -> Tim
     best = max((trial.samples_per_s or 0.0 for trial in trials.values()), default=0.0)
     if not best:
         return plan
-    # What is this much slower than the best needs no exact figure.
+    # A size this much slower than the best needs no exact figure.
     return replace(plan, slow_step_s=batch_size / (NUMBERS.slow_ratio * best))
