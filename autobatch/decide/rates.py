@@ -219,7 +219,7 @@ def _combine(
 
 
 def _sum_up(cells: _Cells, residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the cells tell of the sizes, for each noise, with the drift of each round unknown.
+    """Sum the cells up by size, for each noise, with the drift of each round unknown.
 
     The covariance of the cells of a round is diagonal but for the drift that all of them share,
     so that its inverse is known (Sherman and Morrison 1950).
