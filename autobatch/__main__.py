@@ -15,7 +15,7 @@ def main() -> None:
         from autobatch.cli import run
 
         status = run()
-        # All has been said: from here on there is nothing to interrupt.
+        # The result is out: nothing is left to interrupt.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:  # while it was starting, or a second time while it was ending

@@ -5,13 +5,13 @@
     ├── WorkloadError                       the user's model, data or loss
     ├── DeviceError
     │   ├── DeviceUnavailableError          asked for, not there
-    │   └── DeviceLostError                 was there; this process can use it no more
+    │   └── DeviceLostError                 was there; this process can no longer use it
     ├── NothingFitsError                    measured, and the smallest size does not fit
     ├── WorkerError                         the measuring process itself failed
     ├── ResultFormatError                   a saved finding that cannot be read
     └── BaselineError                       a baseline that cannot be compared with
 
-    KeyboardInterrupt                       Ctrl-C or SIGTERM, and these carry what there is so far
+    KeyboardInterrupt                       Ctrl-C or SIGTERM; these carry the results so far
     ├── SearchInterrupted                   during a search that has an answer
     ├── CheckInterrupted                    during a check
     └── ComparisonInterrupted               during a comparison that has trained something
@@ -72,7 +72,7 @@ class DeviceUnavailableError(DeviceError):
 
 
 class DeviceLostError(DeviceError):
-    """After an error of its device this process can use the device no more."""
+    """After a device error, this process can no longer use the device."""
 
 
 class NothingFitsError(AutobatchError):
@@ -106,13 +106,13 @@ class ResultFormatError(AutobatchError):
 
 
 class BaselineError(AutobatchError):
-    """A baseline was made of something else, or on other hardware."""
+    """A baseline of something else, or from other hardware."""
 
 
 class SearchInterrupted(KeyboardInterrupt):
     """Ctrl-C during a search that already had an answer.
 
-    A ``KeyboardInterrupt``, so that code which does not know it stops as it should.
+    A ``KeyboardInterrupt``, so that code unaware of it stops as it should.
 
     Attributes:
         finding: The best ``Finding`` so far, with stop reason ``INTERRUPTED``.
@@ -126,7 +126,7 @@ class SearchInterrupted(KeyboardInterrupt):
 class CheckInterrupted(KeyboardInterrupt):
     """Ctrl-C during a check.
 
-    A ``KeyboardInterrupt``, so that code which does not know it stops as it should.
+    A ``KeyboardInterrupt``, so that code unaware of it stops as it should.
 
     Attributes:
         report: The ``CheckReport`` so far: what was decided, and the rest as inconclusive.
@@ -141,7 +141,7 @@ class ComparisonInterrupted(KeyboardInterrupt):
     """Ctrl-C during a comparison that had trained something already.
 
     Attributes:
-        comparison: The ``Comparison`` as far as it had come.
+        comparison: The ``Comparison`` so far.
     """
 
     def __init__(self, comparison: Any) -> None:
@@ -165,7 +165,7 @@ def first_line_of(error: BaseException) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """The message of an exception, even of one that fails to tell it."""
+    """The message of an exception, even if its ``__str__`` fails."""
     try:
         return str(error)
     except Exception:

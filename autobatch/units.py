@@ -1,4 +1,4 @@
-"""Numbers to text and text to numbers; nothing else in the package does either.
+"""Numbers to text and back; the only module that does either.
 
 GiB, MiB and KiB are powers of 1024; GB, MB and KB powers of 1000.
 """
@@ -48,13 +48,13 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_fraction(text: str) -> float:
-    """Read a share such as ``10%`` or ``0.1``.
+    """Read a fraction such as ``10%`` or ``0.1``.
 
     Returns:
-        The share, at least 0 and below 1.
+        The fraction, at least 0 and below 1.
 
     Raises:
-        SettingsError: If the text is not such a share.
+        SettingsError: If the text is not such a fraction.
     """
     stripped = text.strip()
     try:
@@ -63,7 +63,7 @@ def parse_fraction(text: str) -> float:
         fraction = math.nan
     if not 0 <= fraction < 1:
         raise SettingsError(
-            f"{text!r} is not a share from 0 up to, not including, 1",
+            f"{text!r} is not a fraction from 0 up to, not including, 1",
             hint="write it like 10% or 0.1",
         )
     return fraction
@@ -87,7 +87,11 @@ def parse_seconds(text: str) -> float:
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """Read the shape of one sample, such as ``3x224x224``."""
+    """Read the shape of one sample, such as ``3x224x224``.
+
+    Raises:
+        SettingsError: If the text is not a shape.
+    """
     if not re.fullmatch(r"\d+(x\d+)*", text):
         raise SettingsError(
             f"{text!r} is not a shape", hint="write it like 3x224x224, without the batch size"
@@ -96,7 +100,11 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 
 def parse_grid(text: str) -> int | None:
-    """Read ``powers`` (``None``) or ``multiple:8`` (8)."""
+    """Read ``powers`` (``None``) or ``multiple:8`` (8).
+
+    Raises:
+        SettingsError: If the text is neither.
+    """
     match = re.fullmatch(r"powers|multiple:(\d+)", text)
     if not match or match[1] == "0":
         raise SettingsError(f"{text!r} is not a grid", hint="write powers, or multiple:8")
@@ -116,7 +124,7 @@ def format_bytes(num_bytes: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Write a time with the unit that suits it: ``3.2 ms``, ``12 s``, ``2 h 05 min``."""
+    """Write a time with a suitable unit: ``3.2 ms``, ``12 s``, ``2 h 05 min``."""
     if seconds >= 3599.5:
         minutes = round(seconds / 60)
         return f"{minutes // 60} h {minutes % 60:02d} min"
@@ -137,7 +145,7 @@ def format_rate(samples_per_s: float) -> str:
 
 
 def format_energy(joules: float) -> str:
-    """Write an energy with the unit that suits it: ``12.5 J``, ``3.2 mJ``."""
+    """Write an energy with a suitable unit: ``12.5 J``, ``3.2 mJ``."""
     for unit, factor in (("kJ", 1e-3), ("J", 1.0), ("mJ", 1e3)):
         value = joules * factor
         if value >= 0.9995 or unit == "mJ":
@@ -146,13 +154,13 @@ def format_energy(joules: float) -> str:
 
 
 def format_fraction(fraction: float) -> str:
-    """Write a share in per cent: ``5 %``, ``0.4 %``."""
+    """Write a fraction in percent: ``5 %``, ``0.4 %``."""
     percent = fraction * 100
     return f"{percent:.0f} %" if abs(percent) >= 0.95 or percent == 0 else f"{percent:.1f} %"
 
 
 def format_change(fraction: float) -> str:
-    """Write how much more or less something is, in per cent: ``+1.2 %``, ``-30 %``."""
+    """Write how much more or less something is, in percent: ``+1.2 %``, ``-30 %``."""
     percent = fraction * 100
     digits = 1 if abs(percent) < 9.95 else 0
     text = f"{percent:+.{digits}f} %"
@@ -185,6 +193,12 @@ def format_beta(beta: float) -> str:
 
 
 def format_of(value: float, most: float | None, unit: str) -> str:
-    """Write a figure and the most that it can be: ``312 of 700 W``, ``1.5 cores``."""
+    """Write a figure and the most that it can be: ``312 of 700 W``, ``1.5 cores``.
+
+    Args:
+        value: The figure.
+        most: The most that it can be, ``None`` if unknown.
+        unit: Its unit, in words.
+    """
     of_most = "" if most is None else f" of {round(most, 2):g}"
     return f"{round(value, 2):g}{of_most} {unit}"

@@ -74,7 +74,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _report_error(AutobatchError(error.format_message(), hint=_usage_hint(error)))
     except BrokenPipeError:
-        abandon_stdout()  # whoever read it has gone
+        abandon_stdout()  # its reader has gone
         return EXIT_NOT_MEASURED
     return status if isinstance(status, int) else EXIT_ANSWER
 
@@ -104,10 +104,10 @@ def _report_error(error: AutobatchError) -> int:
 
 
 def _with_flags(error: AutobatchError) -> AutobatchError:
-    """The error, with the options that the library names written as they are typed."""
+    """The error, with the options written as flags instead of keywords."""
     parameters = [each for one in command.commands.values() for each in one.params]
     flags = {flag for each in parameters for flag in each.opts}
-    if not isinstance(error, WorkloadError):  # in its message the user's own code may speak
+    if not isinstance(error, WorkloadError):  # its message may be text from the user's own code
         error.args = (to_flags(str(error), flags), *error.args[1:])
     error.hint = to_flags(error.hint, flags)
     return error

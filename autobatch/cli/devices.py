@@ -1,4 +1,4 @@
-"""``autobatch devices``: what there is to train on."""
+"""``autobatch devices``: the devices that can train."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def devices(name: str | None, as_json: bool) -> None:
 
     if name is not None:
         check_device_name(name)
-    # Loads PyTorch, which a name that no device can have is not worth.
+    # Loads PyTorch: not worth it for a name that no device can have.
     from autobatch.devices.machine import report_machine
 
     machine = report_machine(name)

@@ -1,4 +1,4 @@
-"""``autobatch show``: a saved finding once more."""
+"""``autobatch show``: show a saved finding again."""
 
 from __future__ import annotations
 

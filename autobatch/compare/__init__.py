@@ -1,8 +1,8 @@
-"""Training at several batch sizes for real, and choosing one by what came of it.
+"""Real training at several batch sizes, and the choice of one by the result.
 
     load -> split -> [a slice of epochs of each run]* -> summaries -> choice
-                      ^-- round after round, the worse half given up each time, where asked
+                      ^-- round after round, with --discard the worse half is dropped each time
 
 plan       which runs there are, and at which learning rate
-session    trains them; holds what is known so far
+session    trains them; holds the results so far
 """

@@ -86,7 +86,7 @@ def compare(
     asked = CompareSettings(**values)
     check_device_name(settings.device)
     previous = None if resume is None else COMPARISON.load(resume)
-    # What is gone on with is replaced by what comes of it, unless there is another place.
+    # The file that is resumed is replaced by the result, unless another one is named.
     output = output or resume
     force = force or output == resume
     if output is not None:
@@ -103,7 +103,7 @@ def compare(
     try:
         with uninterrupted():
             _keep(comparison, output, plot_path, force)
-    finally:  # what took long to train is shown, whether it could be saved or not
+    finally:  # show what took long to train, even if it cannot be saved
         _print(comparison, as_json=as_json, to_stderr=status == _EXIT_INTERRUPTED)
     if status == 0 and comparison.batch_size is None:
         status = _EXIT_NOTHING_TRAINED

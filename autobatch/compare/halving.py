@@ -1,4 +1,4 @@
-"""Successive halving: most sizes are given up after a part of the epochs.
+"""Successive halving: most sizes are dropped after a part of the epochs.
 
 All sizes train for a few epochs, the better half of them twice as long, and so on (Jamieson and
 Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization"). With
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 
 def plan_rounds(num_sizes: int, num_epochs: int) -> tuple[int, ...]:
-    """Epochs, counted from the beginning, after which sizes are given up; the last is the end.
+    """Epochs, counted from the beginning, after which sizes are dropped; the last is the end.
 
     Args:
         num_sizes: Sizes compared.

@@ -1,6 +1,6 @@
-"""Training for real as a job: what is asked for, and what came of it.
+"""Real training as a job: the request and its result.
 
-Whoever decides makes it, and waits for no PyTorch.
+Importing this module does not load PyTorch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class SplitJob:
     """Count the samples of an epoch of a comparison; ``None`` if the data does not tell.
 
     Attributes:
-        validation_fraction: Share of the samples that is held out.
+        validation_fraction: Fraction of the samples that is held out.
         num_folds: Folds; above 1, the fraction is one over it.
     """
 
@@ -42,7 +42,7 @@ class SplitJob:
         return split.num_train_samples
 
     def from_crash(self, crash: Crash) -> int | None:
-        """No figure.
+        """Raise: there is no result.
 
         Raises:
             WorkerError: Always.
@@ -57,7 +57,7 @@ class SplitJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainReply:
-    """Some epochs were trained, or training came to an end of another kind.
+    """Some epochs were trained, or training ended otherwise.
 
     Attributes:
         outcome: ``UNFINISHED`` if it can go on; else what ended it.
@@ -90,10 +90,10 @@ class TrainJob:
         num_epochs_done: Epochs behind the state.
         num_epochs: Epochs to come to.
         stop_at_loss: Loss with which training ends earlier, ``None`` for none.
-        slice_s: Time after which no further epoch is begun.
+        slice_s: Time after which no further epoch is started.
         rate_multiplier: Factor of the optimizer's learning rates.
-        learning_rate: In the place of the optimizer's own rates before that factor.
-        validation_fraction: Share of the samples that is held out.
+        learning_rate: Replaces the optimizer's own rates before that factor.
+        validation_fraction: Fraction of the samples that is held out.
         num_folds: Folds; above 1, the fraction is one over it.
         fold: The one that is held out.
     """
@@ -120,7 +120,7 @@ class TrainJob:
         return train_slice(context, self)
 
     def from_crash(self, crash: Crash) -> TrainReply:
-        """What became of the run."""
+        """Make the reply for a run that ended without one."""
         is_memory = crash.outcome is Outcome.OVER_BUDGET
         return TrainReply(
             outcome=RunOutcome.OUT_OF_MEMORY if is_memory else RunOutcome.KILLED,

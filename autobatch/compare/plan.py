@@ -14,13 +14,13 @@ from autobatch.records import Settings, WorkloadSummary
 
 @dataclass(kw_only=True)
 class PlannedRun:
-    """One size and fold on its way.
+    """One size and fold, partly trained.
 
     Attributes:
-        asked: The size as it was asked for; ``None`` for the whole training set.
+        asked: The size as the user gave it; ``None`` for the whole training set.
         rate_multiplier: Factor of the learning rate, by the rule.
-        done: What is known of it.
-        state_path: File with the weights that it came to.
+        done: The run so far.
+        state_path: File with its latest weights.
     """
 
     asked: int | None
@@ -29,7 +29,7 @@ class PlannedRun:
     state_path: str = field(default="")
 
     def add(self, reply: TrainReply) -> None:
-        """Add what a slice of epochs brought."""
+        """Add the results of a slice of epochs."""
         done = self.done
         before = sum(epoch.num_iterations for epoch in done.epochs)
         peaks = [peak for peak in (done.peak_bytes, reply.peak_bytes) if peak]
@@ -45,7 +45,7 @@ class PlannedRun:
         )
 
     def end(self, outcome: RunOutcome) -> None:
-        """Note that it goes no further."""
+        """Mark the run as ended."""
         self.done = replace(self.done, outcome=outcome)
 
 

@@ -19,7 +19,7 @@ from autobatch.records.workload import Environment, WorkloadSummary
 
 
 class RunOutcome(str, Enum):
-    """What became of a training run."""
+    """How a training run ended."""
 
     FINISHED = "finished"
     DIVERGED = "diverged"
@@ -106,7 +106,7 @@ class TrainingRun:
         is_full_batch: Whether that is the whole training set.
         fold: Number of the fold that was held out, from 0.
         learning_rate: Rate that it trained with; ``None`` if the optimizer has several.
-        outcome: What became of it.
+        outcome: How it ended.
         epochs: Those that were finished.
         iterations: Iterations whose loss was kept, from 1.
         losses: Their losses.
@@ -221,10 +221,22 @@ class CompareObserver(Protocol):
     def comparing(
         self, workload: WorkloadSummary, device: str, num_runs: int, num_folds: int
     ) -> None:
-        """The workload is built; so many runs are to be made, folds of each size included."""
+        """The workload is built and the runs are about to start.
+
+        Args:
+            workload: What is trained.
+            device: Where it is trained.
+            num_runs: Runs to make, those of every fold included.
+            num_folds: Folds of each batch size.
+        """
 
     def run_advanced(self, run: TrainingRun, num_epochs: int) -> None:
-        """A run has come further, of so many epochs, or to its end."""
+        """A run has trained another epoch, or has ended.
+
+        Args:
+            run: The run so far.
+            num_epochs: Epochs that it will train at most.
+        """
 
 
 class SilentCompareObserver:
@@ -247,7 +259,15 @@ def final_loss(run: TrainingRun) -> float | None:
 
 
 def epochs_to_loss(epochs: Sequence[EpochResult], loss: float | None) -> int | None:
-    """Epochs until the loss of one falls to a given one; ``None`` if it never does."""
+    """Count the epochs until the loss of a run falls to a given one.
+
+    Args:
+        epochs: The epochs of the run, in order.
+        loss: The loss to reach.
+
+    Returns:
+        Epochs, with a fraction; ``None`` if the loss is never reached.
+    """
     if loss is None:
         return None
     return next((count for count, epoch in enumerate(epochs, 1) if epoch.loss <= loss), None)

@@ -39,11 +39,11 @@ def compare(
     """Train a workload at several batch sizes from the same weights and seed.
 
     Args:
-        prober: Loads the workload, and has it trained.
+        prober: Loads the workload and trains it.
         settings: Device, memory, precision, learning rate, seed.
         asked: Sizes, epochs, folds.
         target: The workload's name, for the result.
-        observer: Is told of every step on the way.
+        observer: Notified of every step.
         previous: A comparison that was interrupted, whose finished runs are taken over.
 
     Returns:

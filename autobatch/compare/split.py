@@ -1,4 +1,4 @@
-"""A dataset in two parts: what is trained on, and what is held out to validate on."""
+"""A dataset in two parts: one to train on, one to validate on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,15 @@ class Split:
     num_train_samples: int | None
 
     def train_batches(self, batch_size: int, seed: int) -> Iterator[tuple[int, Any]]:
-        """One epoch in an order of its own, with the number of samples of each batch."""
+        """Iterate over one epoch in a random order.
+
+        Args:
+            batch_size: Samples of a batch.
+            seed: Seed of the order.
+
+        Returns:
+            Each batch with its number of samples.
+        """
         generator = torch.Generator().manual_seed(seed)
         options: dict[str, Any] = {"generator": generator, "persistent_workers": False}
         if self.num_train_samples is not None and not isinstance(self.train, IterableDataset):
@@ -51,7 +59,7 @@ def split_data(
 
     Args:
         source: Must be a dataset or a loader.
-        validation_fraction: Share held out; without effect with several folds.
+        validation_fraction: Fraction held out; ignored with several folds.
         num_folds: Folds; above 1, each sample is held out in one of them.
         fold: The fold that is held out.
         seed: Of the permutation.

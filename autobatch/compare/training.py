@@ -32,7 +32,7 @@ from autobatch.probe.trial.step import USUAL_LOSS_SCALE, TrainingStep
 _LOOK_EVERY = 50
 _DIVERGED_FACTOR = 1e4
 _EVALUATION_BATCH_SIZE = 64
-# Losses kept of one slice, evenly spaced; a picture has no room for more.
+# Losses kept of one slice, evenly spaced; a plot has no room for more.
 _MAX_LOSSES = 400
 
 
@@ -50,7 +50,7 @@ def train_slice(
     Args:
         context: What to train, where, and the memory budget; its weights are changed.
         job: The batch size, the epochs and the files.
-        clock: Seconds from any origin.
+        clock: Returns seconds from any origin.
 
     Raises:
         SettingsError: If the whole training set is asked for and its size is not known.
@@ -139,7 +139,7 @@ class _Slice:
         )
 
     def _train_epoch(self, number: int) -> bool:
-        """Train an epoch; say whether the loss is still one."""
+        """Train an epoch; return whether the loss is still finite."""
         seed_everything(self._seed + 1_000_003 * number)
         self._task.model.train()
         self._device.reset_peak()

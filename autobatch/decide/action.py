@@ -3,7 +3,7 @@
     climb -> [worth of a sample] -> race -> final run -> finish
       ^______________________________|_________|   newer figures may send it back
 
-Nothing here runs anything: the finder carries an ``Action`` out and asks again.
+Nothing here runs anything: the finder carries out an ``Action`` and asks again.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class Progress:
     """What has been done so far.
 
     Attributes:
-        settings: What was asked.
-        rules: What the climb goes by.
+        settings: What the user asked for.
+        rules: Candidates and limits of the climb.
         trials: All trials, by batch size.
         decision: From those that fitted; ``None`` if none did.
         raced_s: Seconds that went into racing.
         final_of: The size whose final run was the last that fitted; ``None`` if another was.
         num_finals: Final runs so far.
-        lacks_worth: Whether what a sample is worth is asked and not yet measured.
+        lacks_worth: Whether the value of a sample is needed and not measured yet.
     """
 
     settings: Settings
@@ -84,7 +84,7 @@ class Progress:
 
     @property
     def choice(self) -> Choice | None:
-        """The size to train with, by what is known now; ``None`` if none fitted."""
+        """The size to train with, as far as is known; ``None`` if none fitted."""
         if self.decision is None:
             return None
         return choose(self.settings, self.decision, self.fitting)
@@ -92,11 +92,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Time:
-    """How the search stands with time.
+    """Time spent and time left.
 
     Attributes:
-        spent_s: Since the first trial.
-        left_s: Until its limit, ``None`` without one.
+        spent_s: Seconds since the first trial.
+        left_s: Seconds until the time limit, ``None`` without one.
     """
 
     spent_s: float
@@ -112,8 +112,11 @@ def next_action(progress: Progress, time: Time) -> Action:
     """Decide what to do next.
 
     Args:
-        progress: What was asked and has been done.
-        time: What it took, and what is left.
+        progress: What was asked for and what has been done.
+        time: Time spent and left.
+
+    Returns:
+        Sizes to run, a measurement to make, or the end with its reason.
     """
     if time.is_up:
         return Finish(reason=StopReason.TIME_LIMIT)
@@ -136,14 +139,14 @@ def next_action(progress: Progress, time: Time) -> Action:
         return Run(batch_sizes=(exact,), phase=Phase.SEARCH)
     if progress.final_of == choice.batch_size:
         return finish
-    # A final run may change the answer; by the third, answers differ by nothing that matters.
+    # A final run may change the answer; after three, the answers hardly differ.
     if progress.num_finals >= 3 and progress.final_of is not None:
         return finish
     return Run(batch_sizes=(choice.batch_size,), phase=Phase.CONFIRMATION)
 
 
 def _find_round(progress: Progress, decision: Decision, time: Time) -> tuple[int, ...]:
-    """The sizes to time in turn now; empty if none is in doubt, or there is no time for it."""
+    """Sizes to time in turn now; empty if none is in doubt or time is too short."""
     numbers = decision.asked.numbers
     if progress.settings.goal is Goal.MEMORY or not decision.to_race:
         return ()
@@ -153,7 +156,7 @@ def _find_round(progress: Progress, decision: Decision, time: Time) -> tuple[int
     raced_s = progress.raced_s
     final_s = final_time_s(trials[max(racing)], numbers)
     if time.left_s is not None and time.left_s < cost_s + final_s:
-        return ()  # better one final run than one more round
+        return ()  # keep the time for the final run
     is_worth_it = is_worth_a_round(
         cost_s,
         search_s=time.spent_s - raced_s,

@@ -1,4 +1,4 @@
-"""What is known of the memory limit: the bracket between what fitted and what was refuted."""
+"""What is known about the memory limit: the bracket between what fitted and what was refuted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autobatch.records import Outcome, Trial
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bracket:
-    """Evidence about the memory limit. It holds only what ran, or what the line refutes.
+    """Evidence about the memory limit, from sizes that ran.
 
     Attributes:
         fitted: Largest size that ran and fitted, 0 if none did.
@@ -27,7 +27,7 @@ class Bracket:
 
 
 def find_bracket(trials: Mapping[int, Trial]) -> Bracket:
-    """The bracket that the trials make."""
+    """Find the bracket that the trials imply."""
     refuted = min((size for size, trial in trials.items() if not trial.fits), default=None)
     fitted = max(
         (
@@ -61,14 +61,19 @@ def measured_host_peaks(trials: Mapping[int, Trial]) -> dict[int, int]:
 def lower_bound_bytes(
     trials: Mapping[int, Trial], size: int, *, uncertainty_fraction: float
 ) -> float:
-    """The least that a size above all measured ones must need.
+    """Bound from below the peak of a size above all measured ones.
 
     Peak memory is convex in the batch size, so the line through the last two measured sizes
-    can only underestimate; how far an allocator may bend that is ``uncertainty_fraction`` of
-    the growth, and two peaks of one size differ by up to 2 %.
+    can only underestimate. An allocator may deviate from it by ``uncertainty_fraction`` of the
+    growth, and two peaks of one size differ by up to 2 %.
+
+    Args:
+        trials: All trials, by batch size.
+        size: A batch size above all that fitted.
+        uncertainty_fraction: How far memory growth may deviate from a straight line.
 
     Returns:
-        Bytes; 0 where nothing can be said.
+        Bytes; 0 if the peaks allow no bound.
     """
     peaks = measured_peaks(trials)
     if len(peaks) < 2 or not is_monotone(peaks):

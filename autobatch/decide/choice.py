@@ -28,8 +28,11 @@ def choose(settings: Settings, decision: Decision, fitting: Collection[int]) -> 
 
     Args:
         settings: For the goal, the tolerance and the global batch.
-        decision: What is known of the throughputs.
+        decision: What is known about the throughputs.
         fitting: Sizes that ran and fitted.
+
+    Returns:
+        The size and the reason for it.
     """
     if settings.goal is Goal.MEMORY:
         return Choice(
@@ -47,8 +50,12 @@ def choose(settings: Settings, decision: Decision, fitting: Collection[int]) -> 
 def find_exact_size(settings: Settings, chosen: int) -> int | None:
     """A size that divides the global batch, where the chosen one does not.
 
+    Args:
+        settings: For the goal, the global batch and the number of devices.
+        chosen: The size chosen for its throughput.
+
     Returns:
-        The largest divisor of each device's share up to the chosen size; ``None`` if there is
+        The largest divisor of each device's part up to the chosen size; ``None`` if there is
         no global batch to reach, or the chosen size divides it already.
     """
     if settings.global_batch_size is None or settings.goal is Goal.MEMORY:
@@ -59,7 +66,7 @@ def find_exact_size(settings: Settings, chosen: int) -> int | None:
 
 
 def largest_divisor(per_device: int, at_most: int) -> int:
-    """Largest batch size that divides a device's share of a global batch.
+    """Largest batch size that divides the part of a global batch on one device.
 
     Args:
         per_device: Samples per optimizer step and device.

@@ -1,11 +1,10 @@
-"""Step time against batch size, and with it the throughput.
+"""Step time against batch size, and from it the throughput.
 
-What is fitted is the step time, since it is what was measured. Its terms cannot be negative: a
-latency, a cost per sample, and one term for what gets worse with size, so that the throughput may
-fall: a further cost per sample from some size on, which may lie between two sizes that ran, or one
-that grows with the square of the size. A step of at least ``floor`` seconds is the case without a
-cost per sample below that size: ``max(floor, c * b)``. The number of terms is chosen by the
-corrected Akaike criterion (Hurvich and Tsai 1989).
+The fit is to the step time, because that is what was measured. Its terms are never negative: a
+latency, a cost per sample, and one term that lets the throughput fall at large sizes. That term is
+either a further cost per sample above a hinge, which may lie between two sizes that ran, or a cost
+that grows with the square of the size. A hinge without a cost per sample below it gives
+``max(floor, c * b)``. The corrected Akaike criterion (Hurvich and Tsai 1989) chooses the terms.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from autobatch.records import ThroughputCurve
 _MIN_POINTS = 3
 # Positions of the hinge that are tried, per doubling of the batch size.
 _HINGES_PER_DOUBLING = 4
-# A fit as close as this, in logs, is as good as any: step times are not known better.
+# A closer fit than this, in logs, earns nothing: step times are not known more precisely.
 _CLOSEST = 0.003
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """A fitted curve and how its logs move with its coefficients.
+    """A fitted curve and its derivatives.
 
     Attributes:
         curve: The curve.
         log_times: Log of the fitted step time at each size, shape ``(n,)``.
-        jacobian: Change of ``log_times`` with the log of each coefficient in use, shape
-            ``(n, k)``; the size at which a late cost begins is one of them.
+        jacobian: Derivative of ``log_times`` by the log of each coefficient in use, shape
+            ``(n, k)``; the position of the hinge counts as a coefficient.
     """
 
     curve: ThroughputCurve
@@ -43,7 +42,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Model:
-    """Which terms a fit has; ``late_from`` is 0 without a late cost."""
+    """Which terms a fit has; ``late_from`` is the hinge, 0 without one."""
 
     has_per_sample: bool = True
     late_from: float = 0.0
@@ -59,8 +58,9 @@ def fit_step_time(sizes: np.ndarray, times_s: np.ndarray, log_errors: np.ndarray
 
     Args:
         sizes: Batch sizes, ascending, shape ``(n,)``.
-        times_s: Step time of each.
-        log_errors: Standard errors of the logs of ``times_s``, up to a common factor.
+        times_s: Step time of each, in seconds, shape ``(n,)``.
+        log_errors: Standard errors of the logs of ``times_s``, up to a common factor, shape
+            ``(n,)``.
 
     Returns:
         The fit; ``None`` with fewer than three sizes.

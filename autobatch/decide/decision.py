@@ -1,7 +1,7 @@
-"""What the trials that fitted say: how fast each size is, which is the answer, and how sure.
+"""What the trials that fitted show: how fast each size is, the answer, and how sure it is.
 
-Everything that the search, the report and the warnings say of throughput is read from one
-``Decision``, made by ``decide`` from one set of trials.
+Everything that the search, the report and the warnings say about throughput comes from one
+``Decision``, which ``decide`` makes from one set of trials.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from autobatch.records import (
 )
 
 _NUM_DRAWS = 2000
-# Ends of an interval of 90 %, in standard errors.
+# Half the width of a 90 % interval, in standard errors.
 _INTERVAL = 1.645
-#: What is taken where nobody says which size they train with, and nothing can be told apart.
+#: The fallback when sizes cannot be told apart and the user has named none.
 USUAL_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a decision is to answer.
+    """What to decide.
 
     Attributes:
-        goal: What the size is to be best at.
+        goal: What the size should be best at.
         tolerance_fraction: How far below the best throughput the answer may lie.
-        your_batch_size: The size that the user trains with now, if anybody said.
-        worth: What a sample is worth at a batch size, against one at another, where that is
-            known: throughput times this is what ``Goal.EFFICIENCY`` maximises.
+        your_batch_size: The size that the user trains with now, if known.
+        worth: Value of a sample at a batch size, relative to other sizes, if known:
+            ``Goal.EFFICIENCY`` maximises throughput times this.
         worth_reason: Why the size with the highest product is the answer, in one sentence.
         numbers: Tuned numbers.
     """
@@ -53,7 +53,7 @@ class Asked:
     numbers: Numbers = NUMBERS
 
     def value(self, rates: Rates) -> Rates:
-        """Throughputs times what their samples are worth, where that is known."""
+        """Throughputs times the value of a sample, if that is known."""
         if self.worth is None:
             return rates
         return rates.scaled({size: self.worth(size) for size in rates.sizes})
@@ -61,18 +61,20 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What is known of the sizes that ran and fitted.
+    """What is known about the sizes that ran and fitted.
 
     Attributes:
         asked: What was to be decided.
-        rates: Throughputs, with what is known of the curve through them.
+        rates: Estimated throughputs and their covariance.
         curve: Step time against batch size; ``None`` with fewer than three sizes.
-        noise_fraction: Scatter of this machine from run to run, learned from these trials.
-        knee: Smallest size within the tolerance of the best throughput, as far as can be told.
-        within: By size, how likely it is within the tolerance of the best.
-        right: By size, how likely it is the smallest of those that are.
-        risk: By size, how likely it falls short of the best by more than twice the tolerance.
-        to_race: Sizes to time again, in turn; empty once none may change the answer.
+        noise_fraction: Run-to-run standard deviation on this machine, learned from these trials.
+        knee: Smallest size that is likely within the tolerance of the best throughput.
+        within: By size, the probability that it is within the tolerance of the best.
+        right: By size, the probability that it is the smallest of those that are.
+        risk: By size, the probability that it is slower than the best by more than twice the
+            tolerance.
+        to_race: Sizes to time again, in turn; empty once more timing would not change the
+            answer.
     """
 
     asked: Asked
@@ -105,12 +107,12 @@ class Decision:
         return log_ratio >= math.log1p(-self.asked.tolerance_fraction)
 
     def is_sure_of(self, size: int) -> bool:
-        """Whether a size is within twice the tolerance of the best, as good as surely."""
+        """Whether a size is almost certainly within twice the tolerance of the best."""
         return self.risk.get(size, 1.0) <= 1 - self.asked.numbers.decided
 
     @property
     def candidates(self) -> tuple[int, ...]:
-        """Sizes that may be the smallest within the tolerance of the best."""
+        """Sizes with a fair chance of being the smallest within the tolerance of the best."""
         least = (1 - self.asked.numbers.decided) / 2
         return tuple(size for size in self.rates.sizes if self.right[size] >= least)
 
@@ -136,12 +138,12 @@ class Decision:
     def to_record(
         self, chosen: int, trials: Mapping[int, Trial], doubts: tuple[Doubt, ...] = ()
     ) -> TimingDecision:
-        """The record of it, for the size that was settled on.
+        """Make the record of this decision.
 
         Args:
             chosen: The recommended size.
             trials: The trials that the decision was made from.
-            doubts: What speaks against it beside the scatter of the timings.
+            doubts: Reasons for low confidence other than timing noise.
         """
         is_about_time = self.asked.goal is not Goal.MEMORY
         if is_about_time and not self.is_sure_of(self.answer):
@@ -180,6 +182,9 @@ def decide(fitting: Mapping[int, Trial], asked: Asked) -> Decision:
     Args:
         fitting: Trials that fitted, by batch size; at least one of them timed.
         asked: What to decide.
+
+    Returns:
+        Throughputs, the knee, the probabilities and the sizes to race.
     """
     numbers, tolerance = asked.numbers, asked.tolerance_fraction
     timings = estimate(fitting, numbers)
@@ -210,7 +215,7 @@ def decide(fitting: Mapping[int, Trial], asked: Asked) -> Decision:
 
 
 def _draw(rates: Rates) -> np.ndarray:
-    """Log rates drawn from what is believed, shape ``(draws, sizes)``; the same every time."""
+    """Posterior samples of the log rates, shape ``(draws, sizes)``; the same on every call."""
     count = len(rates.sizes)
     values, vectors = np.linalg.eigh(rates.covariance)
     root = vectors * np.sqrt(np.maximum(0.0, values))
@@ -221,8 +226,8 @@ def _draw(rates: Rates) -> np.ndarray:
 def _find_knee(rates: Rates, within: Mapping[int, float], asked: Asked) -> int:
     """The smallest size that is likely within the tolerance of the best, and estimated to be.
 
-    An answer that is too small costs time at every step, one that is too large costs memory
-    that is there: that it is within the tolerance must be more likely than not.
+    Too small an answer costs time at every step; too large a one costs memory that is free
+    anyway. So the answer must be within the tolerance with a probability well above a half.
     """
     best, threshold = rates.best(), math.log1p(-asked.tolerance_fraction)
     for size in rates.sizes:
@@ -235,10 +240,10 @@ def _find_knee(rates: Rates, within: Mapping[int, float], asked: Asked) -> int:
 def _find_doubtful(
     rates: Rates, right: Mapping[int, float], knee: int, asked: Asked
 ) -> tuple[int, ...]:
-    """Sizes that may be the smallest within the tolerance, the knee and the fastest with them.
+    """Sizes that may be the smallest within the tolerance, together with the knee and the best.
 
-    One whose ratio to the knee is known to a fraction of the tolerance is in doubt no more:
-    whichever side of the threshold it lies on, it lies close to it.
+    A size is settled once its ratios to the best and to the knee are known to a fraction of the
+    tolerance: whichever side of the threshold it lies on, it is close to it.
     """
     numbers = asked.numbers
     if max(right.values()) >= numbers.decided:
@@ -258,7 +263,7 @@ def _find_doubtful(
 
 
 def _find_challengers(values: Rates, asked: Asked) -> tuple[int, ...]:
-    """Sizes that might beat the best by more than the tolerance, and the best with them."""
+    """Sizes that may beat the best by more than the tolerance, together with the best."""
     numbers, best = asked.numbers, values.best()
     probability = (_draw(values) - _draw(values)[:, [values.sizes.index(best)]]) > math.log1p(
         asked.tolerance_fraction

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from autobatch.errors import SettingsError
 from autobatch.records import Settings, StopReason
 
-# Nothing trains with more samples in a pass; a limit keeps a workload that uses no memory and
-# gets ever faster from being probed forever.
+# Larger than any real batch: ends the search on a workload that uses no memory and keeps getting
+# faster.
 _LARGEST_POWER = 2**26
 
 
@@ -18,8 +18,8 @@ class Grid:
 
     Attributes:
         sizes: Powers of two from the smallest size, and the cap where it is a candidate too.
-        end: Why there is none beyond the last.
-        multiple: Refine at the memory limit to multiples of this; ``None`` for no refining.
+        end: Why the grid ends at the last size.
+        multiple: At the memory limit, refine to multiples of this; ``None`` for no refinement.
     """
 
     sizes: tuple[int, ...]
@@ -31,7 +31,12 @@ class Grid:
         return next((each for each in self.sizes if each > size), None)
 
     def between(self, low: int, high: int) -> tuple[int, ...]:
-        """Candidates above ``low`` and below ``high``."""
+        """List the candidates above ``low`` and below ``high``.
+
+        Args:
+            low: Exclusive lower end.
+            high: Exclusive upper end.
+        """
         return tuple(size for size in self.sizes if low < size < high)
 
 
@@ -47,10 +52,13 @@ def make_grid(
         settings: For the smallest and largest size, the global batch and the grid.
         dataset_size: Samples in an epoch, ``None`` if unknown.
         smallest: Smallest size that the workload can train with.
-        your_batch_size: The size that the user trains with now, if anybody said.
+        your_batch_size: The size that the user trains with now, if known.
+
+    Returns:
+        At least one candidate.
 
     Raises:
-        SettingsError: If nothing is left.
+        SettingsError: If the limits leave no candidate.
     """
     first = max(settings.min_batch_size, smallest)
     caps = [(_LARGEST_POWER, StopReason.CAP)]
@@ -67,8 +75,7 @@ def make_grid(
             hint="lower `min_batch_size`",
         )
     sizes = {first, *(2**power for power in range(27) if first <= 2**power <= cap)}
-    # Full-batch training, one pass for the whole global batch, and the user's size are choices of
-    # their own.
+    # Full-batch training, one pass per global batch, and the user's own size are candidates too.
     special = (dataset_size, _share(settings), your_batch_size)
     sizes |= {each for each in special if each and first <= each <= cap}
     return Grid(sizes=tuple(sorted(sizes)), end=end, multiple=settings.grid_multiple)

@@ -1,9 +1,9 @@
-"""Peak memory over batch size and length of the longest sample.
+"""Peak memory against batch size and the length of the longest sample.
 
     peak(b, l) = fixed + b (per_sample + per_token l + per_pair l^2)
 
-No coefficient is negative: parameters and state do not depend on the batch, what is held for a
-padded batch grows with its places, and attention that keeps its scores with their square.
+No coefficient is negative: parameters and optimizer state do not depend on the batch, activations
+grow with the padded tokens, and stored attention scores with the square of the length.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class LengthMemory:
     """A fitted peak.
 
     Attributes:
-        fixed_bytes: What does not depend on the batch.
+        fixed_bytes: Independent of the batch.
         per_sample_bytes: For each sample.
-        per_token_bytes: For each place of a padded batch.
-        per_pair_bytes: For each pair of places of one sample.
+        per_token_bytes: For each padded token.
+        per_pair_bytes: For each pair of padded tokens of one sample.
     """
 
     fixed_bytes: float
@@ -33,7 +33,15 @@ class LengthMemory:
     per_pair_bytes: float
 
     def largest_batch_size(self, length: int, budget_bytes: float) -> float:
-        """The batch size at which the peak meets the budget; infinite if it does not grow."""
+        """Solve for the batch size at which the peak meets the budget.
+
+        Args:
+            length: Length of the longest sample.
+            budget_bytes: Memory that may be used.
+
+        Returns:
+            The batch size; infinite if the peak does not grow with it.
+        """
         slope = (
             self.per_sample_bytes + (self.per_token_bytes + self.per_pair_bytes * length) * length
         )
@@ -47,7 +55,7 @@ def fit_length_memory(points: Sequence[tuple[int, int, int]]) -> LengthMemory | 
     """Fit the peak by non-negative least squares.
 
     Args:
-        points: Batch size, length and peak in bytes of what ran.
+        points: Batch size, length and peak in bytes of each trial.
 
     Returns:
         The curve, ``None`` with fewer than two points.

@@ -3,7 +3,7 @@
 The peak of a step is the maximum, over its moments, of sums that are affine in the batch size:
 tensors that grow with the batch and tensors that do not. A maximum of affine functions is
 convex and piecewise affine. Two pieces describe it well: a flat one, where the optimizer's
-temporaries or the libraries rule, and a rising one, where the activations do.
+temporaries or the libraries dominate, and a rising one, where the activations do.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ def fit_memory(peaks_bytes: Mapping[int, int]) -> MemoryCurve | None:
     fits = [_fit_from(np.array(start), sizes, peaks) for start in starts]
     floor, fixed, slope = min(fits, key=lambda fit: fit[1])[0]
     residuals = np.maximum(floor, fixed + slope * sizes) - peaks
-    freedom = max(1, len(sizes) - 2)
+    degrees_of_freedom = max(1, len(sizes) - 2)
     return MemoryCurve(
         floor_bytes=float(floor * _MIB),
         fixed_bytes=float(fixed * _MIB),
         per_sample_bytes=float(slope * _MIB),
-        residual_bytes=float(np.sqrt(np.sum(residuals**2) / freedom) * _MIB),
+        residual_bytes=float(np.sqrt(np.sum(residuals**2) / degrees_of_freedom) * _MIB),
         num_points=len(sizes),
     )
 
 
 def _fit_from(start: np.ndarray, sizes: np.ndarray, peaks: np.ndarray) -> tuple[np.ndarray, float]:
-    # The unit of the slope is MiB per sample, which may be tiny: scale it to the largest size.
+    # In MiB per sample the slope may be tiny: scale it by the largest size.
     scale = np.array([1.0, 1.0, 1.0 / sizes[-1]])
 
     def residuals(scaled: np.ndarray) -> np.ndarray:

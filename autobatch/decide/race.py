@@ -12,13 +12,29 @@ _START_TIME_S = 1.0
 
 
 def race_time_s(trial: Trial, numbers: Numbers) -> float:
-    """What it will take to time a size once more, if it goes as its trial did."""
+    """Predict how long it takes to time a size once more.
+
+    Args:
+        trial: The size's trial so far.
+        numbers: Tuned numbers.
+
+    Returns:
+        Seconds.
+    """
     step_time_s = trial.step_time_s or 0.0
     return _NUM_WARMUP_STEPS * step_time_s + max(numbers.race_window_s, step_time_s)
 
 
 def final_time_s(trial: Trial, numbers: Numbers) -> float:
-    """What the final run of a size will take at most, if it goes as its trial did."""
+    """Predict how long the final run of a size takes at most.
+
+    Args:
+        trial: The size's trial so far.
+        numbers: Tuned numbers.
+
+    Returns:
+        Seconds.
+    """
     step_time_s = trial.step_time_s or 0.0
     window_s = min(numbers.final_steps * step_time_s, numbers.patience_s)
     num_windows = numbers.final_windows

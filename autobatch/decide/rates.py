@@ -1,18 +1,18 @@
-"""How fast each size is, and how sure that is, on a machine whose speed wanders.
+"""How fast each size is, and how sure that is, on a machine whose speed drifts.
 
-Steps timed without a break make a cell (size, round). Sizes that race share a round, and what the
-machine did during it slows all of them; first runs (round 0) were made one after the other, so
-each has a round of its own. One linear mixed model (Henderson 1975; Gelman et al., Bayesian Data
+Steps timed without a break form a cell (size, round). Sizes that race share a round, so that the
+state of the machine during it affects all of them alike; first runs (round 0) follow one another,
+so each has a round of its own. One linear mixed model (Henderson 1975; Gelman et al., Bayesian Data
 Analysis, 3rd edition 2013, chapter 15) describes all cells::
 
     log rate(size, round) = curve(size) + deviation(size) + drift(round) + noise(size, round)
 
 The curve is that of ``autobatch.decide.curve``, linear in the logs of its coefficients near the
-fitted ones. Deviations have the standard deviation ``misfit``: what a smooth curve cannot say of
-a size. Drift and noise have the standard deviation ``noise``: what this machine does to a process
-and from one moment to the next. Neither is assumed: each pair of them on a grid is weighted by how
-likely it makes the cells that were seen (empirical Bayes averaged over the grid, same book,
-section 5.4), so that a quiet device is believed after a few cells and a busy machine never is.
+fitted ones. Deviations have the residual standard deviation of the sizes about a smooth curve.
+Drift and noise have one standard deviation, the noise of this machine: between processes, and from
+one moment to the next. Neither is assumed: every pair of the two on a grid is weighted by the
+likelihood of the observed cells (empirical Bayes averaged over the grid, same book, section 5.4).
+So a quiet device is believed after a few cells, and a busy machine never is.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from autobatch.decide.curve import Fit, fit_step_time
 from autobatch.decide.numbers import Numbers
 from autobatch.records import ThroughputCurve, Trial
 
-# Standard deviations in logs, from a quiet device to a machine where nothing can be told.
+# Standard deviations in logs, from a quiet device to a machine that is too busy to measure on.
 _NOISES = np.geomspace(0.0025, 0.64, 13)
 _MISFITS = np.geomspace(0.005, 0.32, 7)
-# Coefficients of the curve may be anything; in logs, this is as good as that.
+# Prior standard deviation of the log coefficients of the curve: wide enough to say nothing.
 _ANY = 3.0
 # Once to see which cells lie far off, and once without them.
 _NUM_PASSES = 2
@@ -58,7 +58,15 @@ class Rates:
         return float(self.logs[self.sizes.index(size)])
 
     def log_ratio(self, size: int, other: int) -> tuple[float, float]:
-        """Log of ``rate(size) / rate(other)``, and its standard error."""
+        """Compare two sizes.
+
+        Args:
+            size: A size that was timed.
+            other: Another.
+
+        Returns:
+            Log of ``rate(size) / rate(other)``, and its standard error.
+        """
         a, b = self.sizes.index(size), self.sizes.index(other)
         variance = self.covariance[a, a] + self.covariance[b, b] - 2 * self.covariance[a, b]
         return float(self.logs[a] - self.logs[b]), math.sqrt(max(0.0, float(variance)))
@@ -75,12 +83,12 @@ class Rates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """What the timings of all sizes tell together.
+    """Estimates from the timings of all sizes together.
 
     Attributes:
         rates: Of the sizes that were timed.
         curve: The curve through them; ``None`` with fewer than three sizes.
-        noise_fraction: Standard deviation of a cell's log rate beyond that of its own steps.
+        noise_fraction: Standard deviation of a cell's log rate beyond the scatter of its own steps.
     """
 
     rates: Rates
@@ -97,7 +105,7 @@ class _Cells:
         of_size: Which size each cell is of, shape ``(m, n)``.
         of_round: Which round each cell is of, shape ``(m, r)``.
         log_rates: Log of the batch size over the median step time.
-        variances: Of ``log_rates``, as far as steps within a cell tell.
+        variances: Of ``log_rates``, from the scatter of the steps within a cell.
     """
 
     sizes: tuple[int, ...]
@@ -167,12 +175,13 @@ def _pool_step_variance(all_times_s: list[tuple[float, ...]]) -> float:
 def _combine(
     cells: _Cells, fit: Fit | None, numbers: Numbers
 ) -> tuple[Rates, float, np.ndarray | None]:
-    """The mixed model, averaged over noises and misfits.
+    """Solve the mixed model, averaged over noise and residual standard deviation.
 
-    With ``K`` the prior covariance of the log rates about the curve, ``A`` the precision with
-    which the cells tell the rates, and ``b`` that precision times what they tell, the posterior
-    mean is ``C b`` above the curve and its covariance ``C = (K^-1 + A)^-1 = (1 + K A)^-1 K`` (best
-    linear unbiased prediction). Without a curve nothing is known beforehand.
+    With ``K`` the prior covariance of the log rates about the curve, ``A`` the precision of the
+    cells as a measurement of the rates, and ``b`` that precision times the measured deviations
+    from the curve, the posterior mean is ``C b`` above the curve and its covariance is
+    ``C = (K^-1 + A)^-1 = (1 + K A)^-1 K`` (best linear unbiased prediction). Without a curve the
+    prior is flat.
 
     Returns:
         The rates; the expected noise; the covariance of the curve's log rates, if there is one.
@@ -188,7 +197,7 @@ def _combine(
         from_curve, misfits = _ANY**2 * fit.jacobian @ fit.jacobian.T, _MISFITS
         penalties = numbers.misfit_penalty * np.log(_MISFITS / _MISFITS[0])
     seen = _sum_up(cells, cells.log_rates - cells.of_size @ middle)
-    # Every pair of a noise and a misfit, along the first axis.
+    # Every pair of a noise and a residual standard deviation, along the first axis.
     precisions, pulls = (np.repeat(each, len(misfits), axis=0) for each in seen[:2])
     priors = from_curve + np.tile(misfits, len(_NOISES))[:, None, None] ** 2 * identity
     widening = identity + priors @ precisions
@@ -212,7 +221,7 @@ def _combine(
 
 
 def _sum_up(cells: _Cells, residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the cells tell of the sizes, for each noise, with the drift of each round unknown.
+    """Sum the cells up by size, for each noise, with the drift of each round unknown.
 
     The covariance of the cells of a round is diagonal but for the drift that all of them share,
     so that its inverse is known (Sherman and Morrison 1950).
@@ -238,7 +247,7 @@ def _sum_up(cells: _Cells, residuals: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _reweighted(cells: _Cells, rates: Rates, noise: float, numbers: Numbers) -> _Cells:
-    """Cells that lie far from what is believed count for less, so that one moves no others."""
+    """Give outlying cells less weight, so that one of them does not move the other sizes."""
     error = np.sqrt(cells.variances + 2 * noise**2)
     off = np.abs(cells.log_rates - cells.of_size @ rates.logs) / error
     excess = np.maximum(1.0, off / numbers.outlier) ** 2 - 1

@@ -45,14 +45,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What a search goes by.
+    """Candidates and limits of a search.
 
     Attributes:
         grid: The candidates.
         goal: What to find.
         budget_bytes: Memory that a trial may use.
-        uncertainty_fraction: How far added memory may lie from a straight line.
-        host_budget_bytes: Host memory that a trial may use, where that is a budget of its own.
+        uncertainty_fraction: How far memory growth may deviate from a straight line.
+        host_budget_bytes: Host memory that a trial may use, where that is a separate budget.
         numbers: Tuned numbers.
     """
 
@@ -73,11 +73,11 @@ def next_step(
     """Decide which size to run next.
 
     Args:
-        rules: What to go by.
+        rules: Candidates and limits.
         trials: All trials so far, by batch size.
         decision: From those that fitted; ``None`` where throughput does not matter.
-        spent_s: What the search has taken so far: while throughput does not rise, no size is
-            begun that would take longer than that.
+        spent_s: Seconds that the search has taken: while throughput does not rise, no size is
+            started that would take longer than that.
 
     Returns:
         A size that has not run yet, or the reason to stop.
@@ -104,7 +104,7 @@ def next_step(
 def _find_reason_to_stop(
     decision: Decision, following: int | None, spent_s: float
 ) -> StopReason | None:
-    # Where throughput is flat, more samples per step are worth no more either.
+    # Once throughput is flat, a larger batch cannot raise the goodput either.
     if has_levelled_off(decision):
         return StopReason.PLATEAU
     if following is None or decision.may_rise:
@@ -116,7 +116,7 @@ def _find_reason_to_stop(
 
 
 def _run_yours(rules: Rules, trials: Mapping[int, Trial], decision: Decision) -> Step | None:
-    """The user's own size, if it has not run and may fit: whatever else is the answer."""
+    """The user's own size, if it has not run and may fit: it runs whatever the answer is."""
     yours = decision.asked.your_batch_size
     if yours is None or yours in trials or yours not in rules.grid.sizes:
         return None
@@ -126,7 +126,15 @@ def _run_yours(rules: Rules, trials: Mapping[int, Trial], decision: Decision) ->
 
 
 def predict_largest(rules: Rules, trials: Mapping[int, Trial]) -> int:
-    """The largest candidate that should fit, by the memory curves; at least what has fitted."""
+    """Predict the largest candidate that fits, from the memory curves.
+
+    Args:
+        rules: Candidates and limits.
+        trials: All trials so far, by batch size.
+
+    Returns:
+        A batch size; at least the largest that has fitted.
+    """
     bracket, limit = find_bracket(trials), _expected_limit(rules, trials)
     if limit is None:
         return bracket.fitted
@@ -135,7 +143,13 @@ def predict_largest(rules: Rules, trials: Mapping[int, Trial]) -> int:
 
 
 def is_expected_last(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
-    """Whether a size, if it fits, should be the largest that does: what ``Goal.MEMORY`` asks."""
+    """Predict whether a size, if it fits, is the largest that does, for ``Goal.MEMORY``.
+
+    Args:
+        rules: Candidates and limits.
+        trials: All trials so far, by batch size.
+        size: A candidate that has not run.
+    """
     if rules.goal is not Goal.MEMORY:
         return False
     following = rules.grid.after(size)
@@ -167,11 +181,10 @@ def _is_refuted(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
 
 
 def _is_out(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
-    """Whether not to run a size that has not failed, for its memory.
+    """Whether to skip a size because memory is predicted to run out.
 
-    Whoever asks for the largest size gets every one that is not soundly refuted run. Whoever asks
-    for the fastest need not run out of memory to learn the limit: what the curve has beyond it is
-    left out.
+    A search for the largest size runs every size that is not soundly refuted. A search for the
+    fastest need not run out of memory to learn the limit: it skips what the curve puts beyond it.
     """
     if _is_refuted(rules, trials, size):
         return True
@@ -185,7 +198,7 @@ def _is_out(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
 
 
 def _refine(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, following: int) -> Step:
-    """Between the last candidate that fits and the first that does not, try multiples."""
+    """Try multiples between the last candidate that fits and the first that does not."""
     multiple = rules.grid.multiple
     is_known = bracket.refuted is not None or _is_refuted(rules, trials, following)
     end = Step(stop_reason=StopReason.MEMORY if is_known else StopReason.MEMORY_EXPECTED)
@@ -212,7 +225,7 @@ def _jump(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, following
     curve = fit_memory(peaks)
     if curve is None or not _is_telling(peaks, rules.numbers) or not is_monotone(peaks):
         farthest = bracket.fitted * rules.numbers.careful_jump
-        if bracket.refuted is not None:  # nothing to go by but the bracket: halve it
+        if bracket.refuted is not None:  # no usable curve: bisect the bracket
             return candidates[(len(candidates) - 1) // 2]
         return max((size for size in candidates if size <= farthest), default=following)
     limit = curve.batch_size_at(rules.budget_bytes)

@@ -1,7 +1,7 @@
-"""When larger sizes are worth no more trials: small rules, each with one threshold.
+"""When larger sizes need not run: small rules, each with one threshold.
 
-A rule sees a ``Decision`` and says whether the climb ends. ``has_levelled_off`` asks them all,
-after the reasons to go on whatever a rule says.
+A rule reads a ``Decision`` and says whether the climb may end. ``has_levelled_off`` combines them,
+after the reasons to continue regardless.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class StopRule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """Two doublings brought next to nothing.
+    """The last two doublings gained almost nothing.
 
     If the step time is ``latency + per_sample * b``, a gain of less than a fraction ``g`` over two
-    doublings leaves less than ``g / 3`` to gain by all further ones. It is fooled by a curve that
-    is flat first and rises later.
+    doublings leaves less than ``g / 3`` to gain from all further ones. A curve that is flat first
+    and rises later misleads it.
 
     Attributes:
         gain: As a multiple of the tolerance.
@@ -47,9 +47,9 @@ class Flat:
 
 @dataclass(frozen=True, slots=True)
 class NothingAhead:
-    """The curve through all sizes promises next to nothing beyond them.
+    """The curve through all sizes predicts almost no gain beyond them.
 
-    It is only asked of a curve that describes the sizes well.
+    It applies only if the curve fits the sizes well.
 
     Attributes:
         gain: As a multiple of the tolerance.
@@ -60,7 +60,7 @@ class NothingAhead:
     doublings: int
 
     def applies(self, decision: Decision) -> bool:
-        """Whether no size beyond is more than that faster than the best on the curve."""
+        """Whether the curve has no larger size that is faster than the best by more than that."""
         curve, sizes = decision.curve, decision.rates.sizes
         if curve is None or not curve.is_good:
             return False
@@ -73,10 +73,10 @@ class NothingAhead:
 
 @dataclass(frozen=True, slots=True)
 class FellBehind:
-    """The largest size is slower than the best, for sure.
+    """The largest size is certainly slower than the best.
 
     Attributes:
-        ratio: How far it must have fallen.
+        ratio: Its throughput over the best must be below this.
     """
 
     ratio: float

@@ -1,4 +1,4 @@
-"""What the rest of the package asks of a device."""
+"""What the rest of the package needs from a device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class PeakReading:
     """Highest memory use since ``reset_peak``.
 
     Attributes:
-        peak_bytes: The figure held against the budget; ``None`` if the device cannot tell.
+        peak_bytes: The figure compared with the budget; ``None`` if the device cannot tell.
         allocated_bytes: The part held by tensors, where an allocator counts them.
         reserved_bytes: The part held by the caching allocator, where there is one.
         is_lower_bound: Whether ``peak_bytes`` may have been exceeded between two looks, on a
@@ -46,7 +46,7 @@ class CpuUse:
 
 
 class Device(Protocol):
-    """One place to train on."""
+    """One device to train on."""
 
     name: str
     """As PyTorch writes it: ``cpu``, ``cuda:0``, ``xpu:0``, ``mps``."""
@@ -76,7 +76,7 @@ class Device(Protocol):
         """Wait until all work that was started is done."""
 
     def release(self) -> None:
-        """Give memory that is no longer used back, so that a trial does not colour the next."""
+        """Give memory that is no longer used back, so that a trial does not affect the next."""
 
     def reset_peak(self) -> None:
         """Begin a new measurement of the peak."""

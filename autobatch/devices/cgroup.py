@@ -51,7 +51,7 @@ class _Files(NamedTuple):
 
 _V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _V2 = _Files("memory.max", "memory.current", "inactive_file")
-# Nobody is killed above this one: the kernel slows the group down to a crawl instead.
+# Above this limit nothing is killed: the kernel throttles the group instead.
 _V2_HIGH = _Files("memory.high", "memory.current", "inactive_file")
 
 

@@ -18,7 +18,7 @@ from autobatch.records import MemoryBound, Precision
 
 _ON_LINUX = sys.platform == "linux"
 # The kernel's limit counts address space that is never touched, the budget does not: what it
-# lets through is still held against the budget, by the peak.
+# lets through is still compared with the budget, by the peak.
 _UNTOUCHED_FRACTION = 0.1
 if _ON_LINUX:
     import resource
@@ -27,7 +27,7 @@ if _ON_LINUX:
 
 
 class CpuDevice:
-    """Training on the CPU. Peaks are of the whole process, libraries included.
+    """Training on the CPU. Peaks cover the whole process, libraries included.
 
     Args:
         uses_kernel: Whether to rely on what Linux' kernel tells and enforces; without it peaks
@@ -53,7 +53,7 @@ class CpuDevice:
         return platform.processor() or platform.machine()
 
     def driver_version(self) -> str | None:
-        """Processors have no driver."""
+        """CPUs have no driver."""
         return None
 
     def unsupported_reason(self, precision: Precision) -> str | None:

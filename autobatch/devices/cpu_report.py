@@ -1,4 +1,4 @@
-"""What there is to say of the CPU: its cores, those that are ours, and its memory."""
+"""Report on the CPU: its cores, those that this process may use, and its memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def report_cpu(headroom_fraction: float) -> DeviceReport:
     """The CPU and the machine's memory.
 
     Args:
-        headroom_fraction: Share of the memory that a budget keeps free.
+        headroom_fraction: Fraction of the memory that a budget keeps free.
     """
     device = CpuDevice()
     bounds = device.bounds(None)

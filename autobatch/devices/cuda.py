@@ -22,7 +22,7 @@ from autobatch.records import MemoryBound, Precision, Unknown
 class CudaDevice:
     """Training on one GPU.
 
-    The figure held against the budget is what the caching allocator has reserved and what the
+    The figure compared with the budget is what the caching allocator has reserved and what the
     driver holds besides it for this process (context, kernels, library workspaces).
 
     ``expandable_segments`` needs no care: memory that such a segment has mapped counts as
@@ -41,7 +41,7 @@ class CudaDevice:
         self.name = f"cuda:{index}"
         self._index = index
         torch.cuda.set_device(index)
-        # Read before this process has a context, and so a share of its own.
+        # Read before this process has a context, which takes memory itself.
         self._gpu = find_nvml_gpu(index)
         before = None if isinstance(self._gpu, Unknown) else read_memory(self._gpu)
         processes_before = self._process_bytes()

@@ -1,4 +1,4 @@
-"""What there is to say of a GPU, by whom it is to be asked.
+"""Report on a GPU, by the interface that can tell.
 
 Memory is read without opening the GPU where NVML tells it: opening one takes a few hundred MiB
 of it and a second.
@@ -32,7 +32,12 @@ from autobatch.records import (
 
 
 def report_cuda(index: int, headroom_fraction: float) -> DeviceReport:
-    """An NVIDIA GPU, or an AMD GPU under ROCm."""
+    """Report an NVIDIA GPU, or an AMD GPU under ROCm.
+
+    Args:
+        index: Number of the GPU.
+        headroom_fraction: Fraction of the memory that a budget keeps free.
+    """
     properties = torch.cuda.get_device_properties(index)
     gpu = find_nvml_gpu(index)
     told = GpuReport.not_told(gpu.reason) if isinstance(gpu, Unknown) else read_gpu(gpu)
@@ -58,8 +63,8 @@ def report_xpu(index: int, headroom_fraction: float, xpu: Any = None) -> DeviceR
 
     Args:
         index: Number of the GPU.
-        headroom_fraction: Share of the memory that a budget keeps free.
-        xpu: ``torch.xpu``, or what has its names.
+        headroom_fraction: Fraction of the memory that a budget keeps free.
+        xpu: ``torch.xpu``, or a stand-in with the same names.
     """
     xpu = torch.xpu if xpu is None else xpu
     properties = xpu.get_device_properties(index)
@@ -84,10 +89,10 @@ def report_xpu(index: int, headroom_fraction: float, xpu: Any = None) -> DeviceR
 
 
 def report_mps(headroom_fraction: float, device: MpsDevice | None = None) -> DeviceReport:
-    """The GPU of an Apple processor.
+    """The GPU of Apple silicon.
 
     Args:
-        headroom_fraction: Share of the memory that a budget keeps free.
+        headroom_fraction: Fraction of the memory that a budget keeps free.
         device: The device; opened if left out.
     """
     device = device or MpsDevice()

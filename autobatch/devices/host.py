@@ -1,4 +1,4 @@
-"""This process's share of the machine's memory, with its loader workers' and pinned memory."""
+"""Host memory of this process, of its loader workers, and pinned memory."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def _pick(name: str, names: tuple[str, ...]) -> str:
     if wanted not in names:
         raise DeviceUnavailableError(
             f"device {wanted!r} is not available: there is {', '.join(names)}",
-            hint="autobatch devices lists what there is",
+            hint="run `autobatch devices` for those of this machine",
         )
     return wanted
 

@@ -1,4 +1,4 @@
-"""Looking at another process's memory now and then, that of those it started included.
+"""Sampling the memory of another process and of those that it started.
 
 Two ways: the kernel's own accounts on Linux, and ``psutil`` where there is no ``/proc``.
 """
@@ -14,7 +14,7 @@ import psutil
 from autobatch.records import Unknown
 
 # A look at the pages of a loader's workers walks all of them, some 13 ms for each GiB: it may take
-# this share of the time, but a loader that grows must be seen before long.
+# this fraction of the time, but a loader that grows must be seen before long.
 _LOOKING_FRACTION = 0.02
 _LONGEST_PAUSE_S = 2.0
 
@@ -25,7 +25,7 @@ class ProcessMeter:
     Args:
         read_own: Resident bytes of the process; ``None`` if it is gone.
         read_loader: What its descendants hold besides it.
-        clock: Seconds.
+        clock: Returns seconds from any origin.
 
     Attributes:
         peak_bytes: The highest sum that was seen; ``None`` before the first look.

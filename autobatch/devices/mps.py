@@ -1,4 +1,4 @@
-"""GPUs of Apple's processors, through ``torch.mps``."""
+"""GPUs of Apple silicon, through ``torch.mps``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _LARGEST_FRACTION = 2.0
 
 
 class MpsDevice:
-    """Training on the GPU of an Apple processor, which shares the machine's memory.
+    """Training on the GPU of Apple silicon, which shares the machine's memory.
 
-    Metal keeps no high-water mark. What there is: the memory that its driver has given this
+    Metal keeps no high-water mark. What can be read is the memory that its driver has given this
     process, the allocator's cache included. The cache grows through a step and is given back by
     ``release`` or when the allocator nears its cap, so its size at the end of a step is that
     step's peak in the usual case and a lower bound of it always. It is read at every
@@ -32,8 +32,8 @@ class MpsDevice:
     is the cap of ``enforce``, which the allocator itself keeps.
 
     Args:
-        mps: ``torch.mps``, or what has its names.
-        backend: ``torch.backends.mps``, or what has its names.
+        mps: ``torch.mps``, or a stand-in with the same names.
+        backend: ``torch.backends.mps``, or a stand-in with the same names.
 
     Raises:
         DeviceUnavailableError: If there is no such GPU.
@@ -49,7 +49,7 @@ class MpsDevice:
         if not self._backend.is_available():
             raise DeviceUnavailableError(
                 f"device 'mps' is not available: PyTorch {torch.__version__} sees no Metal GPU",
-                hint="use `device=cpu`; mps needs an Apple processor and macOS 14 or later",
+                hint="use `device=cpu`; mps needs Apple silicon and macOS 14 or later",
             )
         self._mps = torch.mps if mps is None else mps
         self._highest_bytes = 0

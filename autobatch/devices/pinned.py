@@ -20,7 +20,7 @@ class PinnedMemory:
     """Pinned memory of this process.
 
     Args:
-        cuda: ``torch.cuda``, or what has its names.
+        cuda: ``torch.cuda``, or a stand-in with the same names.
         version: Version of PyTorch, for a reason.
         pin: Pins so many bytes and holds them until its result is dropped.
         resident_bytes: This process's resident memory.

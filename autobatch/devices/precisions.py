@@ -1,4 +1,4 @@
-"""Which number formats hardware computes with.
+"""Number formats that hardware supports.
 
 Sources: CUDA C++ Programming Guide, "Compute Capabilities" (fp16 from 5.3, bf16 and tf32 from
 8.0, fp8 from 8.9); ROCm, "Data types and precision support".
@@ -59,7 +59,7 @@ def intel_precisions(properties: Any) -> tuple[PrecisionSupport, ...]:
 
 
 def apple_precisions() -> tuple[PrecisionSupport, ...]:
-    """Formats of the GPU of an Apple processor."""
+    """Formats of the GPU of Apple silicon."""
     return (
         _FP32,
         _none("tf32", _NVIDIA_ONLY),

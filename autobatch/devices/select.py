@@ -38,7 +38,7 @@ def select_device(name: str) -> Device:
     kind, _, index = (prefer() if name == "auto" else name).partition(":")
     if kind == "cpu":
         return CpuDevice()
-    # PyTorch takes long to load, and what only the CPU is asked for needs no more of it.
+    # Import lazily: calls for the CPU alone do not need the GPU modules.
     if kind == "cuda":
         from autobatch.devices.cuda import CudaDevice
 

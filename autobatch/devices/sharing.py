@@ -1,4 +1,4 @@
-"""Whose memory of a GPU is it: our allocator's, our overhead, or others'?
+"""Whose memory is it on a GPU: our allocator's, our overhead, or others'?
 
     total = free + others' + ours
                              ours = reserved by our caching allocator + overhead
@@ -6,8 +6,8 @@
 
 The driver tells free and total for the whole GPU, the allocator what it reserved. Where the
 driver also tells what this process holds, the rest follows at any time. Where it does not,
-others' share is taken anew whenever bounds are asked for, between trials, on the understanding
-that our overhead is then what it was at the start; what is used beyond it is our overhead.
+the memory of others is measured again whenever bounds are read, between trials, on the assumption
+that our overhead is then what it was at the start; anything beyond that is our overhead.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SharedMemory:
         self._first_overhead_bytes = max(0, used_bytes - reserved() - self._others_bytes)
 
     def available_bytes(self) -> int:
-        """What this process could come to hold, at this moment: all but others' share."""
+        """What this process could come to hold, at this moment: all that others do not use."""
         own_bytes = self._own()
         if own_bytes is None:
             own_bytes = self._reserved() + self._first_overhead_bytes

@@ -51,7 +51,7 @@ class BlindWatch:
     Args:
         energy: Why there is no energy.
         throttling: Why nothing is known of what slows the device down.
-        clock: Seconds.
+        clock: Returns seconds from any origin.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class NvmlWatch:
 
     Args:
         gpu: The GPU or slice.
-        clock: Seconds.
+        clock: Returns seconds from any origin.
     """
 
     def __init__(self, gpu: NvmlGpu, clock: Callable[[], float] = time.perf_counter) -> None:

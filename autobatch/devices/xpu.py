@@ -19,13 +19,13 @@ from autobatch.records import MemoryBound, Precision
 class XpuDevice:
     """Training on one Intel GPU.
 
-    The figure held against the budget is what the caching allocator has reserved and what is
+    The figure compared with the budget is what the caching allocator has reserved and what is
     used besides it since this process opened the GPU. What others used before counts as theirs;
     what they take during a trial cannot be told from ours.
 
     Args:
         index: Number of the GPU.
-        xpu: ``torch.xpu``, or what has its names.
+        xpu: ``torch.xpu``, or a stand-in with the same names.
 
     Raises:
         DeviceUnavailableError: If there is no such GPU.

@@ -1,4 +1,4 @@
-"""What is looked for after the answer, which stands whatever becomes of that."""
+"""Searches that follow the answer; their failure does not affect it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autobatch.records import FindingWarning, Trial, WarningCode
 
 #: Runs one size; ``None`` if it raised, after which the search is over.
 Measure: TypeAlias = Callable[[int, TimingPlan], Trial | None]
-#: Whether to stop with what there is.
+#: Whether to stop with the results so far.
 IsOver: TypeAlias = Callable[[], bool]
 
 
@@ -20,10 +20,10 @@ def failed(batch_size: int, plan: TimingPlan, error: Exception) -> FindingWarnin
 
     Args:
         batch_size: The size that ran.
-        plan: What it ran for.
+        plan: How it ran, and for what purpose.
         error: What was raised.
     """
-    # Those of this package name the exception of the user's code already.
+    # Errors of this package already name the exception that the user's code raised.
     kind = "" if isinstance(error, AutobatchError) else f"{type(error).__name__}: "
     figures: dict[str, float] = {"batch_size": batch_size}
     if plan.longest is not None:

@@ -1,7 +1,7 @@
-"""For each range of lengths the batch size that one memory budget holds.
+"""The batch size that fits the memory budget, for each range of lengths.
 
-From the longest range to the shortest: the memory that was fitted over batch size and length says
-which size to run next, and only what ran and fitted is an answer.
+From the longest range to the shortest, a fit of peak memory against batch size and length proposes
+the next size. Only a size that ran and fitted is an answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from autobatch.records import LengthBucket
 _MAX_TRIALS = 5
 _MAX_JUMP = 4
 _GOOD_ENOUGH = 1.1
-# The fit may be wrong by this much before a trial is wasted.
+# Aim below the budget, so that a small error of the fit wastes no trial.
 _AIM_FRACTION = 0.95
 _WHOLE_MULTIPLE = 8
 
@@ -29,10 +29,10 @@ def find_buckets(
     """Find the size of each bucket, longest first.
 
     Args:
-        evidence: In it at least one size fitted, of a workload whose lengths were scanned; is given
-            the buckets for which a size ran and fitted.
-        measure: Runs one size; ``None`` if it raised.
-        is_over: Whether to stop with the buckets there are.
+        evidence: At least one size has fitted, and lengths were scanned; receives the buckets
+            for which a size ran and fitted.
+        measure: Runs one size; returns ``None`` if it raised.
+        is_over: Whether to stop with the buckets found so far.
     """
     lengths = evidence.loaded.workload.lengths
     assert lengths is not None
@@ -86,7 +86,7 @@ class _BucketSearch:
         return best
 
     def _propose(self, longest: int, fitted: int, refuted: int) -> int | None:
-        """A size above what fitted and below what did not, ``None`` if that is close enough."""
+        """A size between what fitted and what did not; ``None`` if those are close enough."""
         if refuted - 1 <= fitted * _GOOD_ENOUGH:
             return None
         curve = fit_length_memory(self._points)

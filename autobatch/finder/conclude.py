@@ -35,12 +35,12 @@ _LOADER_ERROR = "in DataLoader worker process"
 
 
 def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Finding:
-    """Join all that was measured with what follows from it.
+    """Build the finding.
 
     Args:
-        evidence: In it at least one size fitted.
+        evidence: At least one size has fitted.
         target: What was probed, as the user named it.
-        search_time_s: How long it took.
+        search_time_s: Seconds that the search took.
     """
     trials = tuple(evidence.trials[size] for size in sorted(evidence.trials))
     decision, choice = evidence.decide(), evidence.choose()
@@ -97,7 +97,7 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
 
 
 def _find_doubts(evidence: Evidence, decision: Decision) -> tuple[Doubt, ...]:
-    """What speaks against the decision beside the scatter of the timings."""
+    """Reasons for low confidence other than timing noise."""
     if evidence.settings.goal is Goal.MEMORY:
         return ()
     doubts = []
@@ -110,7 +110,7 @@ def _find_doubts(evidence: Evidence, decision: Decision) -> tuple[Doubt, ...]:
 
 
 def _is_contradicted(evidence: Evidence, decision: Decision) -> bool:
-    """Whether the final run was far slower or faster than all that was measured of its size."""
+    """Whether the final run was far slower or faster than estimated for its size."""
     final = evidence.confirmation
     if final is None or not final.step_time_s or evidence.loaded.workload.is_compiled:
         return False
@@ -121,7 +121,7 @@ def _is_contradicted(evidence: Evidence, decision: Decision) -> bool:
 
 
 def _highest_peak(peak_bytes: int | None, final: Confirmation | None) -> int | None:
-    # A compiled model's own, compiling included, is no trial's.
+    # The final run of a compiled model has a peak of its own, compilation included.
     if final is None or final.peak_bytes is None:
         return peak_bytes
     return max(peak_bytes or 0, final.peak_bytes)
@@ -201,14 +201,14 @@ def _remedy(evidence: Evidence, trial: Trial) -> str:
 
 
 def _is_loaders(trial: Trial) -> bool:
-    """Whether it is the loader that has to do with less."""
+    """Whether the loader's memory is what does not fit."""
     if _LOADER_ERROR in trial.message:
         return True
     return (trial.loader_bytes or 0) > _LOADER_RULES_FRACTION * (trial.host_peak_bytes or 0)
 
 
 def _find_budget(evidence: Evidence, trial: Trial) -> MemoryBudget:
-    """The budget that a trial went over: the device's, or the machine's beside it."""
+    """The budget that a trial exceeded: the device's, or the host's beside it."""
     budget, host_budget = evidence.loaded.budget, evidence.loaded.host_budget
     is_device_over = (trial.peak_bytes or 0) > budget.budget_bytes
     return budget if host_budget is None or is_device_over else host_budget

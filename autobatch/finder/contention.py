@@ -1,9 +1,9 @@
-"""Other processes on the cores: what they do to the threads of a step, and what helps.
+"""Other processes on the cores: how they slow the threads of a step, and what helps.
 
 The threads of a parallel region wait for the slowest of them. Where other processes want the same
-cores, one is always waiting for its turn, and by default the others wait for it actively, which
-takes the core that it needs: sizes that are computed by several threads were seen to be a hundred
-times slower than a single sample, which is computed by one. Two remedies are tried on one size, in
+cores, one thread is always waiting for its turn, and by default the others spin while they wait for
+it, on the core that it needs. Sizes computed by several threads were seen to be a hundred times
+slower than a single sample, which one thread computes. Two remedies are tried on one size, in
 turn with the usual way: fewer threads, and threads that sleep while they wait.
 """
 
@@ -17,7 +17,7 @@ from autobatch.finder.evidence import Evidence
 from autobatch.probe.probers import AdjustableProber, Prober
 from autobatch.records import Contention, Trial
 
-#: Have OpenMP's threads sleep while they wait for each other; GNU's and LLVM's read it.
+#: Makes OpenMP threads sleep while they wait; GNU's and LLVM's runtimes read it.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 _CHOSEN_BY_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _NUM_CELLS = 3
@@ -26,10 +26,10 @@ _FEWEST_SAMPLES = 4
 
 
 def count_busy_cores(evidence: Evidence) -> float | None:
-    """Cores that others kept busy during the trials so far, if threads had to wait for them.
+    """Count the cores that other processes kept busy during the trials so far.
 
     Returns:
-        ``None`` if too little is known, or there are cores enough for all.
+        ``None`` if too little is known, or if there are enough cores for all.
     """
     workload, num_cores = evidence.loaded.workload, evidence.loaded.environment.num_cores
     told = [
@@ -50,13 +50,13 @@ def find_remedy(
     others_busy_cores: float,
     measure: Callable[[int, int | None], Trial],
 ) -> Contention | None:
-    """Try what helps against contention, and leave the prober with it.
+    """Try the remedies against contention, and leave the prober with the one that helps.
 
     Args:
         prober: Runs the trials.
-        evidence: In it at least one size fitted.
+        evidence: At least one size has fitted.
         others_busy_cores: Cores that others keep busy.
-        measure: Runs a size, with a number of threads or the usual one.
+        measure: Runs a size with this many threads, ``None`` for the usual number.
 
     Returns:
         What helped; ``None`` if nothing did by enough to be sure.
@@ -73,7 +73,7 @@ def find_remedy(
         assert isinstance(prober, AdjustableProber)
         prober.use_variables(PASSIVE)
         (passive,) = _time_in_turn(measure, size, (None,))
-        # All threads, if need be a little slower: so the machine trains once others are gone.
+        # Prefer all threads even if a little slower: they are right once the others are gone.
         if passive >= NUMBERS.passive_ratio * fewer:
             best = (passive, None, dict(PASSIVE))
         else:

@@ -20,13 +20,13 @@ def search_evaluation(
 ) -> None:
     """Look for the largest size at which evaluation fits beside the optimizer's state.
 
-    It begins at the size for training, which evaluation nearly always fits with, and goes for
-    the memory limit from there.
+    It starts at the size for training, at which evaluation almost always fits, and moves to the
+    memory limit from there.
 
     Args:
-        evidence: In it at least one size fitted; is given the trials.
-        measure: Runs one size; ``None`` if it raised.
-        is_over: Whether to stop with what there is.
+        evidence: At least one size has fitted; receives the trials.
+        measure: Runs one size; returns ``None`` if it raised.
+        is_over: Whether to stop with the results so far.
     """
     rules = replace(evidence.make_rules(), goal=Goal.MEMORY)
     size: int | None = evidence.choose().batch_size
@@ -37,7 +37,7 @@ def search_evaluation(
             return
         trials[size] = trial
         if len(trials) == 1 and not trial.fits:
-            # Not even that: climb from the bottom, below it.
+            # Even that does not fit: climb from the smallest size.
             size = rules.grid.sizes[0]
             if size in trials:
                 return

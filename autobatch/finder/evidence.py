@@ -1,4 +1,4 @@
-"""What is known at some moment of a search, and what follows from it."""
+"""All that a search has measured so far, and the decision that follows from it."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Evidence:
     """Everything measured so far.
 
     Attributes:
-        settings: What was asked.
-        loaded: What the worker said of the workload and the machine.
-        worth: What samples are worth, where the goal asks.
+        settings: What the user asked for.
+        loaded: The workload and the machine, as the worker reports them.
+        worth: Measures the value of a sample, where the goal needs it.
         trials: Trials by batch size.
         stop_reason: Why the search went no further.
         num_rounds: Rounds of timing sizes in turn, final runs among them.
@@ -48,8 +48,8 @@ class Evidence:
         contention: What was done about processes that kept the cores busy.
         eval_trials: Trials of evaluation, by batch size.
         buckets: Batch sizes by length.
-        eval_is_largest: Whether the search for its largest size came to an end.
-        failures: What was looked for after the answer and ended in an error, with a warning.
+        eval_is_largest: Whether the search for the largest evaluation size finished.
+        failures: A warning for each search after the answer that ended in an error.
     """
 
     settings: Settings
@@ -91,11 +91,11 @@ class Evidence:
 
     @property
     def your_batch_size(self) -> int | None:
-        """The size that the user trains with now, if anybody said."""
+        """The size that the user trains with now, if known."""
         return self.loaded.workload.base_batch_size
 
     def make_rules(self) -> Rules:
-        """What the search goes by."""
+        """Candidates and limits of the search."""
         dataset_size = find_dataset_size(self.settings, self.loaded.workload)
         host_budget = self.loaded.host_budget
         grid = make_grid(
@@ -112,13 +112,13 @@ class Evidence:
     def is_expected_answer(self, batch_size: int) -> bool:
         """Whether a size that has not run will be the answer, if it fits.
 
-        That of a compiled model runs eagerly before it is compiled for its final run.
+        A compiled model runs eagerly in the search, so its answer needs a final run regardless.
         """
         is_compiled = self.loaded.workload.is_compiled
         return not is_compiled and is_expected_last(self.make_rules(), self.trials, batch_size)
 
     def decide(self) -> Decision:
-        """What the trials that fitted say; at least one must have."""
+        """Decide from the trials that fitted; at least one must have."""
         worth = self.worth if self.worth is not None and self.worth.is_known() else None
         asked = Asked(
             goal=self.settings.goal,
@@ -133,7 +133,7 @@ class Evidence:
         return self._decided[1]
 
     def progress(self) -> Progress:
-        """What has been done, for deciding what to do next."""
+        """What has been done, as ``next_action`` needs it."""
         return Progress(
             settings=self.settings,
             rules=self.make_rules(),
@@ -146,13 +146,13 @@ class Evidence:
         )
 
     def choose(self) -> Choice:
-        """The size that the goal asks for, by what is known now."""
+        """The size that the goal asks for, as far as is known."""
         choice = self.progress().choice
         assert choice is not None, "no size fitted"
         return choice
 
     def count_final_steps(self, trial: Trial) -> None:
-        """Have the steps of a final run count as a round of their own, as those of any other."""
+        """Add the steps of a final run to its trial, as a round of their own."""
         self.num_rounds += 1
         known = self.trials[trial.batch_size]
         timed = TimingRound(
@@ -163,11 +163,11 @@ class Evidence:
         self.trials[trial.batch_size] = known.with_timing(timed)
 
     def find_efficiency(self) -> Efficiency | None:
-        """Goodputs, where the noise scale is known."""
+        """Goodputs, if the noise scale is known."""
         return None if self.worth is None else self.worth.efficiency(self.decide().rates)
 
     def find_eval_batch_size(self) -> int | None:
-        """The largest size that evaluation ran and fitted with, ``None`` if it did not run."""
+        """The largest size at which evaluation ran and fitted; ``None`` if none."""
         confirmed = self.confirmation
         if confirmed is not None and confirmed.eval_fits and not self.eval_trials:
             return confirmed.batch_size

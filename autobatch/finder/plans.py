@@ -6,7 +6,7 @@ from autobatch.decide.numbers import NUMBERS
 from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.records import Goal
 
-# The spread between processes is larger than that within one: more steps of the same tell little.
+# Processes differ more than the steps within one: more steps of one process add little.
 _SEARCH_PLAN = TimingPlan(max_time_s=NUMBERS.search_window_s, patience_s=NUMBERS.patience_s)
 _MEMORY_PLAN = TimingPlan(min_steps=1, max_time_s=0.0)
 # Short, and often: what disturbs a machine, or one process on it, lasts longer than this, so that
@@ -23,8 +23,8 @@ FINAL_PLAN = TimingPlan(
     patience_s=NUMBERS.patience_s,
     num_windows=NUMBERS.final_windows,
 )
-#: Once more, for a peak that comes close to the budget: what differs from run to run is what the
-#: allocator makes of the first steps.
+#: Once more, for a peak that comes close to the budget: runs differ in how the allocator lays
+#: out the first steps.
 FINAL_AGAIN_PLAN = TimingPlan(
     purpose=Purpose.FINAL,
     min_steps=1,

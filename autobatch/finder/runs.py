@@ -9,12 +9,12 @@ from autobatch.records import Confirmation, TimingRound, Trial
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A run, or several of one size after each other.
+    """A run of one size, or several in succession.
 
     Attributes:
-        trial: What was measured; of several, the highest peak.
-        num_steps: Steps of all of them, warm-up included.
-        time_s: What they took, the start of each process included.
+        trial: What was measured; the highest peak of several runs.
+        num_steps: Steps of all runs, warm-up included.
+        time_s: Seconds that they took, the start of each process included.
     """
 
     trial: Trial
@@ -22,7 +22,7 @@ class Measured:
     time_s: float
 
     def followed_by(self, again: Measured) -> Measured:
-        """This run with one more of the same size."""
+        """Combine this run with one more of the same size."""
         fits = again.trial.fits
         return replace(
             self,
@@ -32,7 +32,7 @@ class Measured:
         )
 
     def as_first_run(self) -> Trial:
-        """The trial as it stands beside others, whose steps were timed in one part."""
+        """The trial with its steps as one round, like the other trials of the search."""
         rounds = self.trial.rounds
         if len(rounds) < 2:
             return self.trial
@@ -61,7 +61,7 @@ class Measured:
 
 
 def _count_steps(trial: Trial) -> tuple[int, ...]:
-    """Steps of each part that has a peak; where steps are slow, the warm-up is one."""
+    """Steps of each window that has a peak; where steps are slow, the warm-up is one of them."""
     timed = tuple(len(each.step_times_s) for each in trial.rounds)
     has_warmup = len(trial.window_peaks_bytes) > len(timed)
     return (trial.num_warmup_steps, *timed) if has_warmup else timed

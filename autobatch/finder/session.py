@@ -1,4 +1,4 @@
-"""Carrying out what is decided: the short loop of a search."""
+"""The loop of a search: carries out what ``decide`` asks for."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ from autobatch.records import (
     Trial,
 )
 
-# Each thing that is looked for after the answer may take as long as all before it, or a little
-# more if that was short.
+# Each search after the answer may take as long as all before it, or this long if that was short.
 _EVALUATION_TIME_S = 15.0
 # Reading data and importing libraries may take longer than any step. A limit below the usual one
 # is meant to hold for loading too.
@@ -54,11 +53,11 @@ def find(
 
     Args:
         prober: Loads the workload and runs it.
-        settings: What is asked.
+        settings: What to look for.
         target: The workload's name, for the finding.
-        observer: Is told of every trial.
-        worth: Says what a sample is worth at each size, for ``Goal.EFFICIENCY``.
-        clock: Seconds from any origin.
+        observer: Notified of every trial.
+        worth: Measures the value of a sample at each size, for ``Goal.EFFICIENCY``.
+        clock: Returns seconds from any origin.
 
     Returns:
         A finding whose batch size ran and fitted in this call.
@@ -86,7 +85,7 @@ def find(
 
 
 class _Session:
-    """Asks what to do next, and does it, until there is nothing to do."""
+    """Asks what to do next and does it, until the search finishes."""
 
     def __init__(
         self,
@@ -132,7 +131,7 @@ class _Session:
         self._find_buckets(evidence)
 
     def stop_for_time(self) -> bool:
-        """Say whether the time is up and there is an answer; if so, that is why it stopped."""
+        """Whether time is up and there is an answer; if so, note it as the reason to stop."""
         if self.evidence is None or not self.evidence.has_answer or not self._is_time_up():
             return False
         self.evidence.stop_reason = StopReason.TIME_LIMIT
@@ -212,7 +211,7 @@ class _Session:
         evidence.raced_s += self._clock() - begin
 
     def _confirm(self, evidence: Evidence, size: int) -> None:
-        """Run the chosen size last, longer, with the memory that there is by then."""
+        """Run the chosen size last, for longer, with the memory that is free by then."""
         self._observer.trial_started(size, Phase.CONFIRMATION)
         run = self._measure_and_keep(evidence, size, FINAL_PLAN)
         run = self._run_again_if_close(evidence, run)
@@ -243,7 +242,7 @@ class _Session:
         return run
 
     def _evaluate(self, evidence: Evidence) -> None:
-        """Look for the size for evaluation, if that was asked, or the training's is too large."""
+        """Find the size for evaluation, if asked to or if the training size is too large for it."""
         confirmation = evidence.confirmation
         is_too_large = confirmation is not None and confirmation.eval_fits is False
         can_evaluate = confirmation is None or confirmation.eval_fits is not None
@@ -262,7 +261,7 @@ class _Session:
         phase: Phase,
         search: Callable[[Evidence, Measure, IsOver], None],
     ) -> None:
-        """Look for more than the answer, which stands whatever happens meanwhile."""
+        """Run a search after the answer; its failure does not affect the answer."""
         end = self._clock() + max(_EVALUATION_TIME_S, self._clock() - self._begin)
 
         def is_over() -> bool:
@@ -287,7 +286,7 @@ class _Session:
         trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
         is_surprise = not evidence.trials or batch_size in evidence.fitting
         if trial.outcome is Outcome.KILLED and is_surprise and not self._is_time_up():
-            # Whoever killed it may have meant another: the second time counts.
+            # The kill may have been meant for another process: the second run counts.
             trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
         if trial.fits:
             evidence.final_of = None
@@ -308,7 +307,7 @@ class _Session:
 
 
 def _without_memory(trial: Trial) -> Trial:
-    """A compiled run as it may stand beside eager ones: on no line with their peaks."""
+    """A compiled run without memory figures, which do not belong on the eager runs' curve."""
     return replace(
         trial, peak_bytes=None, host_peak_bytes=None, loader_bytes=None, pinned_bytes=None
     )

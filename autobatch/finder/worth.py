@@ -1,4 +1,4 @@
-"""What a search asks of whoever can say what a sample is worth at each batch size."""
+"""What a search needs to know about the value of a sample at each batch size."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from autobatch.records import Efficiency, NoiseScale, Observer
 
 
 class Worth(Protocol):
-    """Measures what samples are worth once the throughputs are known."""
+    """Measures the value of a sample once the throughputs are known."""
 
     @property
     def noise(self) -> NoiseScale | None:
-        """The gradient noise scale, ``None`` before it was measured."""
+        """The gradient noise scale; ``None`` until it is measured."""
 
     def require(self, prober: Prober) -> None:
-        """Find out before the search whether it can be measured at all.
+        """Check before the search that it can be measured at all.
 
         Raises:
-            SettingsError: If the prober has no way to.
+            SettingsError: If the prober cannot measure it.
         """
 
     def require_data(self, loaded: Loaded) -> None:
-        """Find out before the first trial whether the data says anything of it.
+        """Check before the first trial that the data allows the measurement.
 
         Raises:
-            WorkloadError: If it does not.
+            WorkloadError: If it does not, because every batch is the same.
         """
 
     def measure(
@@ -44,21 +44,21 @@ class Worth(Protocol):
         """Measure it with the workload that the prober has loaded.
 
         Args:
-            prober: Loaded the workload.
-            evidence: In it at least one size fitted.
-            observer: Is told.
-            time_left_s: Of the search, ``None`` without a limit.
-            timeout_s: Give up after this time.
+            prober: Has loaded the workload.
+            evidence: At least one size has fitted; its settings and trials are read.
+            observer: Notified of progress.
+            time_left_s: Seconds left to the search, ``None`` without a limit.
+            timeout_s: Give up after this many seconds.
         """
 
     def of(self, batch_size: int) -> float:
-        """What a sample is worth in a batch of this size; 1 where nothing is known."""
+        """Value of a sample in a batch of this size; 1 if nothing is known."""
 
     def is_known(self) -> bool:
-        """Whether the measurement says anything of what samples are worth."""
+        """Whether the goal needs the measurement, and it succeeded."""
 
     def reason(self) -> str:
-        """Why the size with the highest throughput times worth is the answer."""
+        """Why the size with the highest throughput times value is the answer."""
 
     def efficiency(self, rates: Rates) -> Efficiency | None:
-        """Throughput times worth of the sizes that ran, ``None`` if nothing is known."""
+        """Throughput times value of the sizes that ran; ``None`` if nothing is known."""

@@ -1,6 +1,6 @@
-"""``find_batch_size()`` for those who train with a framework; each file is for one of them.
+"""``find_batch_size()`` for training frameworks, one file each.
 
-    lightning      a callback, in the place of ``BatchSizeFinder``
+    lightning      a callback, instead of ``BatchSizeFinder``
     transformers   a function of a ``Trainer``, before ``train()``
     accelerate     a function of what ``Accelerator.prepare`` returned
 

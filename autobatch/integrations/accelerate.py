@@ -40,7 +40,7 @@ def find_batch_size(
     it with the size that was found.
 
     Args:
-        accelerator: Which prepared them.
+        accelerator: The one that prepared them.
         model: A prepared model.
         loader: A prepared loader, or one that is not; all but its batch size is kept.
         loss: A function of output and target; not needed by a model that returns its loss.
@@ -77,10 +77,10 @@ def find_batch_size(
 
 
 def resize(accelerator: Accelerator, loader: Any, batch_size: int) -> DataLoader[Any]:
-    """A prepared loader in the place of another, with another batch size.
+    """Replace a prepared loader by one with another batch size.
 
     Args:
-        accelerator: Which prepared the other one, and forgets it.
+        accelerator: The one that prepared it; forgets the old loader.
         loader: Whose dataset, sampler and workers are kept.
         batch_size: Samples in a batch.
     """

@@ -78,6 +78,10 @@ class BatchSizeTuner(Callback):  # type: ignore[misc]
     def tune(self, trainer: Trainer, pl_module: LightningModule) -> TrainingFinding:
         """Find the batch size for what a trainer is about to fit, and set it if it is sure.
 
+        Args:
+            trainer: The trainer; its loaders are replaced.
+            pl_module: The module that it will fit.
+
         Raises:
             WorkloadError: If the module optimizes by itself, or the size cannot be set.
             AutobatchError: As ``find_batch_size`` does.

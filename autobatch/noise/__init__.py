@@ -1,1 +1,1 @@
-"""How noisy the gradient is, and what a sample is worth at each batch size."""
+"""The gradient noise scale, and the value of a sample at each batch size."""

@@ -31,12 +31,12 @@ MIN_BLOCKS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientSums:
-    """What is kept of many gradients: sums over blocks of micro-batches.
+    """Summary of many gradients: sums over blocks of micro-batches.
 
     Attributes:
-        dot_products: Of the blocks' summed gradients with each other, ``(blocks, blocks)``.
-        squared_norms: Sum over each block of its gradients' squared norms, ``(blocks,)``.
-        counts: Micro-batches in each block, ``(blocks,)``.
+        dot_products: Of the blocks' summed gradients with each other, shape ``(blocks, blocks)``.
+        squared_norms: Sum over each block of its gradients' squared norms, shape ``(blocks,)``.
+        counts: Micro-batches in each block, shape ``(blocks,)``.
         micro_batch_size: Samples of each micro-batch.
     """
 
@@ -61,12 +61,12 @@ def estimate_noise_scale(
     """
     num_blocks = len(sums.counts)
     if num_blocks < MIN_BLOCKS:
-        raise ValueError(f"{num_blocks} blocks of gradients say nothing of their noise")
+        raise ValueError(f"{num_blocks} blocks of gradients are too few to estimate their noise")
     if not (np.isfinite(sums.dot_products).all() and np.isfinite(sums.squared_norms).all()):
         raise ValueError("the gradients are not finite")
     counts = sums.counts.astype(float)
     whole = np.array([sums.dot_products.sum(), sums.squared_norms.sum(), counts.sum()])
-    # Without block k the square of the sum loses its products with all blocks, twice but once.
+    # Without block k, the squared sum loses its products with the others (twice) and itself (once).
     lost = 2 * sums.dot_products.sum(axis=1) - np.diag(sums.dot_products)
     without = whole - np.stack([lost, sums.squared_norms, counts], axis=1)
     estimates = _moments(whole[None], sums.micro_batch_size)[0]
@@ -76,7 +76,7 @@ def estimate_noise_scale(
     return _to_noise_scale(
         estimates,
         covariance,
-        freedom=num_blocks - 1,
+        degrees_of_freedom=num_blocks - 1,
         confidence_fraction=confidence_fraction,
         micro_batch_size=sums.micro_batch_size,
         num_micro_batches=int(counts.sum()),
@@ -111,7 +111,7 @@ def average_noise_scale(
     return _to_noise_scale(
         pairs.mean(axis=0),
         np.cov(means.T) / len(runs),
-        freedom=len(runs) - 1,
+        degrees_of_freedom=len(runs) - 1,
         confidence_fraction=confidence_fraction,
         micro_batch_size=micro_batch_size,
         num_micro_batches=num_micro_batches,
@@ -145,8 +145,8 @@ def fieller_interval(
     Args:
         numerator: Estimate, above zero.
         denominator: Estimate.
-        covariance: Of the two, ``(2, 2)``.
-        quantile: Errors that the interval reaches.
+        covariance: Of the two, shape ``(2, 2)``.
+        quantile: Half-width of the interval, in standard errors.
 
     Returns:
         Its ends; ``inf`` for an upper end that the denominator's error leaves open.
@@ -176,16 +176,16 @@ def _to_noise_scale(
     estimates: np.ndarray,
     covariance: np.ndarray,
     *,
-    freedom: int,
+    degrees_of_freedom: int,
     confidence_fraction: float,
     micro_batch_size: int,
     num_micro_batches: int,
 ) -> NoiseScale:
     variance, squared_norm = float(estimates[0]), float(estimates[1])
-    # What a worker imports is part of every peak that it measures.
+    # Imported late: whatever a worker imports is part of every peak that it measures.
     from scipy.special import stdtrit
 
-    quantile = float(stdtrit(freedom, (1 + confidence_fraction) / 2))
+    quantile = float(stdtrit(degrees_of_freedom, (1 + confidence_fraction) / 2))
     low, high = fieller_interval(variance, squared_norm, covariance, quantile)
     return NoiseScale(
         noise_scale=max(0.0, variance) / squared_norm if squared_norm > 0 else None,

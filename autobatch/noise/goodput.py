@@ -1,4 +1,4 @@
-"""The batch size that learns fastest: throughput times what a sample is worth.
+"""The batch size that learns fastest: throughput times the value of a sample.
 
 Beside the throughput, the goodput of Qiao et al. 2021 ("Pollux", OSDI) counts how far the samples
 of a batch repeat each other. With the noise scale ``phi``, the global batch size ``b`` and a base
@@ -33,7 +33,7 @@ NOISE_MULTIPLIERS = (1.0, 2.0, 10.0)
 
 
 def relative_efficiency(noise_scale: float, batch_size: float, base_batch_size: float) -> float:
-    """What a sample is worth in a batch, against one in a batch of the base size.
+    """Value of a sample in a batch, relative to one in a batch of the base size.
 
     Args:
         noise_scale: In samples, at least 0.
@@ -44,14 +44,26 @@ def relative_efficiency(noise_scale: float, batch_size: float, base_batch_size: 
 
 
 def find_global_batch_size(settings: Settings, batch_size: int) -> int:
-    """Samples per optimizer step at a batch size."""
+    """Count the samples per optimizer step at a batch size.
+
+    Args:
+        settings: For the global batch and the number of devices.
+        batch_size: Samples per pass on one device.
+    """
     return settings.global_batch_size or batch_size * settings.num_devices
 
 
 def scale_to_goodput(
     rates: Rates, noise_scale: float, settings: Settings, workload: WorkloadSummary
 ) -> Rates:
-    """Goodputs instead of throughputs, with the same errors."""
+    """Turn throughputs into goodputs, with the same errors.
+
+    Args:
+        rates: Throughputs.
+        noise_scale: The gradient noise scale, in samples.
+        settings: For the global batch and the base batch size.
+        workload: For the base batch size.
+    """
     base = find_base_batch_size(settings, workload)
     return rates.scaled(
         {
@@ -73,7 +85,7 @@ def find_efficiency(
         workload: For the base batch size.
 
     Returns:
-        ``None`` if nothing is known of the noise scale, not even a lower end above zero.
+        ``None`` if nothing is known about the noise scale, not even a lower end above zero.
     """
     if noise is None or not rates.sizes or (noise.noise_scale is None and noise.low <= 0):
         return None

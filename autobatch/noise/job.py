@@ -1,6 +1,6 @@
-"""The gradient noise scale as a job: what is asked for, and what came of it.
+"""The gradient noise scale as a job: the request and its result.
 
-Whoever decides makes it, and waits for no PyTorch.
+Importing this module does not load PyTorch.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class ShortTraining:
     Attributes:
         batch_size: Samples of a step.
         num_steps: Steps at most.
-        max_time_s: Time after which no further one is begun.
+        max_time_s: Time after which no further one is started.
         rate_multiplier: Factor of the optimizer's learning rates.
-        learning_rate: In the place of the optimizer's own rates before that factor.
+        learning_rate: Replaces the optimizer's own rates before that factor.
     """
 
     batch_size: int
@@ -35,15 +35,15 @@ class ShortTraining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoisePlan:
-    """How many gradients to measure the noise scale from, and after which training.
+    """From how many gradients to measure the noise scale, and after what training.
 
     Attributes:
         micro_batch_size: Samples of each.
         max_micro_batches: Most of them; never more than one pass through the dataset.
         min_micro_batches: Fewest of them, whatever the time.
-        max_time_s: Time after which no further one is begun.
+        max_time_s: Time after which no further one is started.
         max_blocks: Most sums of gradients to hold at once.
-        training: What to train before, ``None`` to measure at the weights that there are.
+        training: What to train before, ``None`` to measure at the present weights.
     """
 
     micro_batch_size: int
@@ -75,7 +75,7 @@ class NoiseJob:
         return measure_gradients(context, plan)
 
     def from_crash(self, crash: Crash) -> NoiseScale:
-        """No figure.
+        """Raise: there is no result.
 
         Raises:
             WorkerError: Always.
@@ -94,7 +94,7 @@ def measure_noise(
     """Measure the gradient noise scale of the workload that a prober has loaded.
 
     Args:
-        prober: Carries it out.
+        prober: Runs the job.
         plan: From which gradients, after which training.
         timeout_s: Give up after this time.
 
@@ -106,7 +106,7 @@ def measure_noise(
 
 
 def needs_real_data(data: str) -> WorkloadError:
-    """The error about data that says nothing of noise."""
+    """The error for data from which the noise cannot be measured."""
     return WorkloadError(
         f"the gradient noise scale needs real data, and every batch of {data!r} is the same",
         hint="give train_loader, dataset or batch(batch_size)",

@@ -8,8 +8,8 @@ blocks as memory allows; their dot products say how far the gradients agree.
 
 At the first weights the gradients of all samples agree on what is learned within some steps, such
 as how often each class occurs, and the noise scale says little of what follows: that of
-examples/char_gpt.py grows from 1 to some 80 within a hundred steps. Where it is asked for, some
-steps are trained between two measurements, and undone after the second.
+examples/char_gpt.py grows from 1 to some 80 within a hundred steps. If the plan has a training, its
+steps run between two measurements and are undone after the second.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def measure_gradients(
     Args:
         context: What to train, where, and the memory budget.
         plan: The micro-batches, and what to train before.
-        clock: Seconds from any origin.
+        clock: Returns seconds from any origin.
 
     Raises:
         WorkloadError: If the data is not real or too little, or a gradient is not finite.
@@ -107,7 +107,7 @@ class _NoiseProbe:
         self._num_blocks = min(num_blocks, _count_blocks(self._parameters, budget_bytes))
 
     def measure(self, max_time_s: float) -> NoiseScale:
-        """The noise scale at the weights of this moment."""
+        """The noise scale at the present weights."""
         plan, begin = self._plan, self._clock()
         with _buffers_kept(self._task.model):
             sums = _Sums(self._parameters, self._num_blocks, plan.micro_batch_size)
@@ -121,7 +121,7 @@ class _NoiseProbe:
             return _estimate(sums)
 
     def train(self, training: ShortTraining) -> int:
-        """Train for real; say how many steps that was, 0 if it diverged."""
+        """Train for real; return the number of steps, 0 if it diverged."""
         self._task.built.set_rates(training.rate_multiplier, training.learning_rate)
         step = TrainingStep(
             self._task, self._device.name, self._precision, loss_scale=USUAL_LOSS_SCALE
@@ -136,7 +136,7 @@ class _NoiseProbe:
 
 @contextmanager
 def _training_undone(context: JobContext) -> Iterator[None]:
-    """Put weights and the optimizer's state back; a child needs not, it ends soon."""
+    """Put weights and optimizer state back, except in a child, which ends soon."""
     if context.is_apart:
         yield
         return

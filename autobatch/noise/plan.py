@@ -12,7 +12,7 @@ from autobatch.recommend.learning_rate import scale_learning_rate
 from autobatch.records import Settings
 
 _LARGEST_MICRO_BATCH = 64
-# Fewer gradients than this say little of how far they differ.
+# Fewer gradients than this say little about their spread.
 _ENOUGH_MICRO_BATCHES = 32
 _MAX_TIME_S = 10.0
 _SHARE_OF_TIME_LEFT = 0.125
@@ -22,10 +22,14 @@ _TRAINING_STEPS = 100
 
 
 def require_noise_prober(prober: Prober, settings: Settings) -> None:
-    """Find out before the search whether the noise scale can be measured at all.
+    """Check before the search that the noise scale can be measured at all.
+
+    Args:
+        prober: Will measure it.
+        settings: Say whether it is needed.
 
     Raises:
-        SettingsError: If it is asked for, and the prober has no way to measure it.
+        SettingsError: If it is needed and the prober cannot measure it.
     """
     if settings.wants_noise and not isinstance(prober, JobProber):
         raise SettingsError(
@@ -36,23 +40,27 @@ def require_noise_prober(prober: Prober, settings: Settings) -> None:
 
 
 def require_real_data(loaded: Loaded, settings: Settings) -> None:
-    """Find out before the search whether the data says anything of noise.
+    """Check before the first trial that the data allows the measurement.
+
+    Args:
+        loaded: The workload, as the worker reports it.
+        settings: Say whether the noise scale is needed.
 
     Raises:
-        WorkloadError: If the noise scale is asked for, and every batch is the same.
+        WorkloadError: If the noise scale is needed and every batch is the same.
     """
     if settings.wants_noise and loaded.repeats_batch:
         raise needs_real_data(loaded.workload.data)
 
 
 def plan_noise(evidence: Evidence, time_left_s: float | None) -> NoisePlan:
-    """Micro-batches of a size that ran, small enough that the dataset has many of them.
+    """Plan micro-batches of a size that ran, small enough that the dataset has many of them.
 
-    At most twice ``max_time_s`` goes into it, the training included.
+    The measurement takes at most twice ``max_time_s``, the training included.
 
     Args:
-        evidence: In it at least one size fitted.
-        time_left_s: Of the search, ``None`` without a limit.
+        evidence: At least one size has fitted.
+        time_left_s: Seconds left to the search, ``None`` without a limit.
     """
     dataset_size = find_dataset_size(evidence.settings, evidence.loaded.workload)
     most = _LARGEST_MICRO_BATCH

@@ -28,7 +28,7 @@ from autobatch.records import NoiseScale
 if TYPE_CHECKING:
     from torch.nn.parallel import DistributedDataParallel
 
-# Reading a number from a GPU waits for all that it has to do: many steps are read together.
+# Reading a number from a GPU waits for all pending work: read many steps together.
 _NUM_UNREAD = 64
 
 
@@ -58,7 +58,7 @@ class GradientNoiseScale:
         batch_size: Samples of one pass on one rank, in every pass.
         watch: The model whose ranks exchange gradients. It must have no communication hook.
         window: Optimizer steps to average over, the latest.
-        every: Look at every so many steps only, to make it cheaper still.
+        every: Measure only every so many steps, to make it even cheaper.
 
     Raises:
         SettingsError: If a number is not above 0.

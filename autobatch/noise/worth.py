@@ -1,4 +1,4 @@
-"""What samples are worth, by the gradient noise scale: the goal of efficiency for a search."""
+"""The value of samples by the gradient noise scale, for searches with ``Goal.EFFICIENCY``."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from autobatch.units import format_count
 
 
 def worth_of(settings: Settings) -> GradientWorth | None:
-    """What a search with these settings needs to know of the gradient noise scale.
+    """Make what a search with these settings needs to measure the gradient noise scale.
 
     Returns:
-        ``None`` if it needs nothing of it.
+        ``None`` if it does not need the noise scale.
     """
     return GradientWorth(settings) if settings.wants_noise else None
 
 
 class GradientWorth:
-    """Measures the gradient noise scale once, and says what follows from it.
+    """Measures the gradient noise scale once, and derives the value of samples from it.
 
     Args:
-        settings: Of the search.
+        settings: Settings of the search.
 
     Attributes:
-        noise: The noise scale; ``None`` before it was measured.
+        noise: The noise scale; ``None`` until it is measured.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -47,15 +47,15 @@ class GradientWorth:
         self._workload: WorkloadSummary | None = None
 
     def require(self, prober: Prober) -> None:
-        """Find out before the search whether it can be measured at all.
+        """Check before the search that it can be measured at all.
 
         Raises:
-            SettingsError: If the prober has no way to.
+            SettingsError: If the prober cannot measure it.
         """
         require_noise_prober(prober, self._settings)
 
     def require_data(self, loaded: Loaded) -> None:
-        """Find out before the first trial whether the data says anything of noise.
+        """Check before the first trial that the data allows the measurement.
 
         Raises:
             WorkloadError: If every batch is the same.
@@ -71,7 +71,7 @@ class GradientWorth:
         time_left_s: float | None,
         timeout_s: float,
     ) -> None:
-        """Measure it with the workload that the prober has loaded."""
+        """Measure it, as ``Worth.measure`` says."""
         assert isinstance(prober, JobProber)
         plan = plan_noise(evidence, time_left_s)
         observer.trial_started(plan.micro_batch_size, Phase.NOISE)
@@ -79,20 +79,20 @@ class GradientWorth:
         self.noise = measure_noise(prober, plan, timeout_s=timeout_s)
 
     def is_known(self) -> bool:
-        """Whether the measurement says what samples are worth, and the goal asks it."""
+        """Whether the goal needs the measurement, and it succeeded."""
         if self.noise is None or self._settings.goal is not Goal.EFFICIENCY:
             return False
         return self.noise.noise_scale is not None or self.noise.low > 0
 
     def of(self, batch_size: int) -> float:
-        """What a sample is worth in a batch of this size; 1 at the base size."""
+        """Value of a sample in a batch of this size; 1 at the base size."""
         assert self.noise is not None and self._workload is not None
         base = find_base_batch_size(self._settings, self._workload)
         global_batch_size = find_global_batch_size(self._settings, batch_size)
         return relative_efficiency(self.noise.at_least, global_batch_size, base)
 
     def reason(self) -> str:
-        """Why the size with the highest throughput times worth is the answer."""
+        """Why the size with the highest throughput times value is the answer."""
         assert self.noise is not None
         at_least = "at least " if self.noise.noise_scale is None else ""
         return (
@@ -101,7 +101,7 @@ class GradientWorth:
         )
 
     def efficiency(self, rates: Rates) -> Efficiency | None:
-        """Throughput times worth of the sizes that ran, ``None`` if nothing is known."""
+        """Throughput times value of the sizes that ran; ``None`` if nothing is known."""
         if self._workload is None:
             return None
         return find_efficiency(rates, self.noise, self._settings, self._workload)

@@ -1,4 +1,4 @@
-"""One batch size to one trial, on a real device, in a process that may die of it.
+"""From one batch size to one trial, on a real device, in a process that it may kill.
 
     free caches | warm up threads | reset peak | warm-up steps | timed steps ......... | read peak
                                     └─ budget enforced ──────────────────────────────┘
@@ -8,13 +8,13 @@
     parent: client ──requests──> worker: loads the target once, then for each trial
             <──replies──         forks a child (Linux, CPU), or runs it in place (GPUs, elsewhere)
 
-    protocol     what is asked and answered        client, live   who asks: of a target, of objects
+    protocol     requests and replies              client, live   probers of a target, of objects
     trial/       what happens in a trial           worker/        the process that answers
-    isolation/   what keeps it from the next one: a forked child, none, all put back
+    isolation/   keeps trials apart: a forked child, none, everything put back
 
-A product brings work of its own along as a ``Job``, which goes the same way: a noise scale, or
-training for real.
+A product hands over work of its own as a ``Job``, which takes the same way: measuring the noise
+scale, or real training.
 
-A forked child starts with the model loaded, an allocator without history and no copy to restore,
-and whatever becomes of it, the worker lives on.
+A forked child starts with the model loaded, an allocator without history and no copy to restore.
+Whatever kills it, the worker lives on.
 """

@@ -1,4 +1,4 @@
-"""The parent's end: starts workers, asks them, and replaces those that die."""
+"""The parent's end: starts workers, sends them requests, and replaces those that die."""
 
 from __future__ import annotations
 
@@ -115,10 +115,10 @@ class TargetProber:
     def measure(
         self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
     ) -> Trial:
-        """Run one size. A worker that dies of it is replaced for the next one.
+        """Run one size; a worker that dies of it is replaced for the next one.
 
         Raises:
-            WorkloadError: If the user's code raised something else than out of memory.
+            WorkloadError: If the user's code raised, other than out of memory.
         """
         ready = self._ready or self._load(timeout_s)
         request = TrialRequest(batch_size=batch_size, plan=plan, limits=ready.limit(timeout_s))
@@ -137,7 +137,7 @@ class TargetProber:
         return reply.trial
 
     def run(self, job: Job[R], *, timeout_s: float | None = None) -> R:
-        """Carry out a job in the worker; one that dies of it is replaced for what comes next.
+        """Run a job in the worker; one that dies of it is replaced for the next request.
 
         Raises:
             AutobatchError: What ``job.run`` or ``job.from_crash`` raises.
@@ -178,10 +178,10 @@ class TargetProber:
         return self._ready
 
     def _spoiled_weights(self, ready: _Ready, trial: Trial) -> bool:
-        """Say whether a trial left weights that are not numbers to those after it.
+        """Whether a trial left weights that are not finite to the trials after it.
 
-        Learning rates are zero, but zero times a gradient that is not finite is no number. It is
-        rare, and a copy of the weights dear: only the next worker keeps one.
+        Learning rates are zero, but zero times a gradient that is not finite is not a number. It is
+        rare and a copy of the weights is expensive, so only the next worker keeps one.
         """
         if trial.loss_is_finite or ready.forks or self._keeps_weights:
             return False
@@ -189,7 +189,7 @@ class TargetProber:
         return True
 
     def _ask(self, ready: _Ready, request: TrialRequest | JobRequest) -> Reply:
-        """Have a request carried out, and end a worker that does not."""
+        """Send a request and wait for the reply; stop a worker that does not answer in time."""
         timeout_s, look, watch = request.limits.timeout_s, None, None
         if not ready.forks:
             meter = self._meter(ready.process.pid)

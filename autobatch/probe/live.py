@@ -1,10 +1,10 @@
 """Trials of objects that the caller holds.
 
     process   on Linux, on CPU: this process forks a worker, which has the objects and forks each
-              trial in turn. Nothing that a trial does reaches the caller, whatever becomes of it.
+              trial in turn. Nothing that a trial does reaches the caller.
     shared    elsewhere: trials run in this process, and what they change is put back after each.
 
-What was tried before it was settled. A fork of a process that has trained hangs in its first
+Alternatives that were tried: a fork of a process that has trained hangs in its first
 parallel region, since OpenMP's threads are not copied; with the pool ended first it does not
 (``isolation.openmp``). Starting a fresh process and sending it the objects would need all of them,
 dataset and training step included, to be picklable, and would hold them twice. A process that
@@ -110,7 +110,7 @@ class SharingProber:
     def measure(
         self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
     ) -> Trial:
-        """Run one size. A step that hangs cannot be ended; none is begun after its time."""
+        """Run one size; a step that hangs cannot be stopped, but none starts too late."""
         worker = self._worker or self._load()[0]
         limits = Limits(budget_bytes=worker.budget.budget_bytes, timeout_s=timeout_s)
         request = TrialRequest(batch_size=batch_size, plan=plan, limits=limits)

@@ -1,4 +1,4 @@
-"""What the finder and the products ask of whoever runs trials for them."""
+"""The protocols of whatever runs trials for the finder and the products."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class JobProber(Protocol):
         """As ``Prober.load``."""
 
     def run(self, job: Job[R], *, timeout_s: float | None = None) -> R:
-        """Carry out a job where the workload is.
+        """Run a job where the workload is.
 
         Args:
             job: What to do.
             timeout_s: End it after this time.
 
         Returns:
-            What it came to, or what it makes of having ended without a result.
+            Its result, or what ``job.from_crash`` returns if it ended without one.
 
         Raises:
             AutobatchError: What ``job.run`` or ``job.from_crash`` raises.

@@ -1,6 +1,6 @@
-"""What the parent asks of a worker, and what a worker answers. All of it can be pickled.
+"""The requests of the parent and the replies of a worker. All of them can be pickled.
 
-A product brings its own work along as a ``Job``: a request that knows how it is carried out.
+A product hands over its own work as a ``Job``: a request that knows how to run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Purpose(Enum):
-    """What a trial is run for."""
+    """What a trial is for."""
 
     SEARCH = "search"
     RACE = "race"
@@ -38,7 +38,7 @@ class Purpose(Enum):
 
     @property
     def needs_worst_batch(self) -> bool:
-        """Whether the largest samples are run as well, for what memory they take.
+        """Whether the largest samples run too, to measure their memory.
 
         Not in a race, whose sizes have run before, nor where lengths are bounded.
         """
@@ -50,14 +50,14 @@ class TimingPlan:
     """What to run, and how long to time its steps.
 
     Attributes:
-        purpose: What the trial is for. A final run is also held against what memory is left by
+        purpose: What the trial is for. A final run must also fit the memory that is free by
             then, and a model that is compiled runs compiled. An evaluation trains one step of the
             smallest batch, and then evaluates.
         num_warmup_steps: Steps before timing; never below 2, since optimizer state appears in
             the first and gradients stay from then on.
         min_steps: Fewest timed steps.
-        max_time_s: Time after which no further step is begun, ``min_steps`` aside.
-        precision_fraction: Stop earlier once the median is known this well.
+        max_time_s: Time after which no further step is started, ``min_steps`` aside.
+        precision_fraction: Stop earlier once the standard error of the median is this small.
         patience_s: Time after which ``min_steps`` no longer counts: slow steps say enough.
         num_windows: Parts in which a final run times its steps, each with a peak of its own.
         round_number: 0 for a first run; sizes timed in turn share a number above 0.
@@ -87,9 +87,9 @@ class Limits:
     """What a piece of work may use.
 
     Attributes:
-        budget_bytes: Memory.
+        budget_bytes: Memory of the device.
         host_budget_bytes: Host memory, where that is not the same budget.
-        timeout_s: Time, ``None`` for as long as it takes.
+        timeout_s: Time, ``None`` without a limit.
     """
 
     budget_bytes: int
@@ -137,14 +137,19 @@ class Crash:
 
     @classmethod
     def timed_out(cls, timeout_s: float | None, peak_bytes: int | None = None) -> Crash:
-        """The end of work that took longer than it may."""
+        """Describe work that took longer than it may.
+
+        Args:
+            timeout_s: Seconds that it had, ``None`` if unknown.
+            peak_bytes: Highest memory use seen, ``None`` if unknown.
+        """
         message = f"no end after {format_seconds(timeout_s or 0.0)}"
         return cls(outcome=Outcome.TIMED_OUT, message=message, peak_bytes=peak_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """What a piece of work finds in the process that it is carried out in; never sent.
+    """What a piece of work can use in the process that runs it; never sent.
 
     Attributes:
         task: What to train.
@@ -154,7 +159,7 @@ class JobContext:
         limits: What it may use.
         is_apart: Whether it has a process of its own, whose end undoes all that it changes.
         is_mid_training: Whether the optimizer had made steps before the workload was loaded.
-        doing: What goes on, for errors: ``in a trial at batch size 8``.
+        doing: What is going on, for errors: ``in a trial at batch size 8``.
         num_threads: CPU threads of the work; the worker's own number if ``None``.
     """
 
@@ -172,18 +177,17 @@ class JobContext:
 class Job(Protocol[R_co]):
     """Work of a product, sent to where the workload is.
 
-    Whoever decides makes one as well, and waits for no PyTorch: what a job needs to be carried
-    out is imported by ``run``.
+    A job can be made without PyTorch: ``run`` imports what it needs.
     """
 
     doing: ClassVar[str]
-    """What goes on meanwhile, for errors: ``while it was trained``."""
+    """What is going on, for errors: ``while it was trained``."""
 
     def run(self, context: JobContext) -> R_co:
         """Do it, in the worker or a child of it; the result is pickled."""
 
     def from_crash(self, crash: Crash) -> R_co:
-        """What it comes to, in the parent, if it ended without a result; may raise."""
+        """Make a result in the parent if the job ended without one; may raise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +223,7 @@ class TrialRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """Carry out a job.
+    """Run a job.
 
     Attributes:
         job: The job.
@@ -240,10 +244,10 @@ class Loaded:
         device: Name of the device.
         budget: Memory that a trial may use.
         memory_is_enforced: Whether trials beyond the budget fail, or are only noticed.
-        peak_uncertainty_fraction: How far added memory may lie from a straight line.
+        peak_uncertainty_fraction: How far memory growth may deviate from a straight line.
         smallest_batch_size: Smallest size that can be trained with at all.
         host_budget: Host memory that a trial may use, where that is not the same budget.
-        repeats_batch: Whether every batch is the same, so that the data says nothing of noise.
+        repeats_batch: Whether every batch is the same, so that it has no gradient noise.
     """
 
     workload: WorkloadSummary
@@ -271,7 +275,12 @@ class TrialReply:
 
     @classmethod
     def from_crash(cls, batch_size: int, crash: Crash) -> TrialReply:
-        """What is known of a trial that ended without a result."""
+        """Describe a trial that ended without a result.
+
+        Args:
+            batch_size: The size that ran.
+            crash: How it ended.
+        """
         trial = Trial(
             batch_size=batch_size,
             outcome=crash.outcome,
@@ -286,7 +295,7 @@ class JobReply:
     """A job is done.
 
     Attributes:
-        result: What it came to.
+        result: What it returned.
     """
 
     result: Any

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GlobalBatchSplit:
-    """How each device works off its share of a global batch.
+    """How each device processes its part of a global batch.
 
     Attributes:
         steps: Passes per optimizer step.

@@ -25,7 +25,7 @@ def find_warnings_beyond_trials(
     buckets: tuple[LengthBucket, ...],
     failures: Mapping[Phase, FindingWarning],
 ) -> Iterator[FindingWarning]:
-    """What may take more memory than was measured, and what was asked for in vain.
+    """What may take more memory than was measured, and what was asked for without success.
 
     Args:
         settings: What was asked.

@@ -37,7 +37,7 @@ def find_bottleneck(trial: Trial, curve: ThroughputCurve | None) -> Bottleneck:
 
 
 def data_fraction(trial: Trial) -> float:
-    """Share of a step spent waiting for its batch; 0 if nothing was timed."""
+    """Fraction of a step spent waiting for its batch; 0 if nothing was timed."""
     step_time_s, data_time_s = trial.step_time_s, trial.data_time_s
     return data_time_s / step_time_s if step_time_s and data_time_s is not None else 0.0
 

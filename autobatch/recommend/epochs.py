@@ -19,7 +19,16 @@ def iterations_per_epoch(dataset_size: int, global_batch_size: int, *, drop_last
 
 
 def last_batch_size(dataset_size: int, global_batch_size: int, *, drop_last: bool) -> int:
-    """Samples in the last optimizer step of an epoch; 0 if there is no step at all."""
+    """Count the samples in the last optimizer step of an epoch.
+
+    Args:
+        dataset_size: Samples of the dataset.
+        global_batch_size: Samples per optimizer step.
+        drop_last: Whether a last, smaller batch is left out.
+
+    Returns:
+        Samples; 0 if the epoch has no step at all.
+    """
     iterations = iterations_per_epoch(dataset_size, global_batch_size, drop_last=drop_last)
     if iterations == 0:
         return 0
@@ -47,7 +56,7 @@ def epoch_time_s(
         batch_size: Samples per pass and device.
         step_time_s: Measured time of one pass.
         curve: Fitted step time. Without one, or with one that describes the measurements
-            poorly, a partial pass takes its share of the samples.
+            poorly, a partial pass takes its part of the samples.
         drop_last: Whether a last, smaller optimizer step is left out.
         num_devices: Devices that share an optimizer step.
         accumulation_steps: Passes per optimizer step.

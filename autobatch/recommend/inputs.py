@@ -8,22 +8,51 @@ DEFAULT_BASE_BATCH_SIZE = 32
 
 
 def find_dataset_size(settings: Settings, workload: WorkloadSummary) -> int | None:
-    """Samples in an epoch, ``None`` if nobody says."""
+    """Find the samples in an epoch.
+
+    Args:
+        settings: The user's value comes first.
+        workload: What the data says.
+
+    Returns:
+        Samples; ``None`` if unknown.
+    """
     return settings.dataset_size or workload.dataset_size
 
 
 def find_base_learning_rate(settings: Settings, workload: WorkloadSummary) -> float | None:
-    """The learning rate to scale from, ``None`` if nobody says."""
+    """Find the learning rate to scale from.
+
+    Args:
+        settings: The user's value comes first.
+        workload: The optimizer's own rate.
+
+    Returns:
+        The rate; ``None`` if unknown.
+    """
     return settings.learning_rate or workload.base_learning_rate
 
 
 def find_base_batch_size(settings: Settings, workload: WorkloadSummary) -> int:
-    """The global batch size that the base rate goes with; if unset, that of most frameworks."""
+    """Find the global batch size that the base rate goes with.
+
+    Args:
+        settings: The user's value comes first.
+        workload: The loader's batch size.
+
+    Returns:
+        Samples; the default of most frameworks if unknown.
+    """
     return settings.base_batch_size or workload.base_batch_size or DEFAULT_BASE_BATCH_SIZE
 
 
 def find_fitting_trial(trials: tuple[Trial, ...], batch_size: int) -> Trial:
-    """The trial in which a size ran and fitted."""
+    """Find the trial in which a size ran and fitted.
+
+    Args:
+        trials: All trials.
+        batch_size: A size that fitted.
+    """
     found = [trial for trial in trials if trial.batch_size == batch_size and trial.fits]
     assert found, f"batch size {batch_size} is to be recommended and never fitted"
     return found[0]

@@ -53,7 +53,7 @@ _ASKED_REASONS = {
     LearningRateRule.SQRT: "square root rule, as asked (Krizhevsky 2014)",
     LearningRateRule.NONE: "the rate stays, as asked",
 }
-# Beyond this factor the reason says where the rule was shown to hold, and whoever applies the
+# Beyond this factor the reason says where the rule was shown to hold, and code that applies the
 # rate is warned.
 FAR_MULTIPLIER = 8
 _LARGEST_LINEAR_BATCH_SIZE = 8192
@@ -80,7 +80,7 @@ class ScaledLearningRate:
         learning_rate: The scaled rate; ``None`` without a base rate or a multiplier.
         multiplier: Factor from the base rate to the scaled one; ``None`` where the rule ends
             before this ratio, which the reason says.
-        formula_multiplier: The same by the rule's formula alone, for whoever runs an experiment.
+        formula_multiplier: The same by the rule's formula alone, for experiments.
         rule: The rule that was applied, never ``AUTO``.
         reason: Why that rule, with its source, and what to mind.
         adam_betas: Betas that go with it, from Adam's defaults; ``None`` for other rules and
@@ -160,6 +160,10 @@ def scale_betas(
     """Adam's betas at a batch size ``ratio`` times the base: ``1 - beta -> ratio (1 - beta)``.
 
     Malladi et al. 2022, the square root scaling rule for Adam.
+
+    Args:
+        ratio: New batch size over the base.
+        base_betas: Adam's betas at the base.
 
     Returns:
         Both betas; ``None`` if either would leave the range from 0 up to 1, which is where

@@ -1,4 +1,4 @@
-"""Fitted curves as plain numbers. The fits themselves are in ``autobatch.curves``."""
+"""Fitted curves as plain numbers. The fits themselves are in ``autobatch.decide``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class MemoryCurve:
     """Peak memory against batch size: ``max`` of a flat piece and a rising line.
 
     Attributes:
-        floor_bytes: Peak at small sizes, where something other than the batch rules.
+        floor_bytes: Peak at small sizes, where something other than the batch dominates.
         fixed_bytes: Intercept of the rising line.
         per_sample_bytes: Slope of the rising line.
         residual_bytes: Standard deviation of the measurements about the curve.
@@ -50,7 +50,7 @@ class ThroughputCurve:
         late_per_sample_s: Further cost of each sample beyond ``late_from``.
         late_from: Batch size at which that further cost begins; 0 where there is none.
         quadratic_s: Cost that grows with the square of the size.
-        r_squared: Share of the variance of log step time that the curve explains.
+        r_squared: Fraction of the variance of log step time that the curve explains.
         is_good: Whether it describes the points well enough to tell what lies beyond them.
         band: For each fitted size ``(batch_size, low, high)``: 90 % band of samples per second.
     """
@@ -66,7 +66,7 @@ class ThroughputCurve:
 
     @property
     def num_terms(self) -> int:
-        """How many numbers the data chose."""
+        """How many parameters were fitted."""
         terms = (self.latency_s, self.per_sample_s, self.late_per_sample_s, self.quadratic_s)
         return sum(term > 0 for term in terms) + (self.late_per_sample_s > 0)
 

@@ -1,4 +1,4 @@
-"""What the timings of a search say about each size, and how sure that is."""
+"""Estimates from the timings of a search, and how sure they are."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Confidence(str, Enum):
 
 
 class Doubt(str, Enum):
-    """Why the answer is not sure."""
+    """Why confidence is low."""
 
-    #: Sizes whose throughputs differ too little for how much the timings scatter.
+    #: The timings scatter too much to tell the throughputs apart.
     NOISE = "noise"
     #: The search ended while throughput was rising.
     STILL_RISING = "still_rising"
-    #: The final run was slower or faster than what was measured before, by more than chance.
+    #: The final run was slower or faster than estimated, by more than chance.
     CONTRADICTED = "contradicted"
 
 
@@ -36,7 +36,7 @@ class SizeEstimate:
         vs_best_fraction: Throughput over that of the fastest size.
         vs_best_low: Lower end of its interval.
         vs_best_high: Upper end; above 1 where the size may be the fastest.
-        num_steps: Timed steps that it rests on.
+        num_steps: Timed steps behind the estimate.
         right_fraction: Probability that this is the smallest size within the tolerance of the
             fastest.
     """
@@ -63,14 +63,14 @@ class TimingDecision:
 
     Attributes:
         estimates: One for each size that ran, fitted and was timed, ascending.
-        knee: Smallest size whose throughput is within the tolerance of the best, as far as can
-            be told.
-        candidates: Sizes that may be that size; a single one if it is sure.
-        your_batch_size: The size that the user trains with now; ``None`` if nobody said.
+        knee: Smallest size that is likely within the tolerance of the best throughput.
+        candidates: Sizes with a fair chance of being the smallest such size.
+        your_batch_size: The size that the user trains with now; ``None`` if unknown.
         noise_fraction: How much this machine's timings scattered from run to run: standard
             deviation of the log of throughput.
-        confidence: Whether the answer is within twice the tolerance of the fastest, surely.
-        doubts: Why not, if it is not sure.
+        confidence: High if the answer is almost certainly within twice the tolerance of the
+            fastest.
+        doubts: Why it is low, if it is.
     """
 
     estimates: tuple[SizeEstimate, ...]

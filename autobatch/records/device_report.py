@@ -1,4 +1,4 @@
-"""What a device says of itself; what it cannot tell is ``Unknown``, with the reason."""
+"""What a device reports; a figure that it cannot read is ``Unknown``, with the reason."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class PcieReport:
         generation: PCIe generation in use.
         max_generation: The highest that the GPU and its slot can do.
         width: Lanes in use.
-        max_width: The most that there can be.
+        max_width: The most that the GPU and its slot can do.
     """
 
     generation: int | Unknown
@@ -101,7 +101,7 @@ class PcieReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReport:
-    """What is told of a GPU beside its memory.
+    """What is known about a GPU besides its memory.
 
     Of a MIG slice, power, temperature, clocks, error correction and link are the whole GPU's.
 
@@ -110,7 +110,7 @@ class GpuReport:
         is_mig_slice: Whether it is a slice of a GPU rather than a whole one.
         compute_capability: Such as ``9.0``; for AMD the architecture, such as ``gfx942``.
         processes: Other processes that hold memory of it.
-        utilization_fraction: Share of the last moments in which something ran on it.
+        utilization_fraction: Fraction of the last sampling period in which something ran on it.
         power_w: Power drawn, in watts.
         power_limit_w: Power at which the clocks are lowered, in watts.
         temperature_c: Temperature, in degrees Celsius.
@@ -133,7 +133,7 @@ class GpuReport:
 
     @classmethod
     def not_told(cls, reason: str) -> GpuReport:
-        """The report of a GPU that nobody can be asked about.
+        """The report of a GPU about which nothing can be read.
 
         Args:
             reason: Why not.
@@ -168,7 +168,7 @@ class CpuQuota:
 
     Attributes:
         name: What sets it: ``cgroup /sys/fs/cgroup/app``.
-        num_cores: Cores' worth of time that the processes under it share.
+        num_cores: Cores' worth of CPU time for all processes under it together.
     """
 
     name: str
@@ -194,14 +194,14 @@ class CpuReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceReport:
-    """One place to train on.
+    """One device to train on.
 
     Attributes:
         name: As the option ``device`` takes it: ``cpu``, ``cuda:0``.
         hardware_name: What the hardware calls itself.
         driver_version: Version of the driver.
-        capacity_bytes: All the memory that there is.
-        free_bytes: What of it nobody uses at this moment.
+        capacity_bytes: All its memory.
+        free_bytes: The part that is unused at this moment.
         bounds: Every limit on the memory that training can come to hold.
         budget: What may be used; its ``bound_by`` names the limit that binds.
         precisions: Number formats.
@@ -240,11 +240,11 @@ class MachineReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceUse:
-    """What a stretch of work took of a device.
+    """What a stretch of work cost on a device.
 
     Attributes:
         elapsed_s: Wall-clock time from start to stop, in seconds.
-        energy_j: Energy in joules, as the driver counts it: of the whole GPU, whoever used it.
+        energy_j: Energy of the whole GPU in joules, as the driver counts it.
         throttle_reasons: What lowered the clocks meanwhile, in words; empty if nothing did.
     """
 

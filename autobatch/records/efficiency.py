@@ -1,4 +1,4 @@
-"""What a batch size is worth, its speed and the use of its samples taken together."""
+"""Goodput: throughput and the value of samples taken together."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Goodput:
     Attributes:
         batch_size: Samples per pass and device.
         global_batch_size: Samples per optimizer step.
-        samples_per_s: Throughput of one device over an epoch, drawn to the fitted curve.
-        relative_efficiency: What a sample is worth, against one at the base batch size:
+        samples_per_s: Estimated throughput of one device.
+        relative_efficiency: Value of a sample, relative to one at the base batch size:
             ``(phi + b0) / (phi + b)``; above 1 at sizes below the base.
         goodput_samples_per_s: Throughput times relative efficiency.
     """

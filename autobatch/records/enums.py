@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Outcome(str, Enum):
-    """What became of a trial."""
+    """How a trial ended."""
 
     FITS = "fits"
     OUT_OF_MEMORY = "out_of_memory"
@@ -83,7 +83,7 @@ class Bottleneck(str, Enum):
 
 
 class Status(str, Enum):
-    """What became of a requirement."""
+    """The verdict on a requirement."""
 
     MET = "met"
     NOT_MET = "not_met"
@@ -113,7 +113,7 @@ class RequirementName(str, Enum):
 
 
 class WarningCode(str, Enum):
-    """What a user should know about a finding; each has a text and a remedy."""
+    """Warnings about a finding; each has a text and a remedy."""
 
     DATA_LOADING = "data_loading"
     PAGE_FAULTS = "page_faults"

@@ -1,4 +1,4 @@
-"""What a search tells whoever watches it."""
+"""The events of a search."""
 
 from __future__ import annotations
 
@@ -14,13 +14,29 @@ class Observer(Protocol):
     """Receives events in the order they happen; must not raise."""
 
     def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
-        """The workload is built and the memory budget known."""
+        """The workload is built and the memory budget known.
+
+        Args:
+            workload: What is trained.
+            budget: Memory that trials may use.
+            device: Where trials run.
+        """
 
     def trial_started(self, batch_size: int, phase: Phase) -> None:
-        """A size is about to run."""
+        """A size is about to run.
+
+        Args:
+            batch_size: The size.
+            phase: What it runs for.
+        """
 
     def trial_finished(self, trial: Trial, phase: Phase) -> None:
-        """A size ran; in phase ``TIMING`` the trial holds its earlier rounds too."""
+        """A size has run.
+
+        Args:
+            trial: Its trial; in phase ``TIMING`` with the earlier rounds too.
+            phase: What it ran for.
+        """
 
 
 class SilentObserver:

@@ -40,7 +40,7 @@ class Confirmation:
     Attributes:
         batch_size: The size that ran.
         num_steps: Steps that it ran for, warm-up included.
-        peak_bytes: Highest memory use, held against the budget and against what was still
+        peak_bytes: Highest memory use, compared with the budget and with what was still
             available then.
         window_peaks_bytes: Peak of each part of the run, in order; they grow if memory leaks.
         window_num_steps: Timed steps of each part.
@@ -67,7 +67,7 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthBucket:
-    """Samples up to a length, and the batch size that the memory holds of them.
+    """Samples up to a length, and the batch size of them that fits in memory.
 
     Attributes:
         longest: Greatest length in the bucket.
@@ -81,13 +81,13 @@ class LengthBucket:
 
     @property
     def max_tokens(self) -> int:
-        """Places of a padded batch."""
+        """Padded tokens of a batch."""
         return self.longest * self.batch_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What was asked, where, what was measured and what follows.
+    """What was asked for, what was measured where, and what follows.
 
     Attributes:
         target: What was probed, as the user named it.
@@ -95,7 +95,7 @@ class Finding:
         settings: The settings of the search, whole.
         environment: Hardware and versions.
         workload: What was trained.
-        budget: Memory there was and could be used.
+        budget: Memory that trials could use.
         host_budget: The machine's memory beside it, for a device that has its own; else ``None``.
         trials: Every trial, by batch size.
         memory_curve: Fitted peak memory; ``None`` with fewer than two sizes that fitted.

@@ -1,4 +1,4 @@
-"""What memory there is and how much of it may be used."""
+"""How much memory a device has, and how much may be used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class MemoryBound:
 
     Attributes:
         name: What sets the limit, in a user's words: ``physical memory``, ``memory limit``.
-        capacity_bytes: All that there is under this limit.
+        capacity_bytes: All memory under this limit.
         available_bytes: What the process could hold: the capacity less what others use.
     """
 
@@ -21,7 +21,13 @@ class MemoryBound:
 
     @classmethod
     def of(cls, name: str, capacity_bytes: int, available_bytes: int) -> MemoryBound:
-        """A bound whose available memory is brought between nothing and all there is."""
+        """Make a bound, with the available memory clipped to its capacity.
+
+        Args:
+            name: What sets the limit, in a user's words.
+            capacity_bytes: All memory under this limit.
+            available_bytes: What the process could hold, as measured.
+        """
         return cls(
             name=name,
             capacity_bytes=capacity_bytes,
@@ -30,7 +36,7 @@ class MemoryBound:
 
     @classmethod
     def of_user(cls, memory_limit_bytes: int) -> MemoryBound:
-        """The limit that the user sets: on what this process holds, whatever others do."""
+        """The limit that the user sets, on this process alone."""
         return cls.of("memory limit", memory_limit_bytes, memory_limit_bytes)
 
 
@@ -41,7 +47,7 @@ class MemoryBudget:
     Attributes:
         capacity_bytes: All there is under the limit that binds.
         used_by_others_bytes: What other processes hold of it.
-        headroom_fraction: Share of the capacity kept free.
+        headroom_fraction: Fraction of the capacity kept free.
         budget_bytes: What may be used.
         bound_by: Name of the limit that binds.
     """
@@ -60,7 +66,7 @@ class MemoryBudget:
 
         Args:
             bounds: At least one limit.
-            headroom_fraction: Share of the binding limit's capacity to keep free.
+            headroom_fraction: Fraction of each limit's capacity to keep free.
         """
         budgets = [
             cls(

@@ -10,8 +10,8 @@ class NoiseScale:
     """How noisy the gradient is: ``B_simple = tr(Sigma) / |G|^2`` (McCandlish et al. 2018).
 
     ``G`` is the mean gradient, ``Sigma`` the covariance of the gradient of one sample. A batch
-    much smaller than ``B_simple`` has a gradient that is mostly noise; in one much larger most
-    samples say what the others said.
+    much smaller than ``B_simple`` has a gradient that is mostly noise; in one much larger, most
+    samples add nothing new.
 
     Attributes:
         noise_scale: The estimate, in samples; ``None`` where the mean gradient cannot be told

@@ -1,6 +1,6 @@
-"""Options: what the command line, keyword arguments, help and messages are made of.
+"""Options, from which the command line, keyword arguments, help and messages derive.
 
-A record of settings says each of its options once, as a field:
+A settings record defines each of its options once, as a field:
 
     max_batch_size: int | None = option(None, COUNT, "Largest size to try.", group="Sizes")
 
@@ -35,7 +35,7 @@ class Option:
         kind: What it takes.
         help: What it does, in sentences.
         group: The heading that it stands under in help.
-        metavar: What stands for its value in help.
+        metavar: Placeholder of its value in help.
         in_code: Whether it makes sense for objects that the caller holds.
     """
 
@@ -55,7 +55,7 @@ class Option:
 
     @property
     def default_text(self) -> str:
-        """The default as a user would write it; empty where it is to have no value."""
+        """The default as a user would write it; empty if the default is no value."""
         is_none = self.default is None and not self.kind.takes_none
         return "" if is_none or self.kind.is_flag else self.kind.show(self.default)
 
@@ -70,7 +70,17 @@ def option(
     metavar: str = "",
     in_code: bool = True,
 ) -> Any:
-    """A field of a record of settings that is an option; ``Option`` describes the arguments."""
+    """Make a field of a settings record that is an option.
+
+    Args:
+        default: The default; ``{}`` for an option that is repeated.
+        kind: What values it takes.
+        help: What it does, in sentences.
+        group: Heading that it stands under in help.
+        name: The keyword, if it is not the field's name without its unit.
+        metavar: Placeholder of the value in help, if it is not the kind's.
+        in_code: Whether it makes sense for objects that the caller holds.
+    """
     said = (name, kind, help, group, metavar or kind.metavar, in_code)
     if default == {}:
         return field(default_factory=dict, metadata={"option": said})
@@ -91,7 +101,7 @@ def options_of(record: type) -> dict[str, Option]:
 
 
 def check_options(settings: Any) -> None:
-    """Refuse settings of which one has a value that its option does not take.
+    """Reject settings with a value that the option does not take.
 
     Raises:
         SettingsError: Names the option and repeats the value.
@@ -110,7 +120,7 @@ def read_keywords(record: type, keywords: Mapping[str, Any], *, caller: str) -> 
         record: The record.
         keywords: Values, or the texts that stand for them. ``None`` stands for the default,
             unless the option takes it.
-        caller: Whose arguments they are, for the message.
+        caller: The function that takes them, for the message.
 
     Raises:
         TypeError: If there is no such option.

@@ -20,7 +20,7 @@ class Recommendation:
         largest_is_lower_bound: Whether larger ones may fit: none of them ran out of memory or is
             expected to.
         gradient_accumulation_steps: Passes per optimizer step.
-        num_devices: Devices that share a global batch.
+        num_devices: Devices that train together.
         global_batch_size: Samples per optimizer step.
         iterations_per_epoch: Optimizer steps per epoch, ``None`` without a dataset size.
         last_batch_size: Samples of the last optimizer step of an epoch.

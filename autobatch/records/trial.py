@@ -31,12 +31,12 @@ class Trial:
     Attributes:
         batch_size: Samples per forward/backward pass.
         outcome: Whether it fitted, and if not, how it failed.
-        peak_bytes: Highest memory use, the figure held against the budget; for a trial that
+        peak_bytes: Highest memory use, the figure compared with the budget; for a trial that
             failed, what was in use when it did; ``None`` if nothing could be read.
         peak_allocated_bytes: Highest use by tensors, on accelerators.
         peak_reserved_bytes: Highest use by the caching allocator, on accelerators.
-        peak_is_lower_bound: Whether ``peak_bytes`` was found by looking now and then, so that more
-            may have been used in between.
+        peak_is_lower_bound: Whether ``peak_bytes`` was sampled, so that more may have been used
+            between two samples.
         host_peak_bytes: Highest use of the machine's memory, by this process and its loader
             workers, pinned memory included; on the CPU the same as ``peak_bytes``.
         loader_bytes: The part of it that child processes held, batches on their way included:
@@ -46,18 +46,17 @@ class Trial:
         window_peaks_bytes: Where a trial was run in several windows of steps, the peak of each.
         rounds: The timed steps; empty if the trial did not fit.
         page_faults_per_step: Minor page faults, on CPU.
-        kernel_time_fraction: Share of the steps' CPU time spent in the kernel, on CPU.
+        kernel_time_fraction: Fraction of the steps' CPU time spent in the kernel, on CPU.
         others_busy_cores: Cores that other processes kept busy meanwhile, on CPU; ``None`` if
             that cannot be told.
         energy_per_sample_j: Energy that the device took for one sample, in joules, over the timed
-            steps; of the whole GPU, whoever used it. ``None`` if it is not counted.
+            steps; counted for the whole GPU. ``None`` if it is not counted.
         throttle_reasons: What held the device's clocks down during the timed steps, in words;
             empty if nothing did, ``None`` if that cannot be told.
-        loss_is_finite: Whether every loss that was looked at was finite.
+        loss_is_finite: Whether every loss that was checked was finite.
         message: First line of the error that ended the trial, or empty.
-        unknown: Why a figure is ``None``, by its name, where there is more to say than that
-            nothing was measured.
-        compile_time_s: What the first step of a compiled model took beyond the later ones.
+        unknown: Why a figure is ``None``, by its name, where a reason is known.
+        compile_time_s: Extra time of the first step of a compiled model.
         eval_fits: Whether an evaluation at this size fits too, beside what training holds;
             ``None`` if it was not tried or raised.
         eval_peak_bytes: Highest memory use of that evaluation.
@@ -146,10 +145,13 @@ class Trial:
         return self.num_warmup_steps + len(self.step_times_s)
 
     def confirmed_by(self, again: Trial) -> Trial:
-        """This trial with what a second run of the same size told, but its timed steps.
+        """This trial with the figures of a second run of the same size, except its timed steps.
 
         Memory keeps the higher peak, energy the newer figure where there is one, and throttling
         whatever was seen in either run.
+
+        Raises:
+            ValueError: If it is of another size.
         """
         if again.batch_size != self.batch_size:
             raise ValueError(f"cannot merge sizes {self.batch_size} and {again.batch_size}")

@@ -1,4 +1,4 @@
-"""What is known of the user's workload without holding any of its objects."""
+"""Description of the user's workload, without any of its objects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class LengthScan:
     """How the samples of a dataset differ in length.
 
     Attributes:
-        num_scanned: Samples that were looked at, in random order.
+        num_scanned: Samples scanned, in random order.
         num_samples: Samples there are.
         shortest: Least length seen.
         median: Median length seen.
@@ -41,7 +41,7 @@ class WorkloadSummary:
     Attributes:
         model: Class name of the model.
         num_parameters: Trainable parameters.
-        data: Where batches come from, in a user's words.
+        data: Source of the batches, in a user's words.
         loss: The loss, in a user's words.
         optimizer: Class name of the optimizer, ``None`` if a training step hides it.
         optimizer_was_given: Whether the user chose the optimizer.
@@ -52,7 +52,7 @@ class WorkloadSummary:
         num_loader_workers: DataLoader worker processes; 0 if batches are made in place.
         num_threads: Intra-op threads that a step runs on.
         guesses: What was not given and had to be assumed, one sentence each.
-        lengths: How samples differ in length; ``None`` if that was not looked at.
+        lengths: How samples differ in length; ``None`` if they were not scanned.
         is_compiled: Whether the model was compiled with ``torch.compile``.
     """
 

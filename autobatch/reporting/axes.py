@@ -73,7 +73,12 @@ def plain_number(value: float, _position: float | None = None) -> str:
 
 
 def spaced_sizes(sizes: Sequence[int], num_points: int = 200) -> list[float]:
-    """Points from the smallest to the largest size, evenly spaced on a logarithmic axis."""
+    """Space points evenly on a logarithmic axis.
+
+    Args:
+        sizes: Batch sizes; the points run from the smallest to the largest.
+        num_points: Steps between the two.
+    """
     if not sizes:
         return []
     low, high = math.log2(min(sizes)), math.log2(max(sizes))

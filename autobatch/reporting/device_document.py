@@ -14,7 +14,15 @@ from autobatch.reporting.codec import Document, Writer
 
 
 def find_unknown(value: Any, path: str = "") -> dict[str, str]:
-    """Reasons for all that is unknown in a record, by path."""
+    """Find the reasons for everything that is unknown in a record.
+
+    Args:
+        value: The record, or a part of it.
+        path: Where the part is in the document.
+
+    Returns:
+        Reasons by path.
+    """
     if isinstance(value, Unknown):
         return {path: value.reason}
     found: dict[str, str] = {}

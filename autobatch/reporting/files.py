@@ -42,7 +42,11 @@ def check_writable(path: StrPath, overwrite: bool) -> None:
 
 
 def write_atomically(path: StrPath, content: bytes) -> None:
-    """Write a file so that at any moment it holds either the old content or the new.
+    """Write a file that always holds either the old or the new content.
+
+    Args:
+        path: The file.
+        content: The new content.
 
     Raises:
         SettingsError: If it cannot be written; nothing is left behind.

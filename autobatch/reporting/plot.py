@@ -59,7 +59,11 @@ def save_plot(finding: Finding, path: str | os.PathLike[str]) -> None:
 
 
 def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure into a png, svg or pdf file, replacing one that is there.
+    """Write a figure into a png, svg or pdf file, replacing an existing one.
+
+    Args:
+        figure: The figure.
+        path: The file; its suffix chooses the format.
 
     Raises:
         SettingsError: If it cannot be written.
@@ -88,7 +92,11 @@ def draw(finding: Finding) -> Figure:
 
 
 def new_figure(title: str, *, width: float) -> Figure:
-    """An empty figure with a title, of a width in inches.
+    """Make an empty figure.
+
+    Args:
+        title: Its title.
+        width: Width in inches.
 
     Raises:
         SettingsError: If matplotlib is not installed.

@@ -27,13 +27,23 @@ def show(console: Console, *blocks: RenderableType) -> None:
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:
-    """Text without escape sequences, control codes and characters that cannot be encoded."""
+    """Remove escape sequences, control codes and characters that cannot be encoded.
+
+    Args:
+        text: Any text.
+        encoding: Encoding of the stream.
+    """
     bare = _CONTROL.sub("", _ESCAPE_SEQUENCE.sub("", text))
     return bare.encode(encoding, "replace").decode(encoding)
 
 
 def write_line(stream: TextIO, line: str) -> None:
-    """Write a line; what goes on must not end because nobody listens any more."""
+    """Write a line; a stream that is closed does not end the work.
+
+    Args:
+        stream: Where to.
+        line: Without the newline.
+    """
     encoding = getattr(stream, "encoding", None) or "utf-8"
     with contextlib.suppress(OSError, ValueError):
         stream.write(printable(line, encoding) + "\n")

@@ -82,7 +82,7 @@ def trials_table(
     Args:
         trials: Trials in any order.
         width: Characters that there are.
-        budget_bytes: What peaks are a share of; ``None`` if it is not known.
+        budget_bytes: What peaks are a fraction of; ``None`` if it is not known.
         decision: The estimates to show; without them the medians of the trials.
         chosen: The recommended size.
         notes: What to say of some sizes.

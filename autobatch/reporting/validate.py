@@ -64,7 +64,7 @@ def _range_complaint(name: str, value: float) -> str:
     if name.endswith(("batch_size", "dataset_size", "num_devices", "knee")) and value < 1:
         return "expected at least 1"
     if name.endswith("_fraction") and not 0 <= value <= 1:
-        return "expected a share from 0 to 1"
+        return "expected a fraction from 0 to 1"
     if name in _ABOVE_ZERO and value < _MIN_STEP_TIME_S:
         return "expected a number above 0"
     if name.endswith(("_bytes", "_s", "_j")) and name not in _SIGNED and value < 0:

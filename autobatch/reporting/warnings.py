@@ -243,7 +243,7 @@ _TEXTS: dict[WarningCode, Advice] = {
     ),
     WarningCode.NO_SIZES_BY_LENGTH: Advice(
         title="there are no batch sizes by length",
-        happened="They were asked for (--max-tokens), but {details}.",
+        happened="They were asked for (--by-length), but {details}.",
         remedy="Train with the one batch size; sizes by length need a map-style dataset whose "
         "samples differ in the measure that 'length' gives.",
     ),

@@ -43,7 +43,12 @@ RULES = {
 
 
 def among(sizes: Sequence[int], joint: str) -> str:
-    """Batch sizes in words: ``16, 32 and 64``."""
+    """Write batch sizes in words: ``16, 32 and 64``.
+
+    Args:
+        sizes: Ascending.
+        joint: Word before the last one.
+    """
     *first, last = map(units.format_count, sizes)
     return f"{', '.join(first)} {joint} {last}" if first else last
 

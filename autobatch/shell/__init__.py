@@ -1,1 +1,1 @@
-"""What the commands share: options, types of arguments, and where output goes."""
+"""Common to all commands: options, types of arguments, and where output goes."""

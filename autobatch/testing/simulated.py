@@ -161,7 +161,17 @@ class SimulatedWorkload:
         drift_fraction: float = 0.0,
         dataset_size: int | None = None,
     ) -> SimulatedWorkload:
-        """A workload whose memory and step time are lines."""
+        """Make a workload whose memory and step time are affine in the batch size.
+
+        Args:
+            fixed_bytes: Memory of a step that does not depend on the batch.
+            per_sample_bytes: Memory of each sample.
+            latency_s: Time of a step that does not depend on the batch.
+            per_sample_s: Time of each sample.
+            noise_fraction: As of the class.
+            drift_fraction: As of the class.
+            dataset_size: As of the class.
+        """
         return cls(
             peak_bytes=lambda size: fixed_bytes + per_sample_bytes * size,
             step_time_s=lambda size: latency_s + per_sample_s * size,
@@ -175,10 +185,10 @@ class SimulatedProber:
     """Runs a simulated workload on a simulated device.
 
     Args:
-        workload: What it costs.
-        device: Where.
+        workload: Cost of each batch size.
+        device: The device to run it on.
         settings: For the memory limit and the headroom.
-        seed: Of the noise.
+        seed: Seed of the noise.
 
     Attributes:
         runs: Batch size and plan of every trial, in order.
@@ -225,7 +235,11 @@ class SimulatedProber:
     def measure(
         self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
     ) -> Trial:
-        """Run one size in simulated time."""
+        """Run one size in simulated time.
+
+        Raises:
+            WorkloadError: If the simulated workload raises at this size.
+        """
         self.runs.append((batch_size, plan))
         if batch_size in self._workload.broken_sizes:
             raise WorkloadError(f"RuntimeError in a trial at batch size {batch_size}: broken")
@@ -236,7 +250,7 @@ class SimulatedProber:
         need_bytes = self._workload.peak_bytes(batch_size)
         left_bytes = self._device.capacity_bytes - self._device.used_by_others_bytes
         budget_bytes = self._budget_bytes
-        if plan.is_confirmation:  # held against what is left by then
+        if plan.is_confirmation:  # must fit what is left by then
             budget_bytes = min(budget_bytes, left_bytes)
         try:
             with self._device.enforce(budget_bytes):
@@ -252,7 +266,11 @@ class SimulatedProber:
         return self._time(batch_size, plan)
 
     def run(self, job: Any, *, timeout_s: float | None = None) -> Any:
-        """The workload's noise scale, known to a tenth; nothing else is simulated."""
+        """Simulate a measurement of the noise scale, known to a tenth; no other job.
+
+        Raises:
+            WorkloadError: If the simulated gradients do not allow it.
+        """
         if not isinstance(job, NoiseJob):
             raise WorkloadError(f"simulated: no {type(job).__name__}")
         plan, phi = job.plan, self._workload.noise_scale

@@ -70,6 +70,10 @@ class TrainingFinding(Finding):
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the document to a file, for ``autobatch show``.
 
+        Args:
+            path: The file.
+            overwrite: Whether to replace an existing file.
+
         Raises:
             SettingsError: If it cannot be written.
         """

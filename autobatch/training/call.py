@@ -74,10 +74,10 @@ def find_batch_size(
         training_step: A function of the model and a batch that returns the loss.
         collate_fn: How samples of a dataset become a batch.
         length: How long a sample is, where the number of its elements does not say it.
-        on_trial: Is called with each ``Trial`` when it is done.
+        on_trial: Called with each ``Trial`` when it is done.
         isolation: ``process`` runs trials in forks of this process; ``shared`` in this one, putting
             back what they change, without hooks of your own; ``auto`` forks where it can: on Linux,
-            on CPU, with no GPU in sight.
+            on CPU, if PyTorch sees no GPU.
         **options: Those of the command line, by name.
 
     Returns:
@@ -109,9 +109,12 @@ def find_for_workload(
 
     Args:
         workload: The caller's objects.
-        settings: What is asked.
-        on_trial: Is called with each trial.
+        settings: What to look for.
+        on_trial: Called with each trial.
         isolation: ``auto``, ``process`` or ``shared``.
+
+    Raises:
+        SearchInterrupted: On Ctrl-C once a size has fitted; carries the best answer so far.
     """
     check_device_name(settings.device)
     assert not isinstance(workload.model, type)

@@ -54,7 +54,15 @@ class BatchSource(Protocol):
         """Endlessly many batches of exactly this size."""
 
     def worst_batch(self, batch_size: int, longest: int | None = None) -> Any:
-        """A batch of the largest samples up to a length, ``None`` if all are alike."""
+        """Make a batch of the largest samples.
+
+        Args:
+            batch_size: Samples of the batch.
+            longest: Greatest length allowed, ``None`` for any.
+
+        Returns:
+            The batch; ``None`` if all samples are alike.
+        """
 
 
 class LoaderSource:
@@ -93,12 +101,12 @@ class LoaderSource:
         return scan_lengths(self._dataset, self._length, seed=seed)
 
     def keep_lengths(self, found: ScannedLengths | None) -> None:
-        """Make use of what a scan has found, in this process or in another."""
+        """Use the result of a scan, made in this process or in another."""
         self._found = found
         self.lengths = None if found is None else found.scan
 
     def worst_batch(self, batch_size: int, longest: int | None = None) -> Any:
-        """The largest samples that were found, collated."""
+        """Collate the largest samples that the scan found."""
         if self._found is None or self.lengths is None or not self.lengths.differ:
             return None
         limit = self.lengths.longest if longest is None else longest
@@ -124,7 +132,11 @@ class LoaderSource:
         return DataLoader(dataset, batch_size=batch_size, **{**kept, **options})
 
     def batches(self, batch_size: int) -> Iterator[Any]:
-        """Epoch after epoch, last partial batches left out."""
+        """Iterate over epoch after epoch, without the last, smaller batches.
+
+        Raises:
+            WorkloadError: If the dataset has fewer samples than one batch.
+        """
         options = dict(self._options)
         if not isinstance(self._dataset, IterableDataset) and "sampler" not in options:
             options["shuffle"] = True
@@ -151,7 +163,7 @@ class FunctionSource:
     lengths: LengthScan | None = None
 
     def worst_batch(self, batch_size: int, longest: int | None = None) -> None:
-        """The function decides what is in a batch."""
+        """None: the user's function decides what is in a batch."""
 
     def __init__(self, batch: Callable[[int], Any]) -> None:
         self._batch = batch
@@ -173,7 +185,7 @@ class RepeatedSource:
     lengths: LengthScan | None = None
 
     def worst_batch(self, batch_size: int, longest: int | None = None) -> None:
-        """All samples are alike."""
+        """None: all samples are alike."""
 
     def __init__(self, make_batch: Callable[[int], Any], description: str) -> None:
         self._make_batch = make_batch
@@ -186,7 +198,7 @@ class RepeatedSource:
 
 
 def make_source(workload: Workload) -> BatchSource:
-    """The source that a workload asks for.
+    """Make the source of a workload's batches.
 
     Raises:
         WorkloadError: If its data cannot be batched at another size.
@@ -209,6 +221,10 @@ def make_source(workload: Workload) -> BatchSource:
 def check_batch_size(batch: Any, batch_size: int) -> None:
     """Refuse a batch in which no tensor has the batch size as one of its first two dimensions.
 
+    Args:
+        batch: What the user's function returned.
+        batch_size: What it was called with.
+
     Raises:
         WorkloadError: With the shapes that were found.
     """
@@ -218,7 +234,7 @@ def check_batch_size(batch: Any, batch_size: int) -> None:
     raise WorkloadError(
         f"batch({batch_size}) returned tensors of shapes {', '.join(map(str, shapes))}: none "
         f"holds {batch_size} samples",
-        hint="return as many samples as batch is asked for",
+        hint="return exactly `batch_size` samples",
     )
 
 
@@ -267,15 +283,15 @@ def _require_dataset(dataset: Any) -> None:
     if hasattr(dataset, "__getitem__") or isinstance(dataset, IterableDataset):
         return
     raise WorkloadError(
-        f"'dataset' is a {type(dataset).__name__}, which has no __getitem__ and is no "
+        f"'dataset' is a {type(dataset).__name__}, which has no __getitem__ and is not a "
         "torch.utils.data.IterableDataset",
         hint="give the data as a function batch(batch_size)",
     )
 
 
 def _drawn_from(dataset: Any, sampler: Any) -> Any:
-    # A sampler may draw more or fewer samples than there are; one that shares them among
-    # devices counts its own share alone.
+    # A sampler may draw more or fewer samples than the dataset has; one for several devices
+    # counts its own part alone.
     is_whole_epoch = hasattr(sampler, "__len__") and not hasattr(sampler, "num_replicas")
     return sampler if is_whole_epoch else dataset
 

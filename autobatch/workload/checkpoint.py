@@ -27,6 +27,10 @@ def load_checkpoint(model: nn.Module, path: str) -> None:
     under ``state_dict``, ``model_state_dict``, ``model`` or ``module``; a prefix of all names
     that wrappers add is taken off.
 
+    Args:
+        model: The model; unchanged if anything does not match.
+        path: File written by ``torch.save``.
+
     Raises:
         WorkloadError: If it cannot be read, or its names or shapes are not the model's.
     """

@@ -52,7 +52,7 @@ def scan_lengths(
         length: The user's measure of a sample; without it, its elements are counted.
         seed: Of the order.
         max_time_s: When to stop.
-        clock: Seconds from any origin.
+        clock: Returns seconds from any origin.
 
     Raises:
         WorkloadError: If the user's measure raises or returns no number.
@@ -90,7 +90,12 @@ def scan_lengths(
 
 
 def fetch_samples(dataset: Any, indices: Sequence[int]) -> list[Any]:
-    """Samples of a map-style dataset, as a loader fetches them."""
+    """Fetch samples of a map-style dataset, as a loader does.
+
+    Args:
+        dataset: The dataset.
+        indices: Which samples.
+    """
     if callable(getattr(dataset, "__getitems__", None)):
         return list(dataset.__getitems__(list(indices)))
     return [dataset[index] for index in indices]

@@ -121,7 +121,7 @@ def build_task(
     """All that training a caller's workload takes.
 
     The model is put in training mode and the learning rates of its optimizer are set to zero:
-    whoever calls this sees to it that nothing of that lasts.
+    the caller must undo that.
 
     Args:
         workload: From ``describe_objects``.

@@ -53,6 +53,10 @@ class LossFunction:
     def evaluate(self, model: nn.Module, batch: Any) -> Any:
         """Compute the loss as an evaluation does, without gradients.
 
+        Args:
+            model: The model, on its device.
+            batch: A batch on the same device.
+
         Returns:
             What the loss returns.
         """

@@ -17,6 +17,10 @@ _EXAMPLE = "model = torch.nn.Linear(10, 1)\ndataset = [(torch.randn(10), torch.r
 def find_workload(target: Target, namespace: Mapping[str, Any]) -> tuple[Workload, list[str]]:
     """Read a workload from what a target defines.
 
+    Args:
+        target: What the user named.
+        namespace: The names that its file defines.
+
     Returns:
         The workload, and a sentence for each thing that had to be assumed.
 
@@ -50,7 +54,11 @@ def find_workload(target: Target, namespace: Mapping[str, Any]) -> tuple[Workloa
 
 
 def build_model(workload: Workload, target_text: str) -> nn.Module:
-    """The workload's module, made by its class or function if it is not one yet.
+    """Make the workload's module, unless it is one already.
+
+    Args:
+        workload: Has the module, or a class or function that makes it.
+        target_text: The target as the user wrote it, for messages.
 
     Raises:
         WorkloadError: If that raises, or makes something else.
@@ -81,7 +89,12 @@ def lacks_data(workload: Workload) -> bool:
 
 
 def missing_data_error(target_text: str, workload: Workload) -> WorkloadError:
-    """The error for a workload that has a model but no data."""
+    """Make the error for a workload that has a model but no data.
+
+    Args:
+        target_text: The target as the user wrote it.
+        workload: What was found in it.
+    """
     found = [name for name in CONTRACT_NAMES if getattr(workload, name) is not None]
     return WorkloadError(
         f"target {target_text!r}: found {', '.join(found)}; missing: data, one of "

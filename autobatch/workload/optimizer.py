@@ -31,7 +31,12 @@ class BuiltOptimizer:
     learning_rates: tuple[float | None, ...] = ()
 
     def set_rates(self, multiplier: float, learning_rate: float | None = None) -> None:
-        """Give each parameter group its own rate back, or another one, times a factor."""
+        """Set the learning rate of every parameter group.
+
+        Args:
+            multiplier: Factor of each rate.
+            learning_rate: The rate before that factor; each group's own if ``None``.
+        """
         for group, own in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             if own is not None:
                 rate = multiplier * (own if learning_rate is None else learning_rate)
@@ -41,6 +46,10 @@ class BuiltOptimizer:
 
 def build_optimizer(workload: Workload, model: nn.Module) -> BuiltOptimizer:
     """Make the optimizer that a workload asks for.
+
+    Args:
+        workload: Has the optimizer or what makes one; AdamW if neither.
+        model: The model whose parameters it updates.
 
     Raises:
         WorkloadError: If it cannot be made, or belongs to another model.

@@ -80,7 +80,11 @@ class TrainingTask:
 
 
 def load_task(target_text: str, settings: Settings) -> TrainingTask:
-    """Load a target and build all that training it takes.
+    """Load a target and build everything that training it needs.
+
+    Args:
+        target_text: The target as the user wrote it.
+        settings: For the seed and the checkpoint.
 
     Raises:
         WorkloadError: If something is missing or broken; ends in one thing to try.
@@ -110,7 +114,13 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
 def assemble(
     workload: Workload, model: nn.Module, source: BatchSource, guesses: Sequence[str] = ()
 ) -> TrainingTask:
-    """Join a model and its data to a task: training mode, loss, optimizer.
+    """Make a task of a model and its data: training mode, loss, optimizer.
+
+    Args:
+        workload: For the loss and the optimizer.
+        model: The module.
+        source: Where batches come from.
+        guesses: What had to be assumed, one sentence each.
 
     Raises:
         WorkloadError: If the optimizer cannot be made.
@@ -128,7 +138,12 @@ def assemble(
 
 
 def move_to(batch: Any, device: torch.device) -> Any:
-    """A batch with all its tensors on a device, whatever its shape."""
+    """Move all tensors of a batch to a device, however it is nested.
+
+    Args:
+        batch: The batch.
+        device: Where to.
+    """
     if isinstance(batch, torch.Tensor):
         return batch.to(device, non_blocking=True)
     if callable(getattr(batch, "to", None)) and not isinstance(batch, type):

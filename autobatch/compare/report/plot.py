@@ -26,7 +26,11 @@ _STYLES = {RunOutcome.DISCARDED: ":", RunOutcome.DIVERGED: "--"}
 
 
 def save_comparison_plot(comparison: Comparison, path: str | os.PathLike[str]) -> None:
-    """Draw a comparison into a png, svg or pdf file, replacing one that is there.
+    """Save a comparison as a png, svg or pdf file, replacing an existing one.
+
+    Args:
+        comparison: What to plot.
+        path: The file; its suffix chooses the format.
 
     Raises:
         SettingsError: If it cannot be drawn or written.

@@ -59,7 +59,15 @@ def render_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def name_fold(run: TrainingRun, num_folds: int) -> str:
-    """Which fold a run holds out; empty where there is only one split."""
+    """Name the fold that a run holds out.
+
+    Args:
+        run: The run.
+        num_folds: Folds of the comparison.
+
+    Returns:
+        The name; empty if there is only one split.
+    """
     return f", fold {run.fold + 1} of {num_folds}" if num_folds > 1 else ""
 
 

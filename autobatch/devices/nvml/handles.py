@@ -53,7 +53,15 @@ def list_gpus(nvml: Nvml) -> tuple[NvmlGpu, ...]:
 
 
 def visible_entry(variable: str | None, index: int) -> str:
-    """What ``CUDA_VISIBLE_DEVICES`` has for a device; empty where it says nothing of it."""
+    """Read the entry of a device in ``CUDA_VISIBLE_DEVICES``.
+
+    Args:
+        variable: Value of the variable, ``None`` if it is not set.
+        index: Number of the device.
+
+    Returns:
+        The entry; empty if there is none.
+    """
     entries = variable.split(",") if variable else []
     return entries[index].strip() if index < len(entries) else ""
 

@@ -89,7 +89,7 @@ def find_own_pid(before: object, after: object) -> int | None:
 
     Returns:
         Our own number if the driver lists it, else that of the one process that came in
-        between; ``None`` if there is no telling.
+        between; ``None`` if that is ambiguous.
     """
     if not isinstance(after, dict):
         return None

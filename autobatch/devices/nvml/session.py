@@ -33,7 +33,7 @@ class Nvml:
     """A started NVML.
 
     Args:
-        module: ``pynvml``, or what has its names.
+        module: ``pynvml``, or a stand-in with the same names.
     """
 
     def __init__(self, module: Any) -> None:

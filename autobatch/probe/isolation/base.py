@@ -1,4 +1,4 @@
-"""What a worker asks of whoever keeps a piece of work apart."""
+"""How a worker keeps one piece of work apart from the next."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ R_co = TypeVar("R_co", covariant=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended(Generic[R_co]):
-    """A piece of work that came to an end.
+    """A piece of work that has ended.
 
     Attributes:
         result: What it returned, or how it ended without a result.
-        meter: What looked at its memory from outside; ``None`` if nothing did.
+        meter: Watched its memory from outside; ``None`` if nothing did.
     """
 
     result: R_co | Crash
@@ -29,7 +29,7 @@ class Ended(Generic[R_co]):
 
 
 class Isolation(Protocol):
-    """Keeps what happens in a piece of work from what comes after it."""
+    """Keeps a piece of work from affecting what comes after it."""
 
     label: str
     """As ``Environment.isolation`` tells it: ``process`` or ``shared``."""
@@ -42,7 +42,7 @@ class Isolation(Protocol):
         """Memory of this process that is not training's: copies of what will be put back."""
 
     def load(self, make: Callable[[], TrainingTask], device: Device) -> tuple[TrainingTask, int]:
-        """Make the task that all work will begin with.
+        """Make the task that all work starts from.
 
         Args:
             make: Makes it.
@@ -64,8 +64,8 @@ class Isolation(Protocol):
 
         Args:
             work: The work.
-            context: What it finds.
+            context: The task, the device and the limits that it works with.
 
         Raises:
-            WorkFailed: If the user's code raised, where its exception is of no use.
+            WorkFailed: If the user's code raised, where its exception cannot be raised again.
         """

@@ -1,4 +1,4 @@
-"""Running a piece of work in a forked child that may die of it."""
+"""Running a piece of work in a forked child, which it may kill."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def run_in_child(
     finally:
         os.close(reader)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        # Its group is its own: what is left there are processes that it started, such as a
-        # loader's workers. Before it is reaped, nobody else can have its number.
+        # It leads a process group: what is left in it are processes that it started, such as loader
+        # workers. Until it is reaped, no other process can have its number.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
@@ -107,7 +107,7 @@ def _be_child(work: Callable[[], Any], writer: int, parent_pid: int) -> None:
 
 
 class _Watch:
-    """Looks at a child now and then, and ends it if it has gone too far."""
+    """Samples a child, and stops it if it exceeds its memory or time."""
 
     def __init__(
         self, pid: int, budget_bytes: int | None, timeout_s: float | None, meter: ProcessMeter

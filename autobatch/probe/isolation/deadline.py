@@ -1,4 +1,4 @@
-"""A time limit on trials that nobody can end from outside."""
+"""A time limit for trials that cannot be stopped from outside."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class TrialTimedOut(Exception):  # noqa: N818 - an outcome, as KeyboardInterrupt
 
 
 class DeadlineSource:
-    """A source that gives no further batch once the time is up.
+    """A source that stops giving batches once the time is up.
 
     Args:
         source: Where batches come from.
         timeout_s: Time from the request of the first batch on, ``None`` for no limit.
-        clock: Seconds from any origin.
+        clock: Returns seconds from any origin.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""How work in a worker can end other than well, as replies that travel to the parent."""
+"""The ways in which work can fail in a worker, as replies to the parent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WorkFailed(Exception):  # noqa: N818 - it carries the error
     """A piece of work raised, where its exception cannot be raised again.
 
     Attributes:
-        failure: What to say to the parent.
+        failure: The reply to the parent.
     """
 
     def __init__(self, failure: Failure) -> None:
@@ -52,7 +52,12 @@ def attempt(work: Callable[[], R], *, doing: str) -> R | Crash | Failure:
 
 
 def crash_from_death(death: ChildDied, timeout_s: float | None) -> Crash:
-    """What ended a child."""
+    """Describe how a child ended without a result.
+
+    Args:
+        death: What the parent saw.
+        timeout_s: Seconds that the work had, ``None`` without a limit.
+    """
     if death.was_too_slow:
         return Crash.timed_out(timeout_s, death.peak_bytes)
     outcome = Outcome.KILLED
@@ -66,7 +71,7 @@ def crash_from_death(death: ChildDied, timeout_s: float | None) -> Crash:
 
 
 def crash_from_lost_device(error: DeviceLostError) -> Crash:
-    """What became of work after which the worker has to be replaced."""
+    """Describe work after which the worker must be replaced."""
     cause = error.__cause__ or error
     return Crash(
         outcome=Outcome.KILLED,
@@ -81,7 +86,7 @@ def crash_from_lost_device(error: DeviceLostError) -> Crash:
 
 
 def to_failure(error: BaseException, *, doing: str = "") -> Failure:
-    """An exception, as the parent is to raise it.
+    """Turn an exception into the reply that makes the parent raise it.
 
     Args:
         error: What was raised.

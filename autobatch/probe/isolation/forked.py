@@ -1,6 +1,6 @@
 """A forked child for each piece of work: on Linux, on the CPU.
 
-It starts with the model loaded and an allocator without history, and may die.
+It starts with the model loaded and an allocator without history; if it dies, the worker lives on.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Forked:
         self._num_threads = torch.get_num_threads()
 
     def load(self, make: Callable[[], TrainingTask], device: Device) -> tuple[TrainingTask, int]:
-        """Make the task without threads, which a child would not have."""
+        """Make the task without starting threads, which a forked child would lack."""
         task, self._num_threads = load_before_forks(make)
         self._file_pages = sorted({*self._file_pages, *linux.find_resident_file_pages()})
         return task, self._num_threads
@@ -52,7 +52,7 @@ class Forked:
         return read_in_child(work)
 
     def run(self, work: Callable[[JobContext], R], context: JobContext) -> Ended[R]:
-        """Do a piece of work in a child, and watch it."""
+        """Do a piece of work in a child, and watch its memory."""
         meters: list[ProcessMeter] = []
 
         def watch(pid: int) -> ProcessMeter:
@@ -79,7 +79,11 @@ class Forked:
 
 
 def read_in_child(work: Callable[[], R]) -> R | None:
-    """Read something in a child, since what memory that takes may stay."""
+    """Read something in a child, because the memory that reading takes may stay.
+
+    Raises:
+        WorkFailed: If the user's code raised.
+    """
 
     def read() -> object:
         torch.set_num_threads(1)  # as in a loader's worker: a fork has no other threads

@@ -23,13 +23,13 @@ R = TypeVar("R")
 
 
 class InPlace:
-    """Does each piece of work where it is.
+    """Does each piece of work in this process.
 
     Learning rates are zero, so that weights stay as they are.
 
     Args:
         keeps_weights: Whether to put a copy of the weights and the optimizer's state back after
-            each, for a loss that is not finite: zero times that is no number either.
+            each one, for a loss that is not finite: zero times infinity is not a number.
     """
 
     label = "shared"
@@ -41,7 +41,7 @@ class InPlace:
         self._restore: Callable[[], None] = lambda: None
 
     def load(self, make: Callable[[], TrainingTask], device: Device) -> tuple[TrainingTask, int]:
-        """Make the task, and a copy of its weights if one is to be kept."""
+        """Make the task, and a copy of its weights if one is kept."""
         task = make()
         if self._keeps_weights:
             model = task.model.to(device.name)
@@ -49,7 +49,7 @@ class InPlace:
         return task, torch.get_num_threads()
 
     def read(self, work: Callable[[], R]) -> R | None:
-        """Read, in a child where there are children."""
+        """Read, in a child if this system can fork."""
         return read_in_child(work) if sys.platform == "linux" else work()
 
     def run(self, work: Callable[[JobContext], R], context: JobContext) -> Ended[R]:
@@ -66,7 +66,7 @@ class InPlace:
 
 @contextmanager
 def use_threads(num_threads: int | None) -> Iterator[None]:
-    """Use so many CPU threads, if that is said; afterwards as many as before."""
+    """Use this many CPU threads, unless ``None``; afterwards as many as before."""
     before = torch.get_num_threads()
     if num_threads is not None:
         torch.set_num_threads(num_threads)

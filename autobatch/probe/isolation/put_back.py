@@ -30,9 +30,9 @@ R = TypeVar("R")
 
 
 class PutBack:
-    """Puts back what a stretch of work changed, once it is left as a context manager.
+    """Works inside a ``with`` block, and puts back what changed when the block ends.
 
-    All else is asked for within it. An exception of the user's code passes through as it is.
+    An exception of the user's code passes through as it is.
 
     Args:
         workload: The caller's objects.
@@ -65,21 +65,21 @@ class PutBack:
         return self._untouched.held_bytes if self._is_on_host else 0
 
     def load(self, make: Callable[[], TrainingTask], device: Device) -> tuple[TrainingTask, int]:
-        """Make the task, for what it says of the workload; each piece of work has its own."""
+        """Make the task, to describe the workload; each piece of work builds its own."""
         self._is_on_host = device.name == "cpu"
         return make(), torch.get_num_threads()
 
     def read(self, work: Callable[[], R]) -> R | None:
-        """Read here: who knows which threads the caller has, and what changes is put back."""
+        """Read here: the caller may have threads, so no fork; changes are put back anyway."""
         return work()
 
     def run(self, work: Callable[[JobContext], R], context: JobContext) -> Ended[R]:
-        """Do a piece of work; a step that hangs cannot be ended, but none is begun too late."""
+        """Do a piece of work; a step that hangs cannot be stopped, but none starts too late."""
         source, timeout_s = context.task.source, context.limits.timeout_s
         if not self._is_on_host:
-            # Another process may need it; on the CPU it is at hand for what comes next.
+            # Another process may need the memory; on the CPU the next piece of work reuses it.
             self._stack.callback(context.device.release)
-        # Built anew for each: what the one before did to the optimizer was put back.
+        # Built again each time: what the work before did to the optimizer was put back.
         task = build_task(self._workload, self._settings, source)
         task = replace(task, source=DeadlineSource(source, timeout_s))
         try:

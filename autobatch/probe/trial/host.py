@@ -18,10 +18,10 @@ _WORTH_A_WORD_FRACTION = 0.05
 
 
 class HostBudgetError(Exception):
-    """What a worker holds has gone over the budget.
+    """A worker holds more memory than the budget.
 
     Args:
-        trial: What is known of the work, as a trial of some batch size.
+        trial: What is known about the work, as a trial of some batch size.
     """
 
     def __init__(self, trial: Trial) -> None:
@@ -29,15 +29,15 @@ class HostBudgetError(Exception):
         self._trial = trial
 
     def as_trial(self, batch_size: int) -> Trial:
-        """The trial whose worker has to be ended."""
+        """The trial whose worker must be stopped."""
         return replace(self._trial, batch_size=batch_size)
 
 
 class HostWatch:
-    """Looks at a worker's host memory from its parent, for as long as its work takes.
+    """Watches a worker's host memory from its parent while it works.
 
     Args:
-        meter: Of the worker.
+        meter: Meter of the worker.
         limits: What the work may use.
         is_on_host: Whether the device's memory is the machine's.
     """
@@ -50,7 +50,7 @@ class HostWatch:
         """Look once.
 
         Raises:
-            HostBudgetError: If the worker has to be ended.
+            HostBudgetError: If the worker must be stopped.
         """
         held_bytes = self._meter.look() or 0
         if self._budget_bytes is not None and held_bytes > self._budget_bytes:
@@ -66,7 +66,7 @@ class HostWatch:
 
 
 def with_reading(trial: Trial, held: HostReading, *, is_on_host: bool) -> Trial:
-    """The trial with the host memory that its own process read.
+    """Add the host memory that a trial read in its own process.
 
     Args:
         trial: Its ``peak_bytes`` is the device's own.
@@ -90,11 +90,11 @@ def with_reading(trial: Trial, held: HostReading, *, is_on_host: bool) -> Trial:
 
 
 def with_meter(trial: Trial, meter: ProcessMeter, *, is_on_host: bool) -> Trial:
-    """The trial with what another process saw of it meanwhile, where that is more.
+    """Add what another process saw of a trial, where that is more.
 
     Args:
-        trial: As its own process measured it, or the little that is known of one that died.
-        meter: Looked at it from outside.
+        trial: As its own process measured it, or what is known about one that died.
+        meter: Watched it from outside.
         is_on_host: Whether the device's memory is the machine's.
     """
     seen_bytes, known_bytes = meter.peak_bytes, trial.loader_bytes or 0
@@ -112,7 +112,7 @@ def with_meter(trial: Trial, meter: ProcessMeter, *, is_on_host: bool) -> Trial:
 
 
 def held_against(trial: Trial, budget_bytes: int | None, *, is_on_host: bool) -> Trial:
-    """The trial, over budget if it took more host memory than that.
+    """Mark a trial as over budget if it took more host memory than that.
 
     Args:
         trial: With its host memory.
@@ -126,7 +126,13 @@ def held_against(trial: Trial, budget_bytes: int | None, *, is_on_host: bool) ->
 
 
 def describe(trial: Trial, budget_bytes: int, *, is_on_host: bool) -> str:
-    """How a trial went over its budget of host memory, and who held it."""
+    """Say how far a trial exceeded its budget of host memory, and what held it.
+
+    Args:
+        trial: With its host memory.
+        budget_bytes: Host memory that it may use.
+        is_on_host: Whether the device's memory is the machine's.
+    """
     peak_bytes = trial.host_peak_bytes or 0
     what = "memory" if is_on_host else "host memory"
     peak, budget = format_bytes(peak_bytes), format_bytes(budget_bytes)

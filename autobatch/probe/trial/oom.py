@@ -1,7 +1,7 @@
-"""Telling out of memory from every other error.
+"""Telling out-of-memory errors from all others.
 
 Every allocator words it differently. The texts below are parts of messages as their sources
-print them; ``tests/unit/probe/test_oom.py`` holds whole messages with where they come from.
+print them; ``tests/unit/probe/trial/test_oom.py`` holds whole messages with where they come from.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from autobatch.probe.trial.timing import time_steps, warm_up
 from autobatch.records import DeviceUse, Outcome, TimingRound, Trial, Unknown
 
 _LONG_ENOUGH_S = 0.1
-# A look is a question to the driver, between two steps.
+# Each look is a call to the driver, between two steps.
 _LOOK_INTERVAL_S = 0.1
 # The second has the gradients of the first beside it.
 _NUM_WORST_STEPS = 2
@@ -51,11 +51,11 @@ def run_trial(
         context: What to train, where, and the memory budget.
         batch_size: The size.
         plan: What to run, and how long to time it.
-        watch: Tells energy and throttling; the device's own if left out.
-        host: Tells what is held of the machine's memory; that of this process if left out.
+        watch: Reads energy and throttling; the device's own if left out.
+        host: Reads host memory; that of this process if left out.
 
     Raises:
-        DeviceLostError: If this process can use the device no more. It was not touched again.
+        DeviceLostError: If this process can no longer use the device. It was not touched again.
     """
     task, device, limits = context.task, context.device, context.limits
     start_anew(device, context.seed)
@@ -101,9 +101,9 @@ def _with_memory(
 
 
 def _failed_trial(error: Exception, batch_size: int) -> Trial:
-    """A trial that ran out of memory; every other error is raised again."""
+    """Make the trial of a size that ran out of memory; raise any other error again."""
     message = first_line_of(error)
-    # Asked first: from here on the device must be left alone, even to read its memory.
+    # Checked first: from here on the device must be left alone, even its memory readings.
     if is_sticky(error):
         raise DeviceLostError(
             f"batch size {batch_size} left the device unusable: {message}",
@@ -118,7 +118,12 @@ def _failed_trial(error: Exception, batch_size: int) -> Trial:
 
 
 def start_anew(device: Device, seed: int) -> None:
-    """Begin a piece of work as every other begins: the same seeds, no garbage, threads started."""
+    """Start every piece of work alike: same seeds, no garbage, threads running.
+
+    Args:
+        device: Its cache is released.
+        seed: Of every random generator.
+    """
     seed_everything(seed)
     device.release()
     start_threads()
@@ -132,7 +137,7 @@ def seed_everything(seed: int) -> None:
 
 
 def start_threads() -> None:
-    """Have PyTorch start its threads, while their stacks can still be had.
+    """Have PyTorch start its threads while there is memory for their stacks.
 
     Without a large allocation: once one is freed, glibc serves all that are smaller from its heap
     (``man 3 mallopt``, ``M_MMAP_THRESHOLD``), and steps of small batches take fewer page faults
@@ -250,7 +255,7 @@ class _Steps:
         return peak_bytes
 
     def _time_first_step(self, plan: TimingPlan) -> float | None:
-        """The step in which a compiled model is compiled, by itself."""
+        """Time the first step of a compiled model, which compiles it."""
         if not (self._is_compiled and plan.is_confirmation):
             return None
         begin = self._clock()
@@ -258,7 +263,7 @@ class _Steps:
         return self._clock() - begin
 
     def _run_worst(self, batch_size: int) -> None:
-        """Steps on the largest samples: not timed, for what memory they take."""
+        """Run steps on the largest samples, untimed, to measure their memory."""
         batch = self._source.worst_batch(batch_size)
         if batch is None:
             return
@@ -280,7 +285,7 @@ class _Steps:
             self._last_look_s = self._clock()
 
     def _others_busy_cores(self, before: CpuUse, after: CpuUse, elapsed_s: float) -> float | None:
-        # The machine's clock ticks every 10 ms, and loader workers are no others.
+        # The kernel counts in ticks of 10 ms, and loader workers do not count as others.
         if elapsed_s < _LONG_ENOUGH_S or self._source.num_loader_workers:
             return None
         if before.machine_busy_s is None or after.machine_busy_s is None:

@@ -10,7 +10,7 @@ import torch
 from autobatch.records import Precision
 from autobatch.workload.task import TrainingTask, move_to
 
-#: What a ``GradScaler`` begins with where one trains for real.
+#: Initial scale of a ``GradScaler`` in real training.
 USUAL_LOSS_SCALE = 2.0**16
 _AUTOCAST_DTYPES = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 
@@ -19,7 +19,7 @@ class TrainingStep:
     """Forward, loss, zero_grad, backward, optimizer step, in the chosen precision.
 
     Gradients are cleared between forward and backward, so that those of the step before are
-    held through the forward pass: of the orders in common use the one that needs most memory.
+    held through the forward pass: of the common orders, this needs the most memory.
     """
 
     def __init__(
@@ -70,6 +70,11 @@ class TrainingStep:
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
-    """The context that a precision asks for."""
+    """Make the autocast context for a precision.
+
+    Args:
+        device: Where the step runs.
+        precision: Arithmetic of the step.
+    """
     dtype = _AUTOCAST_DTYPES.get(precision)
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

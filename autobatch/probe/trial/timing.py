@@ -1,4 +1,4 @@
-"""Timing steps until their median is known well enough."""
+"""Timing steps until their median is known precisely enough."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ _FEWEST_FOR_SPREAD = 5
 
 
 def warm_up(step: Callable[[], float], plan: TimingPlan, clock: Callable[[], float]) -> int:
-    """Run steps that are not timed; short ones until some time has passed as well.
+    """Run steps that are not timed, until both a count and a time are reached.
+
+    Args:
+        step: Runs a step to its end on the device.
+        plan: Has the fewest steps.
+        clock: Returns seconds from any origin.
 
     Returns:
-        How many were run.
+        How many steps ran.
     """
     begin = clock()
     count = 0
@@ -38,8 +43,8 @@ def time_steps(
     Args:
         step: Runs a step to its end on the device; returns the seconds it waited for data.
         plan: When to stop.
-        clock: Seconds from any origin.
-        between: Is called after each step; its time is no step's.
+        clock: Returns seconds from any origin.
+        between: Called after each step, outside the timing.
     """
     step_times: list[float] = []
     data_times: list[float] = []

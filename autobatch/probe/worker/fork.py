@@ -21,7 +21,7 @@ from autobatch.probe.worker.worker import Worker, serve
 
 
 class ForkedProcess:
-    """A child of this process that answers requests; the same face as ``subprocess.Popen``.
+    """A child of this process that answers requests; has the interface of ``subprocess.Popen``.
 
     Args:
         make_worker: Makes what answers them, in the child.

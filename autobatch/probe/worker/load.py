@@ -34,13 +34,13 @@ def load(
 
     Args:
         make_task: Makes it.
-        settings: Of the search.
+        settings: Settings of the search.
         device: Where to train.
         isolation: Keeps one piece of work apart from the next.
         uses_kernel: Whether to ask the kernel for host memory, as Linux lets one; else sample.
 
     Returns:
-        What does work on it, and what the parent is to know.
+        The loaded worker, and the reply to the parent.
 
     Raises:
         WorkFailed: If the user's code raised in work that was kept apart.

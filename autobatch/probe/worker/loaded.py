@@ -39,7 +39,7 @@ class LoadedWorker:
     Attributes:
         task: The workload.
         device: Where it is trained.
-        settings: Of the search.
+        settings: Settings of the search.
         isolation: Keeps one piece of work apart from the next.
         budget: Memory that a piece of work may use.
         host_budget: Host memory that it may use, where that is not the same budget.
@@ -93,10 +93,13 @@ class LoadedWorker:
         return replace(reply, trial=_without(trial, self.isolation.own_bytes))
 
     def rehearse(self) -> int:
-        """Run the smallest size once, to find what is wrong and what has to be guessed.
+        """Run the smallest size once, to find errors early and to settle guesses.
 
         Returns:
             The smallest size that can be trained with at all.
+
+        Raises:
+            SettingsError: If the dataset has fewer samples than the smallest size.
         """
         batch_size, num_samples = self.settings.min_batch_size, self.task.source.dataset_size
         if num_samples is not None and num_samples < batch_size:
@@ -138,7 +141,7 @@ class LoadedWorker:
         )
 
     def _within_what_is_left(self, limits: Limits) -> Limits:
-        # Headroom is there for what others take meanwhile; beyond it the budget gives way.
+        # Headroom covers what others take meanwhile; beyond it the budget shrinks.
         left = MemoryBudget.from_bounds(
             self.device.bounds(self.settings.memory_limit_bytes), headroom_fraction=0.0
         )
@@ -161,7 +164,15 @@ class LoadedWorker:
 
 
 def find_host_budget(device: Device, headroom_fraction: float) -> MemoryBudget | None:
-    """The budget of host memory beside a device's; ``None`` if that is the same."""
+    """Find the budget of host memory beside that of a device.
+
+    Args:
+        device: The device of the trials.
+        headroom_fraction: Fraction of the memory to keep free.
+
+    Returns:
+        The budget; ``None`` if the device's memory is the host's.
+    """
     if device.name == "cpu":
         return None
     return MemoryBudget.from_bounds(CpuDevice().bounds(None), headroom_fraction=headroom_fraction)

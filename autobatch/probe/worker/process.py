@@ -1,4 +1,4 @@
-"""One worker process, as its parent holds it."""
+"""One worker process, seen from its parent."""
 
 from __future__ import annotations
 

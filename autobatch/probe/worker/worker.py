@@ -37,14 +37,19 @@ def load_target(request: LoadRequest) -> TrainingTask:
 
 
 def choose_isolation(device: Device, request: LoadRequest) -> Isolation:
-    """A child for each piece of work, where a device allows it."""
+    """Fork a child for each piece of work if the device allows it, else work in place.
+
+    Args:
+        device: Where the work runs.
+        request: Says whether to keep a copy of the weights.
+    """
     if _ON_LINUX and device.can_fork:
         return Forked()
     return InPlace(keeps_weights=request.keeps_weights)
 
 
 class Worker:
-    """Answers every request. One workload in its life.
+    """Answers every request; loads one workload.
 
     Args:
         select: Opens a device by its name.
@@ -93,10 +98,10 @@ class Worker:
 
 
 def main(worker: Worker | None = None) -> None:
-    """Be a worker: the whole life of a process.
+    """Run a worker process from start to end.
 
     Args:
-        worker: Who answers; another one in tests.
+        worker: Answers the requests; a stand-in in tests.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     parent_pid = int(sys.argv.pop())
@@ -108,7 +113,13 @@ def main(worker: Worker | None = None) -> None:
 
 
 def serve(worker: Worker, requests: BinaryIO, replies: BinaryIO) -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the stream ends.
+
+    Args:
+        worker: Answers them.
+        requests: Pickled requests.
+        replies: Receives pickled replies.
+    """
     while True:
         try:
             request = pickle.load(requests)
