@@ -13,7 +13,6 @@ from autobatch.errors import NothingFitsError
 from autobatch.finder.evidence import Evidence
 from autobatch.recommend.beyond_trials import find_warnings_beyond_trials
 from autobatch.recommend.build import recommend
-from autobatch.recommend.recipe import build_recipe
 from autobatch.recommend.warnings import find_warnings
 from autobatch.records import (
     Confirmation,
@@ -88,12 +87,6 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         efficiency=evidence.find_efficiency(),
         decision=decision.to_record(
             choice.batch_size, evidence.fitting, _find_doubts(evidence, decision)
-        ),
-        recipe=build_recipe(
-            settings=evidence.settings,
-            workload=evidence.loaded.workload,
-            recommendation=recommendation,
-            noise=noise,
         ),
     )
 

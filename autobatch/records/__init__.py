@@ -34,7 +34,6 @@ from autobatch.records.events import Observer, SilentObserver
 from autobatch.records.finding import Confirmation, Finding, FindingWarning, LengthBucket
 from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.noise import NoiseScale
-from autobatch.records.recipe import RecipeItem
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import TimingRound, Trial
@@ -74,7 +73,6 @@ __all__ = [
     "Precision",
     "PrecisionSupport",
     "ProcessUse",
-    "RecipeItem",
     "Recommendation",
     "Regime",
     "RequirementName",

@@ -10,7 +10,6 @@ from autobatch.records.efficiency import Efficiency
 from autobatch.records.enums import StopReason, WarningCode
 from autobatch.records.memory import MemoryBudget
 from autobatch.records.noise import NoiseScale
-from autobatch.records.recipe import RecipeItem
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import Trial
@@ -109,7 +108,6 @@ class Finding:
         gradient_noise: The measured noise scale; ``None`` if it was not asked for.
         efficiency: Goodput by batch size; ``None`` without a noise scale.
         decision: What the timings say of each size, and how sure that is.
-        recipe: What else to change along with the batch size, by which rule.
     """
 
     target: str
@@ -131,7 +129,6 @@ class Finding:
     buckets: tuple[LengthBucket, ...] = ()
     gradient_noise: NoiseScale | None = None
     efficiency: Efficiency | None = None
-    recipe: tuple[RecipeItem, ...] = ()
     decision: TimingDecision | None = None
 
     @property

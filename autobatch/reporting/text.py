@@ -12,7 +12,7 @@ from autobatch import units
 from autobatch.errors import AutobatchError, WorkerError, WorkloadError
 from autobatch.records import Finding, FindingWarning, MemoryBudget
 from autobatch.reporting.advice import recommendation_rows, rule_of_thumb_rows
-from autobatch.reporting.efficiency import noise_blocks, recipe_blocks
+from autobatch.reporting.efficiency import noise_blocks
 from autobatch.reporting.screen import printable, show
 from autobatch.reporting.tables import (
     CHOICE_MARK,
@@ -26,13 +26,12 @@ from autobatch.reporting.warnings import advise
 from autobatch.reporting.wording import lengths_sentence, stop_sentence
 
 
-def render(finding: Finding, console: Console, *, with_recipe: bool = False) -> None:
+def render(finding: Finding, console: Console) -> None:
     """Print a finding, for a person to read.
 
     Args:
         finding: What to print.
         console: Where to; its width, colours and encoding are respected.
-        with_recipe: Whether to print the whole recipe, which is some forty lines.
     """
     show(console, _headline(finding), "", labelled(_header_rows(finding)))
     if finding.workload.guesses:
@@ -42,8 +41,6 @@ def render(finding: Finding, console: Console, *, with_recipe: bool = False) -> 
     show(console, labelled(recommendation_rows(finding)))
     if finding.gradient_noise is not None:
         show(console, "", *noise_blocks(finding))
-    if with_recipe:
-        show(console, "", *recipe_blocks(finding))
     eagerly = " (run eagerly)" if finding.workload.is_compiled else ""
     show(console, "", Text(f"Rules of thumb, beside the measurement{eagerly}", style="bold"))
     show(console, labelled(rule_of_thumb_rows(finding)))
