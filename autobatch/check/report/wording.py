@@ -96,8 +96,9 @@ def _advise(report: CheckReport) -> Iterator[str]:
     is_alone = measurement is not None and measurement.reference == NO_REFERENCE
     if is_alone and RequirementName.BASELINE_STEP_TIME in in_doubt:
         yield (
-            "The machine may be slower than it was for the baseline: a baseline made with "
-            "`reference`, of the code that a change is made to, takes that off."
+            "The machine may be slower than it was for the baseline, a shared CPU often by 15 %: "
+            "a baseline made with `reference`, of the code that a change is made to, takes that "
+            "off, and far smaller changes are decided."
         )
     open_ones = {each.requirement for each in verdicts if each.status is Status.INCONCLUSIVE}
     if not open_ones or report.settings.strict:
