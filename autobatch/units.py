@@ -167,9 +167,3 @@ def format_count(count: float) -> str:
 def format_learning_rate(learning_rate: float) -> str:
     """Write a learning rate with four significant digits: ``3.2``, ``0.0001414``."""
     return f"{learning_rate:.4g}"
-
-
-def format_of(value: float, most: float | None, unit: str) -> str:
-    """Write a figure and the most that it can be: ``312 of 700 W``, ``1.5 cores``."""
-    of_most = "" if most is None else f" of {round(most, 2):g}"
-    return f"{round(value, 2):g}{of_most} {unit}"

@@ -3,7 +3,6 @@
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.decision import Confidence, Doubt, SizeEstimate, TimingDecision
 from autobatch.records.device_report import (
-    ClockReport,
     CpuQuota,
     CpuReport,
     DeviceReport,
@@ -11,7 +10,6 @@ from autobatch.records.device_report import (
     EccReport,
     GpuReport,
     MachineReport,
-    PcieReport,
     PrecisionSupport,
     ProcessUse,
     Unknown,
@@ -41,7 +39,6 @@ from autobatch.records.workload import Environment, LengthScan, WorkloadSummary
 
 __all__ = [
     "Bottleneck",
-    "ClockReport",
     "Confidence",
     "Confirmation",
     "CpuQuota",
@@ -68,7 +65,6 @@ __all__ = [
     "NoiseScale",
     "Observer",
     "Outcome",
-    "PcieReport",
     "Phase",
     "Precision",
     "PrecisionSupport",
