@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _MARKER = "autobatch"
 _MARKER_HELP = (
-    "autobatch(device='cuda', min_free='20GiB', min_capacity=None, min_devices=None, "
-    "require=None): skip the test where the hardware is not there"
+    "autobatch(device='cuda', min_free='20GiB', ...): skip the test where the hardware is not "
+    "there; takes what `autobatch check` can require of it"
 )
 _LOCK = "autobatch.lock"
 
@@ -76,7 +76,7 @@ class Checker:
         batch_size: int | None = None,
         max_memory: str | int | None = None,
         min_headroom: str | float | None = None,
-        min_samples_per_s: float | None = None,
+        min_throughput: float | None = None,
         max_step_time: str | float | None = None,
         device: str = "auto",
         precision: str = "fp32",
@@ -92,8 +92,8 @@ class Checker:
                 target such as ``model.py``.
             batch_size: The size; that of the workload if left out.
             max_memory: Most memory at the peak: ``"2GiB"`` or bytes.
-            min_headroom: Least share of the memory that stays free: ``"10%"`` or ``0.1``.
-            min_samples_per_s: Least throughput.
+            min_headroom: Least part of the memory that stays free: ``"10%"`` or ``0.1``.
+            min_throughput: Fewest samples per second.
             max_step_time: Longest step: ``"50ms"`` or seconds.
             device: As the option ``device`` takes it.
             precision: Arithmetic of a step.
@@ -106,20 +106,21 @@ class Checker:
         Raises:
             AutobatchError: If it cannot be measured.
         """
-        from autobatch import units
-        from autobatch.check.records import CheckSettings, TargetLimits
+        from autobatch.check.records import TRIAL_HEADROOM_FRACTION, CheckSettings, TargetLimits
+        from autobatch.records import Settings
 
+        training = {"device": device, "precision": precision, "headroom": TRIAL_HEADROOM_FRACTION}
+        limits = {
+            "max_memory": max_memory,
+            "min_headroom": min_headroom,
+            "min_throughput": min_throughput,
+            "max_step_time": max_step_time,
+        }
+        others = {"batch_size": batch_size, "time_limit": time_limit, "strict": strict}
         settings = CheckSettings(
-            training=_make_settings(device, precision),
-            batch_size=batch_size,
-            limits=TargetLimits(
-                max_memory_bytes=_read(max_memory, units.parse_bytes),
-                min_headroom_fraction=_read(min_headroom, units.parse_fraction),
-                min_samples_per_s=min_samples_per_s,
-                max_step_time_s=_read(max_step_time, units.parse_seconds),
-            ),
-            time_limit_s=_read(time_limit, units.parse_seconds),
-            strict=strict,
+            training=_make(Settings, training),
+            limits=_make(TargetLimits, limits),
+            **_read(CheckSettings, others),
         )
         report = self._check(workload, settings)
         self._attach(report)
@@ -150,37 +151,34 @@ class Checker:
 
 def _find_lack(node_id: str, wanted: Mapping[str, Any]) -> str:
     """Why a test has to be skipped, or an empty string."""
-    from autobatch import units
     from autobatch.check.hardware import read_hardware
     from autobatch.check.records import HardwareLimits
     from autobatch.check.report.wording import sentence
     from autobatch.errors import DeviceUnavailableError
     from autobatch.records import Status
 
-    known = {"device", "min_free", "min_capacity", "min_devices", "require"}
-    unknown = sorted(set(wanted) - known)
-    if unknown:
-        raise pytest.UsageError(
-            f"{node_id}: the marker does not know {', '.join(unknown)}: {_MARKER_HELP}"
-        )
-    required = wanted.get("require") or ()
-    limits = HardwareLimits(
-        min_free_bytes=_read(wanted.get("min_free"), units.parse_bytes),
-        min_capacity_bytes=_read(wanted.get("min_capacity"), units.parse_bytes),
-        min_devices=wanted.get("min_devices"),
-        precisions=(required,) if isinstance(required, str) else tuple(required),
-    )
+    name = wanted.get("device", "auto")
+    required = {key: value for key, value in wanted.items() if key != "device"}
     try:
-        hardware = read_hardware(wanted.get("device", "auto"), limits)
+        limits = _make(HardwareLimits, required)
+    except TypeError as error:
+        raise pytest.UsageError(f"{node_id}: {error}: {_MARKER_HELP}") from None
+    try:
+        hardware = read_hardware(name, limits)
     except DeviceUnavailableError as error:
         return str(error)
     lacks = [each for each in hardware.judge(limits) if each.status is not Status.MET]
     return "; ".join(map(sentence, lacks))
 
 
-def _read(value: Any, parse: Any) -> Any:
-    """A value as a number, whether it is one or is written with a unit."""
-    return parse(value) if isinstance(value, str) else value
+def _make(record: type, keywords: Mapping[str, Any]) -> Any:
+    return record(**_read(record, keywords))
+
+
+def _read(record: type, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    from autobatch.records.options import read_keywords
+
+    return read_keywords(record, keywords, caller=_MARKER)
 
 
 def _describe(report: CheckReport) -> str:
@@ -201,9 +199,3 @@ def _alone(lock: Path) -> Iterator[None]:
     with lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
-
-
-def _make_settings(device: str, precision: str) -> Any:
-    from autobatch.records import Precision, Settings
-
-    return Settings(device=device, precision=Precision(precision), headroom_fraction=0.02)

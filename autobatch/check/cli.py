@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from autobatch.check.options import check_options, to_check_settings
 from autobatch.check.records import (
+    TRIAL_HEADROOM_FRACTION,
     CheckObserver,
     CheckReport,
     CheckSettings,
+    HardwareLimits,
     Measurement,
     SilentCheckObserver,
+    TargetLimits,
 )
+from autobatch.check.requirements_file import read_requirements
 from autobatch.errors import AutobatchError, CheckInterrupted, SettingsError
-from autobatch.records import Status
+from autobatch.records import Settings, Status
+from autobatch.records.options import options_of
+from autobatch.shell.options import OUTPUT, GroupedCommand, in_group, settings_options
 from autobatch.shell.streams import ignore, print_result, say, uninterrupted
 
 _SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
+_OF_TRAINING = ("device", "precision", "trial_timeout_s", "seed", "variables")
+_BASELINE = in_group("Comparison with a baseline")
 
 
 @click.command(
+    cls=GroupedCommand,
     help="""Check TARGET at one batch size, the hardware, or both, against requirements.
 
     The exit status is 0 if nothing is known to be violated, 1 if a requirement is not met, and 2
@@ -33,24 +42,35 @@ _SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
     Examples:
       autobatch check model.py --batch-size 64 --max-memory 10GiB --baseline speed.json
       autobatch check --device cuda --min-devices 2 --min-free 30GiB --require bf16
-    """
+    """,
 )
 @click.argument("target", required=False)
-@check_options
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("--force", is_flag=True, help="Overwrite a baseline that exists.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("-v", "--verbose", is_flag=True, help="Show what the target prints.")
+@settings_options(TargetLimits)
+@_BASELINE("--baseline", metavar="FILE", help="Compare with what --save-baseline wrote.")
+@_BASELINE(
+    "--save-baseline",
+    metavar="FILE",
+    help="Keep what is measured as a baseline, unless a requirement is not met.",
+)
+@settings_options(CheckSettings)
+@settings_options(HardwareLimits)
+@settings_options(Settings, only=_OF_TRAINING)
+@click.option(
+    "--requirements",
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=read_requirements,
+    help='TOML file of options by name, such as max-memory = "10GiB".  '
+    "[default: the table tool.autobatch.check of ./pyproject.toml]",
+)
+@OUTPUT("--junit", metavar="FILE", help="Write a JUnit file for CI systems.")
+@OUTPUT("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@OUTPUT("--force", is_flag=True, help="Overwrite a baseline that exists.")
+@OUTPUT("-q", "--quiet", is_flag=True, help="No progress.")
+@OUTPUT("-v", "--verbose", is_flag=True, help="Show what the target prints.")
 def check(
-    target: str | None,
-    baseline: str | None,
-    save_baseline: str | None,
-    junit: str | None,
-    as_json: bool,
-    force: bool,
-    quiet: bool,
-    verbose: bool,
-    **values: Any,
+    junit: str | None, as_json: bool, force: bool, quiet: bool, verbose: bool, **values: Any
 ) -> int:
     """Parse, check, report."""
     # What takes long to import is not needed for --help.
@@ -58,8 +78,8 @@ def check(
     from autobatch.devices.select import check_device_name
     from autobatch.reporting import check_writable
 
-    named = {**values, "baseline": baseline, "save_baseline": save_baseline}
-    settings = to_check_settings(named, has_target=target is not None)
+    settings = to_check_settings(values)
+    baseline, save_baseline = values["baseline"], values["save_baseline"]
     check_device_name(settings.training.device)
     known = None if baseline is None else BASELINE.load(baseline)
     if save_baseline is not None:
@@ -67,7 +87,7 @@ def check(
     if junit is not None:
         _refuse_same_file(junit, save_baseline, baseline)
         check_writable(junit, overwrite=True)
-    report = _run(target, settings, known, quiet=quiet, verbose=verbose)
+    report = _run(values["target"], settings, known, quiet=quiet, verbose=verbose)
     try:
         with uninterrupted():
             _write_files(report, junit=junit)
@@ -76,6 +96,53 @@ def check(
     finally:  # a report that cannot be saved is shown all the same
         _show(report, as_json=as_json)
     return 0 if report.is_met else 1
+
+
+def to_check_settings(values: Mapping[str, Any]) -> CheckSettings:
+    """Settings from what was typed.
+
+    Raises:
+        SettingsError: If options do not go together, or nothing is required.
+    """
+    has_baseline = values["baseline"] is not None or values["save_baseline"] is not None
+    if values["reference"] is not None and not has_baseline:
+        raise SettingsError(
+            f"`reference={values['reference']}` is for comparing with a baseline",
+            hint="add `baseline` or `save_baseline`",
+        )
+    settings = CheckSettings(
+        training=Settings(
+            headroom_fraction=TRIAL_HEADROOM_FRACTION,
+            **{name: values[name] for name in _OF_TRAINING},
+        ),
+        limits=TargetLimits(**_values_of(TargetLimits, values)),
+        hardware=HardwareLimits(**_values_of(HardwareLimits, values)),
+        keeps_baseline=values["save_baseline"] is not None,
+        **_values_of(CheckSettings, values),
+    )
+    if values["target"] is None:
+        _refuse_without_target(values, settings)
+    return settings
+
+
+def _values_of(record: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {each.field: values[each.field] for each in options_of(record).values()}
+
+
+def _refuse_without_target(values: Mapping[str, Any], settings: CheckSettings) -> None:
+    of_target = [*options_of(TargetLimits).values(), options_of(CheckSettings)["batch_size"]]
+    given = [each.name for each in of_target if values[each.field] != each.default]
+    given += [name for name in ("baseline", "save_baseline") if values[name] is not None]
+    if given:
+        raise SettingsError(
+            f"`{given[0]}` needs a target to measure",
+            hint=f"give one, such as autobatch check model.py `{given[0]}` ...",
+        )
+    if settings.hardware.is_empty:
+        raise SettingsError(
+            "nothing to check: there is neither a target nor a requirement on the hardware",
+            hint="autobatch check --help lists what can be required",
+        )
 
 
 def _run(
@@ -146,4 +213,4 @@ def _show(report: CheckReport, *, as_json: bool) -> None:
 def _refuse_same_file(junit: str, *others: str | None) -> None:
     for other in others:
         if other is not None and os.path.realpath(other) == os.path.realpath(junit):
-            raise SettingsError(f"--junit {junit} is the baseline", hint="give another name")
+            raise SettingsError(f"`junit={junit}` is the baseline", hint="give another name")

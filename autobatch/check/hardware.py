@@ -57,7 +57,7 @@ def read_hardware(name: str, limits: HardwareLimits) -> Hardware:
     if not hardware.devices and limits.min_devices is None:
         raise DeviceUnavailableError(
             f"there is no device {name!r} to check",
-            hint="autobatch devices lists what there is; with --min-devices 1 its lack is a "
+            hint="autobatch devices lists what there is; with `min_devices=1` its lack is a "
             "requirement that is not met",
         )
     return hardware

@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
-from autobatch.errors import SettingsError
 from autobatch.records.enums import RequirementName, Status
+from autobatch.records.kinds import (
+    BYTES,
+    COUNT,
+    FLAG,
+    FORMATS,
+    FRACTION,
+    RATE,
+    SECONDS,
+    TEXT,
+    VERSION,
+    WHOLE,
+)
 from autobatch.records.memory import MemoryBudget
+from autobatch.records.options import check_options, option
 from autobatch.records.settings import Settings
 from autobatch.records.workload import Environment, WorkloadSummary
 
 NO_REFERENCE = "none"
 # Below this nothing can be said of how much rounds differ.
 FEWEST_ROUNDS = 3
+# Trials use what there is: how much has to stay free is a requirement.
+TRIAL_HEADROOM_FRACTION = 0.02
+
+_target = partial(option, group="Requirements on the target")
+_change = partial(option, group="Comparison with a baseline")
+_hardware = partial(option, group="Requirements on the hardware, on each device")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetLimits:
     """What a target must keep to. ``None`` requires nothing.
 
-    Attributes:
-        max_memory_bytes: Most memory that training may hold.
-        min_headroom_fraction: Least share of the memory that must stay free at the peak.
-        min_samples_per_s: Least throughput.
-        max_step_time_s: Longest step.
-        tolerance_fraction: How much longer a step may take than in the baseline.
-        memory_tolerance_fraction: How much more memory it may take than in the baseline.
+    Raises:
+        SettingsError: If a value cannot be used; the message repeats it.
     """
 
-    max_memory_bytes: int | None = None
-    min_headroom_fraction: float | None = None
-    min_samples_per_s: float | None = None
-    max_step_time_s: float | None = None
-    tolerance_fraction: float = 0.1
-    memory_tolerance_fraction: float = 0.02
+    # fmt: off
+    max_memory_bytes: int | None = _target(None, BYTES, "Most memory at the peak.")
+    min_headroom_fraction: float | None = _target(
+        None, FRACTION, "Least part of the memory that stays free at the peak.")
+    min_samples_per_s: float | None = _target(
+        None, RATE, "Fewest samples per second.", name="min_throughput")
+    max_step_time_s: float | None = _target(None, SECONDS, "Longest step, such as 50ms.")
+    tolerance_fraction: float = _change(
+        0.1, FRACTION, "How much longer than in the baseline a step may take.")
+    memory_tolerance_fraction: float = _change(
+        0.02, FRACTION, "How much more memory than in the baseline it may take.")
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     @property
     def any_of_time(self) -> bool:
@@ -46,35 +69,37 @@ class TargetLimits:
 class HardwareLimits:
     """What the devices must be. ``None``, ``False`` and empty require nothing.
 
-    Attributes:
-        min_devices: Fewest devices of the kind.
-        min_capacity_bytes: Least memory of each, under the limit that binds.
-        min_free_bytes: Least free memory of each.
-        min_cores: Fewest cores of the CPU that can really be used.
-        min_driver: Oldest version of the driver, such as ``550.54``.
-        precisions: Number formats that each must compute with.
-        no_throttling: Whether nothing may hold the clocks down.
-        max_ecc_errors: Most memory errors, corrected or not, since the driver was loaded.
-        min_pcie_width: Fewest PCIe lanes in use.
-        max_other_processes: Most processes of others that hold memory of a device.
+    Raises:
+        SettingsError: If a value cannot be used; the message repeats it.
     """
 
-    min_devices: int | None = None
-    min_capacity_bytes: int | None = None
-    min_free_bytes: int | None = None
-    min_cores: float | None = None
-    min_driver: str | None = None
-    precisions: tuple[str, ...] = ()
-    no_throttling: bool = False
-    max_ecc_errors: int | None = None
-    min_pcie_width: int | None = None
-    max_other_processes: int | None = None
+    # fmt: off
+    min_devices: int | None = _hardware(None, COUNT, "Fewest devices of the kind.")
+    min_capacity_bytes: int | None = _hardware(
+        None, BYTES, "Least memory, under the limit that binds.")
+    min_free_bytes: int | None = _hardware(None, BYTES, "Least free memory.")
+    min_cores: float | None = _hardware(
+        None, RATE, "Fewest cores of the CPU that can really be used.", metavar="N")
+    min_driver: str | None = _hardware(None, VERSION, "Oldest driver, such as 550.54.")
+    precisions: tuple[str, ...] = _hardware(
+        (), FORMATS, "A number format to compute with. May be repeated.", name="require")
+    no_throttling: bool = _hardware(
+        False, FLAG, "Nothing may hold the clocks down, now or while the target runs.")
+    max_ecc_errors: int | None = _hardware(
+        None, WHOLE, "Most memory errors, corrected or not, since the driver was loaded.")
+    min_pcie_width: int | None = _hardware(
+        None, COUNT, "Fewest PCIe lanes in use.", metavar="LANES")
+    max_other_processes: int | None = _hardware(
+        None, WHOLE, "Most other processes that hold memory of a device.")
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is required."""
-        values = (getattr(self, item.name) for item in fields(self))
-        return all(value is None or value is False or value == () for value in values)
+        return self == HardwareLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,40 +108,34 @@ class CheckSettings:
 
     Attributes:
         training: How the target is trained: device, precision, seed and so on.
-        batch_size: The size to check; ``None`` for the one that the target names.
         limits: What the target must keep to.
         hardware: What the devices must be.
-        reference: What is timed in turn with the target: another target, or ``none``; ``None``
-            for what the baseline was made with.
-        any_hardware: Whether a baseline of other hardware is compared by memory alone.
         keeps_baseline: Whether the measurement is to become a baseline, and must be precise.
-        time_limit_s: Wall-clock time after which no further round is begun.
-        strict: Whether a requirement that stays inconclusive counts as not met.
 
     Raises:
         SettingsError: If a value cannot be used; the message repeats it.
     """
 
+    # fmt: off
     training: Settings = field(default_factory=Settings)
-    batch_size: int | None = None
     limits: TargetLimits = field(default_factory=TargetLimits)
     hardware: HardwareLimits = field(default_factory=HardwareLimits)
-    reference: str | None = None
-    any_hardware: bool = False
     keeps_baseline: bool = False
-    time_limit_s: float = 90.0
-    strict: bool = False
+    batch_size: int | None = option(
+        None, COUNT, "Size to check. Default: the target's.", group="Your training")
+    reference: str | None = _change(
+        None, TEXT, "What to time in turn with the target, so that what the machine does can be "
+        "taken off: the code that a change is made to, or none. Default: the baseline's, or none.",
+        metavar="TARGET")
+    any_hardware: bool = _change(
+        False, FLAG, "Compare with a baseline of other hardware, memory alone.")
+    time_limit_s: float = option(90.0, SECONDS, "Time to decide in.", group="Time")
+    strict: bool = option(
+        False, FLAG, "What is inconclusive counts as not met.", group="Requirements on the target")
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for option, value in (
-            ("--batch-size", self.batch_size),
-            ("--time-limit", self.time_limit_s),
-            ("--max-memory", self.limits.max_memory_bytes),
-            ("--min-throughput", self.limits.min_samples_per_s),
-            ("--max-step-time", self.limits.max_step_time_s),
-        ):
-            if value is not None and not value > 0:
-                raise SettingsError(f"{option} {value} is not above 0", hint=f"change {option}")
+        check_options(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,15 +41,15 @@ def choose_reference(asked: str | None, baseline: Measurement | None) -> str:
         return asked or NO_REFERENCE
     if asked not in (None, baseline.reference):
         raise BaselineError(
-            f"the baseline was made with --reference {baseline.reference}, not {asked}",
-            hint="leave --reference out, or make a new one with --save-baseline",
+            f"the baseline was made with `reference={baseline.reference}`, not {asked}",
+            hint="leave `reference` out, or make a new one with `save_baseline`",
         )
     return baseline.reference
 
 
 def settings_of_reference(training: Settings, baseline: Measurement | None) -> Settings:
     """How a reference is trained: on the same device, whatever changes for the target."""
-    # Were it to follow a change of --env, the effect of the change would cancel.
+    # Were it to follow a change of the variables, the effect of the change would cancel.
     variables = training.variables if baseline is None else baseline.environment.variables
     # What describes the target's data says nothing of the reference's.
     return Settings(

@@ -51,7 +51,7 @@ def _load_table(path: str) -> Mapping[str, Any]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SettingsError(
-            f"cannot read {path}: {reason}", hint="give a TOML file to --requirements"
+            f"cannot read {path}: {reason}", hint="give a TOML file to `requirements`"
         ) from error
     except ValueError as error:
         raise SettingsError(
@@ -88,8 +88,6 @@ def _convert(
         return parameter.type_cast_value(context, texts if parameter.multiple else texts[0])
     except SettingsError as error:
         raise SettingsError(f"{where}: {error}", hint=error.hint) from None
-    except click.BadParameter as error:
-        raise SettingsError(f"{where}: {key}: {error.message}", hint=f"correct {key}") from None
 
 
 def _bad_value(where: str, key: str, value: Any, hint: str) -> SettingsError:

@@ -185,7 +185,7 @@ class CheckSession:
             raise WorkloadError(
                 f"the reference {reference.name!r} did not run at batch size "
                 f"{reference.batch_size}: {describe_failure(trial)}",
-                hint="choose another --reference, or none",
+                hint="choose another `reference`, or none",
             )
         return trial.step_times_s
 
@@ -226,7 +226,7 @@ class CheckSession:
             error = timing.precision_of(self._measurement)
             self._notes.append(
                 f"The times of the baseline are known to {format_fraction(error)} only: with a "
-                "longer --time-limit less will be left open"
+                "longer `time_limit` less will be left open"
             )
 
     @property

@@ -24,13 +24,13 @@ def resolve_batch_size(asked: int | None, loaded: Loaded) -> int:
     if batch_size is None:
         raise SettingsError(
             "no batch size to check: none was given, and the target names none",
-            hint="add --batch-size, such as --batch-size 64",
+            hint="say which, such as `batch_size=64`",
         )
     num_samples = loaded.workload.dataset_size
     if num_samples is not None and num_samples < batch_size:
         raise SettingsError(
-            f"--batch-size {batch_size} is more than the dataset's {num_samples} samples",
-            hint="lower --batch-size",
+            f"`batch_size={batch_size}` is more than the dataset's {num_samples} samples",
+            hint="lower `batch_size`",
         )
     return batch_size
 

@@ -10,7 +10,7 @@ from autobatch.shell.streams import make_console
 
 
 @click.command(
-    help="""Show every device: memory and what bounds it, precisions, clocks, who else uses it.
+    help="""Show every device: memory and what bounds it, precisions, who else uses it.
 
     What a device cannot tell is listed with the reason.
 

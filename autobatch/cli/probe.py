@@ -37,12 +37,6 @@ from autobatch.shell.streams import ignore, print_finding, say, uninterrupted, w
 @OUTPUT("--json", "as_json", is_flag=True, help="Print the whole finding as JSON.")
 @OUTPUT("-o", "--output", metavar="FILE", help="Save the finding, for `autobatch show`.")
 @OUTPUT("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
-@OUTPUT(
-    "--recipe",
-    "with_recipe",
-    is_flag=True,
-    help="Print all that follows from the batch size: rates, warm-up, betas, lengths.",
-)
 @OUTPUT("--force", is_flag=True, help="Overwrite files that exist.")
 @OUTPUT("-q", "--quiet", is_flag=True, help="Show no progress.")
 @OUTPUT("-v", "--verbose", is_flag=True, help="Show what the target prints.")
@@ -51,7 +45,6 @@ def probe(
     as_json: bool,
     output: str | None,
     plot_path: str | None,
-    with_recipe: bool,
     force: bool,
     quiet: bool,
     verbose: bool,
@@ -88,7 +81,7 @@ def probe(
             if plot_path is not None:
                 save_plot(finding, plot_path)
     finally:  # an answer that cannot be saved is shown all the same
-        _show(finding, as_json=as_json, with_recipe=with_recipe)
+        _show(finding, as_json=as_json)
 
 
 def _search(target: str, settings: Settings, *, quiet: bool, verbose: bool) -> Finding:
@@ -116,9 +109,9 @@ def _search(target: str, settings: Settings, *, quiet: bool, verbose: bool) -> F
     return finding
 
 
-def _show(finding: Finding, *, as_json: bool, with_recipe: bool) -> None:
+def _show(finding: Finding, *, as_json: bool) -> None:
     try:
-        print_finding(finding, as_json=as_json, with_recipe=with_recipe)
+        print_finding(finding, as_json=as_json)
     except KeyboardInterrupt:
         raise SearchInterrupted(finding) from None
 

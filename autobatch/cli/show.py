@@ -19,9 +19,8 @@ from autobatch.shell.streams import print_finding, print_result
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
-@click.option("--recipe", "with_recipe", is_flag=True, help="Print the whole recipe.")
 @click.option("--force", is_flag=True, help="Overwrite a file that exists.")
-def show(file: str, as_json: bool, plot_path: str | None, with_recipe: bool, force: bool) -> None:
+def show(file: str, as_json: bool, plot_path: str | None, force: bool) -> None:
     """Read, report."""
     from autobatch.compare.report import (
         COMPARISON,
@@ -44,4 +43,4 @@ def show(file: str, as_json: bool, plot_path: str | None, with_recipe: bool, for
         check_plot_path(plot_path)
         check_writable(plot_path, force)
         save_plot(finding, plot_path)
-    print_finding(finding, as_json=as_json, with_recipe=with_recipe)
+    print_finding(finding, as_json=as_json)

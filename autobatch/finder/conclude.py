@@ -13,7 +13,6 @@ from autobatch.finder.evidence import Evidence
 from autobatch.recommend.beyond_trials import find_warnings_beyond_trials
 from autobatch.recommend.build import recommend
 from autobatch.recommend.largest import find_largest
-from autobatch.recommend.recipe import build_recipe
 from autobatch.recommend.warnings import find_warnings
 from autobatch.records import (
     Confirmation,
@@ -87,12 +86,6 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         gradient_noise=noise,
         efficiency=evidence.find_efficiency(),
         contention=evidence.contention,
-        recipe=build_recipe(
-            settings=evidence.settings,
-            workload=evidence.loaded.workload,
-            recommendation=recommendation,
-            noise=noise,
-        ),
     )
 
 

@@ -4,7 +4,6 @@ from autobatch.records.contention import Contention
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.decision import Confidence, Doubt, SizeEstimate, TimingDecision
 from autobatch.records.device_report import (
-    ClockReport,
     CpuQuota,
     CpuReport,
     DeviceReport,
@@ -12,7 +11,6 @@ from autobatch.records.device_report import (
     EccReport,
     GpuReport,
     MachineReport,
-    PcieReport,
     PrecisionSupport,
     ProcessUse,
     Unknown,
@@ -35,7 +33,6 @@ from autobatch.records.events import Observer, SilentObserver
 from autobatch.records.finding import Confirmation, Finding, FindingWarning, LengthBucket
 from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.noise import NoiseScale
-from autobatch.records.recipe import RecipeItem
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import TimingRound, Trial
@@ -43,7 +40,6 @@ from autobatch.records.workload import Environment, LengthScan, WorkloadSummary
 
 __all__ = [
     "Bottleneck",
-    "ClockReport",
     "Confidence",
     "Confirmation",
     "Contention",
@@ -71,12 +67,10 @@ __all__ = [
     "NoiseScale",
     "Observer",
     "Outcome",
-    "PcieReport",
     "Phase",
     "Precision",
     "PrecisionSupport",
     "ProcessUse",
-    "RecipeItem",
     "Recommendation",
     "Regime",
     "RequirementName",

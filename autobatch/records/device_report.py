@@ -49,25 +49,6 @@ class ProcessUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClockReport:
-    """How fast a GPU runs at this moment, and what keeps it from running faster.
-
-    Attributes:
-        compute_mhz: Clock of the multiprocessors, in MHz.
-        max_compute_mhz: The highest it can be.
-        memory_mhz: Clock of the memory, in MHz.
-        max_memory_mhz: The highest it can be.
-        limited_by: What holds the clocks down, in words; ``idle`` is no defect.
-    """
-
-    compute_mhz: int | Unknown
-    max_compute_mhz: int | Unknown
-    memory_mhz: int | Unknown
-    max_memory_mhz: int | Unknown
-    limited_by: tuple[str, ...] | Unknown
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EccReport:
     """Error correction of a GPU's memory.
 
@@ -103,10 +84,9 @@ class PcieReport:
 class GpuReport:
     """What is known about a GPU besides its memory.
 
-    Of a MIG slice, power, temperature, clocks, error correction and link are the whole GPU's.
+    Of a MIG slice, clocks, error correction and link are the whole GPU's.
 
     Attributes:
-        uuid: As the driver writes it: ``GPU-...``, or ``MIG-...`` for a slice.
         is_mig_slice: Whether it is a slice of a GPU rather than a whole one.
         compute_capability: Such as ``9.0``; for AMD the architecture, such as ``gfx942``.
         processes: Other processes that hold memory of it.
@@ -116,20 +96,15 @@ class GpuReport:
         temperature_c: Temperature, in degrees Celsius.
         clocks: How fast it runs.
         ecc: Error correction.
-        pcie: The link to the host.
+        pcie_width: Lanes of the link to the host in use. An idle GPU may have turned it down.
     """
 
-    uuid: str | Unknown
     is_mig_slice: bool | Unknown
     compute_capability: str | Unknown
     processes: tuple[ProcessUse, ...] | Unknown
-    utilization_fraction: float | Unknown
-    power_w: float | Unknown
-    power_limit_w: float | Unknown
-    temperature_c: int | Unknown
-    clocks: ClockReport
+    clocks_limited_by: tuple[str, ...] | Unknown
     ecc: EccReport
-    pcie: PcieReport
+    pcie_width: int | Unknown
 
     @classmethod
     def not_told(cls, reason: str) -> GpuReport:
@@ -140,25 +115,12 @@ class GpuReport:
         """
         unknown = Unknown(reason=reason)
         return cls(
-            uuid=unknown,
             is_mig_slice=unknown,
             compute_capability=unknown,
             processes=unknown,
-            utilization_fraction=unknown,
-            power_w=unknown,
-            power_limit_w=unknown,
-            temperature_c=unknown,
-            clocks=ClockReport(
-                compute_mhz=unknown,
-                max_compute_mhz=unknown,
-                memory_mhz=unknown,
-                max_memory_mhz=unknown,
-                limited_by=unknown,
-            ),
+            clocks_limited_by=unknown,
             ecc=EccReport(is_enabled=unknown, num_corrected=unknown, num_uncorrected=unknown),
-            pcie=PcieReport(
-                generation=unknown, max_generation=unknown, width=unknown, max_width=unknown
-            ),
+            pcie_width=unknown,
         )
 
 

@@ -11,7 +11,6 @@ from autobatch.records.efficiency import Efficiency
 from autobatch.records.enums import StopReason, WarningCode
 from autobatch.records.memory import MemoryBudget
 from autobatch.records.noise import NoiseScale
-from autobatch.records.recipe import RecipeItem
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import Trial
@@ -111,7 +110,6 @@ class Finding:
         gradient_noise: The measured noise scale; ``None`` if it was not asked for.
         efficiency: Goodput by batch size; ``None`` without a noise scale.
         contention: What was done about processes that kept the cores busy; ``None`` if nothing.
-        recipe: What else to change along with the batch size, by which rule.
     """
 
     target: str
@@ -134,7 +132,6 @@ class Finding:
     buckets: tuple[LengthBucket, ...] = ()
     gradient_noise: NoiseScale | None = None
     efficiency: Efficiency | None = None
-    recipe: tuple[RecipeItem, ...] = ()
     contention: Contention | None = None
 
     @property

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from autobatch import units
 from autobatch.errors import SettingsError
+
+_FORMATS = ("fp32", "tf32", "bf16", "fp16", "fp8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Kind:
         metavar: What stands for it in help.
         show: From a value to the text that stands for it.
         takes_none: Whether ``None`` is a value, and does not stand for the default.
-        is_repeated: Whether the command line takes it several times.
+        join: What several values come to, where the command line takes it several times.
     """
 
     parse: Callable[[Any], Any]
@@ -34,7 +36,7 @@ class Kind:
     metavar: str = ""
     show: Callable[[Any], str] = str
     takes_none: bool = False
-    is_repeated: bool = False
+    join: Callable[[Iterable[Any]], Any] | None = None
 
     @property
     def is_flag(self) -> bool:
@@ -67,6 +69,26 @@ def _parse_flag(value: Any) -> bool:
 
 def _parse_whole(value: Any) -> int:
     return int(str(value))  # of a boolean or a fraction the text is no whole number
+
+
+def _parse_not_negative(value: Any) -> int:
+    number = _parse_whole(value)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _parse_version(value: Any) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)*", str(value)):
+        raise ValueError
+    return str(value)
+
+
+def _parse_formats(value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value)
+    if not set(names) <= set(_FORMATS):
+        raise ValueError
+    return names
 
 
 def _parse_number(value: Any) -> float:
@@ -106,7 +128,7 @@ def _parse_variables(value: Any) -> Any:
     name, equals, text = value.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name):
         raise ValueError
-    return name, text
+    return {name: text}
 
 
 def _parse_batch_sizes(value: Any) -> tuple[int | None, ...]:
@@ -143,6 +165,7 @@ BYTES = Kind(lambda value: units.parse_bytes(str(value)), "a memory size above 0
              "a size such as 8GiB or 500MB", "SIZE")
 FRACTION = Kind(lambda value: units.parse_fraction(str(value)), "at least 0 % and below 100 %",
                 "10% or 0.1, for example", "PERCENT", show=lambda share: f"{100 * share:g}%")
+WHOLE = Kind(_parse_not_negative, "a whole number, at least 0", "a number such as 0 or 4", "N")
 COUNT = Kind(_above_zero(_parse_whole), "a whole number above 0", "a number such as 64", "N")
 INTEGER = Kind(_parse_whole, "a whole number", "a number such as 0 or 4", "N")
 NUMBER = Kind(_parse_number, "a number", "a number such as 0.35", "NUMBER")
@@ -155,7 +178,13 @@ TIME_LIMIT = Kind(_parse_time_limit, "a time above 0, or none",
 GRID = Kind(_parse_grid, "'powers' or 'multiple:N'", "multiple:8, for example", "GRID",
             show=lambda size: f"multiple:{size}" if size else "powers", takes_none=True)
 VARIABLES = Kind(_parse_variables, "NAME=VALUE", "OMP_NUM_THREADS=4, for example", "NAME=VALUE",
-                 show=lambda values: " ".join(map("=".join, values.items())), is_repeated=True)
+                 show=lambda values: " ".join(map("=".join, values.items())),
+                 join=lambda values: {name: each[name] for each in values for name in each})
+FORMATS = Kind(_parse_formats, f"one or more of {', '.join(map(repr, _FORMATS))}",
+               "'bf16', for example",
+               f"[{'|'.join(_FORMATS)}]", show=",".join,
+               join=lambda values: tuple(name for each in values for name in each))
+VERSION = Kind(_parse_version, "a version", "numbers with points, such as 550.54", "VERSION")
 BATCH_SIZES = Kind(_parse_batch_sizes, "batch sizes or 'full', separated by commas",
                    "1,32,256,full, for example", "SIZES",
                    show=lambda sizes: ",".join(str(size or "full") for size in sizes))

@@ -1,7 +1,7 @@
 """The devices of a machine as a JSON document.
 
 What a device cannot tell is ``null``, and the device's ``unknown`` says why: a reason by the
-path of the value, such as ``gpu.power_w``.
+path of the value, such as ``gpu.pcie_width``.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from autobatch.records import (
 from autobatch.reporting.device_document import find_unknown
 from autobatch.reporting.screen import show
 from autobatch.reporting.tables import Row, labelled
-from autobatch.units import format_bytes, format_fraction, format_of
+from autobatch.units import format_bytes, format_fraction
 
 _IDLE = "idle"
 # Absent from every CPU: no news.
@@ -88,14 +88,12 @@ def _memory_rows(device: DeviceReport) -> Iterator[Row]:
 
 
 def _core_rows(cpu: CpuReport) -> Iterator[Row]:
-    parts = [format_of(cpu.num_usable_cores, None, "usable")]
+    parts = [f"{cpu.num_usable_cores:g} usable"]
     if isinstance(cpu.num_cores, int):
-        parts.append(format_of(cpu.num_cores, None, "in the machine"))
+        parts.append(f"{cpu.num_cores} in the machine")
     if isinstance(cpu.num_affinity_cores, int):
-        parts.append(format_of(cpu.num_affinity_cores, None, "in this process's affinity mask"))
-    parts += [
-        format_of(each.num_cores, None, f"by the quota of {each.name}") for each in cpu.quotas
-    ]
+        parts.append(f"{cpu.num_affinity_cores} in this process's affinity mask")
+    parts += [f"{each.num_cores:g} by the quota of {each.name}" for each in cpu.quotas]
     yield "cores", Text("; ".join(parts if cpu.quotas else [*parts, "no quota"]))
 
 
@@ -120,14 +118,18 @@ def _gpu_rows(gpu: GpuReport) -> Iterator[Row]:
         yield "architecture", Text(before + gpu.compute_capability + after)
     if isinstance(gpu.processes, tuple):
         yield from _process_rows(gpu.processes)
-    for label, parts in (
-        ("clocks", _clock_parts(gpu)),
-        ("state", _state_parts(gpu)),
-        ("error correction", _ecc_parts(gpu)),
-        ("PCIe link", _pcie_parts(gpu)),
-    ):
-        if parts:
-            yield label, Text(", ".join(parts))
+    limits = gpu.clocks_limited_by
+    if isinstance(limits, tuple):
+        held = [each for each in limits if each != _IDLE]
+        free = "idle" if limits else "nothing holds them down"
+        yield "clocks", Text("held down by " + ", ".join(held) if held else free)
+    ecc = gpu.ecc
+    if not isinstance(ecc.is_enabled, Unknown):
+        counts = ((ecc.num_corrected, "corrected"), (ecc.num_uncorrected, "uncorrected"))
+        known = [f"{count} {kind}" for count, kind in counts if isinstance(count, int)]
+        yield "error correction", ", ".join(["on" if ecc.is_enabled else "off", *known])
+    if isinstance(gpu.pcie_width, int):
+        yield "PCIe link", f"{gpu.pcie_width} lanes"
 
 
 def _process_rows(processes: tuple[ProcessUse, ...]) -> Iterator[Row]:
@@ -139,45 +141,6 @@ def _process_rows(processes: tuple[ProcessUse, ...]) -> Iterator[Row]:
             name = f"unknown ({name.reason})"
         size = "?" if isinstance(used, Unknown) else format_bytes(used)
         yield label, Text(f"{size} by {name}, pid {process.pid}")
-
-
-def _clock_parts(gpu: GpuReport) -> list[str]:
-    clocks = gpu.clocks
-    parts = [
-        *_figure("compute ", clocks.compute_mhz, clocks.max_compute_mhz, "MHz"),
-        *_figure("memory ", clocks.memory_mhz, clocks.max_memory_mhz, "MHz"),
-    ]
-    if isinstance(clocks.limited_by, tuple):
-        limits = [each for each in clocks.limited_by if each != _IDLE]
-        idle = "idle" if _IDLE in clocks.limited_by else "nothing holds them down"
-        parts.append("held down by " + ", ".join(limits) if limits else idle)
-    return parts
-
-
-def _state_parts(gpu: GpuReport) -> list[str]:
-    parts = [
-        *_figure("", gpu.power_w, gpu.power_limit_w, "W"),
-        *_figure("", gpu.temperature_c, None, "degrees Celsius"),
-    ]
-    if not isinstance(gpu.utilization_fraction, Unknown):
-        parts.append(f"busy {format_fraction(gpu.utilization_fraction)} of the time")
-    return parts
-
-
-def _ecc_parts(gpu: GpuReport) -> list[str]:
-    ecc = gpu.ecc
-    if isinstance(ecc.is_enabled, Unknown):
-        return []
-    parts = ["on" if ecc.is_enabled else "off"]
-    for count, kind in ((ecc.num_corrected, "corrected"), (ecc.num_uncorrected, "uncorrected")):
-        parts += _figure("", count, None, kind)
-    return parts
-
-
-def _pcie_parts(gpu: GpuReport) -> list[str]:
-    pcie = gpu.pcie
-    generation = _figure("generation ", pcie.generation, pcie.max_generation, "")
-    return [*generation, *_figure("", pcie.width, pcie.max_width, "lanes")]
 
 
 def _untold_rows(device: DeviceReport) -> Iterator[Row]:
@@ -192,25 +155,11 @@ def _untold_rows(device: DeviceReport) -> Iterator[Row]:
 
 
 def _plain_name(path: str) -> str:
-    # "gpu.clocks.compute_mhz" is one of the clocks; "gpu.power_w" is the power.
-    names = path.removeprefix("gpu.").removeprefix("cpu.").split(".")
-    if names[0] in ("clocks", "ecc", "pcie"):
-        return {"clocks": "clocks", "ecc": "error correction", "pcie": "PCIe link"}[names[0]]
-    if names[0].startswith("precisions"):
-        return "precisions"
-    for unit in ("_bytes", "_w", "_c", "_fraction"):
-        names[0] = names[0].removesuffix(unit)
-    return names[0].replace("_", " ").removeprefix("is ").removeprefix("num ")
-
-
-def _figure(
-    before: str, now: float | Unknown, most: float | Unknown | None, unit: str
-) -> list[str]:
-    """One part, or none where it is not known."""
-    if isinstance(now, Unknown):
-        return []
-    top = round(most) if isinstance(most, (int, float)) else None
-    return [f"{before}{format_of(round(now), top, unit)}".rstrip()]
+    # "gpu.ecc.num_corrected" is of the error correction; "free_bytes" is what is free.
+    name = path.removeprefix("gpu.").removeprefix("cpu.").partition(".")[0].partition("[")[0]
+    known = {"ecc": "error correction", "pcie_width": "PCIe link", "clocks_limited_by": "clocks"}
+    plain = name.removesuffix("_bytes").removeprefix("is_").removeprefix("num_")
+    return known.get(name, plain.replace("_", " "))
 
 
 def _once(label: str) -> Iterator[str]:

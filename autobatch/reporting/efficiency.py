@@ -1,16 +1,15 @@
-"""The gradient noise scale, the goodputs and the recipe, in words and tables."""
+"""The gradient noise scale and the goodputs, in words and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from rich.console import RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from autobatch import units
-from autobatch.records import Efficiency, EfficiencyScenario, Finding, NoiseScale, RecipeItem
+from autobatch.records import Efficiency, EfficiencyScenario, Finding, NoiseScale
 from autobatch.reporting.tables import CHOICE_MARK, Row, labelled, marked_table, throughput_figure
 
 
@@ -24,20 +23,6 @@ def noise_blocks(finding: Finding) -> Iterator[RenderableType]:
     if efficiency is not None:
         yield ""
         yield _goodput_table(efficiency)
-
-
-def recipe_blocks(finding: Finding) -> Iterator[RenderableType]:
-    """The recipe, three lines for each thing to set."""
-    base = units.format_count(finding.recommendation.base_batch_size)
-    new = units.format_count(finding.recommendation.global_batch_size)
-    if base == new:
-        yield Text(f"Recipe: nothing changes, the global batch stays at {base}", style="bold")
-        return
-    yield Text(f"Recipe, from a global batch of {base} to one of {new}", style="bold")
-    for item in finding.recipe:
-        line = Text.assemble((item.name, "bold"), f": {_recipe_value(item)} = {item.formula}")
-        yield Padding(line, (0, 0, 0, 2))
-        yield Padding(Text(f"{item.source}; {item.limit}", style="dim"), (0, 0, 0, 6))
 
 
 def noise_figure(noise: NoiseScale) -> str:
@@ -104,15 +89,6 @@ def _goodput_table(efficiency: Efficiency) -> Table:
             style="bold" if is_best else "",
         )
     return table
-
-
-def _recipe_value(item: RecipeItem) -> str:
-    if item.value is None:
-        return "not given by the rule here"
-    if item.is_factor:
-        return f"x {units.format_factor(item.value)}"
-    is_decay = item.name.startswith("beta") or item.name.startswith("EMA")
-    return units.format_beta(item.value) if is_decay else units.format_learning_rate(item.value)
 
 
 def _samples(count: float) -> str:

@@ -12,7 +12,7 @@ from autobatch import units
 from autobatch.errors import AutobatchError, WorkerError, WorkloadError
 from autobatch.records import Confidence, Finding, FindingWarning, MemoryBudget
 from autobatch.reporting.advice import recommendation_rows
-from autobatch.reporting.efficiency import noise_blocks, recipe_blocks
+from autobatch.reporting.efficiency import noise_blocks
 from autobatch.reporting.screen import MAX_WIDTH, printable, show
 from autobatch.reporting.tables import Note, Row, labelled, trials_table
 from autobatch.reporting.verdict import compare_to_yours, find_verdict
@@ -20,20 +20,17 @@ from autobatch.reporting.warnings import advise
 from autobatch.reporting.wording import lengths_sentence, stop_sentence
 
 
-def render(finding: Finding, console: Console, *, with_recipe: bool = False) -> None:
+def render(finding: Finding, console: Console) -> None:
     """Print a finding, for a person to read.
 
     Args:
         finding: What to print.
         console: Where to; its width, colours and encoding are respected.
-        with_recipe: Whether to print the whole recipe, which is some forty lines.
     """
     show(console, *_verdict(finding), "", *_trials(finding, console.width))
     show(console, "", Text("In detail", style="bold"), labelled(recommendation_rows(finding)))
     if finding.gradient_noise is not None:
         show(console, "", *noise_blocks(finding))
-    if with_recipe:
-        show(console, "", *recipe_blocks(finding))
     show(console, "", _headline(finding), labelled(_header_rows(finding)))
     if finding.workload.guesses:
         show(console, "", Text("Assumed", style="bold"), *_bullets(finding.workload.guesses))

@@ -4,16 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from autobatch.records.kinds import Kind
 from autobatch.records.options import Option, options_of
 from autobatch.shell.flags import to_flags
-from autobatch.shell.types import Reads
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _OTHER = "Other options"
+
+# Generic for type checkers, and in recent versions of click only at run time.
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType
+
+
+class Reads(_ParamType):
+    """A value that a kind of option reads."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.name = kind.metavar.lower()
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the text; name the option if that fails."""
+        if not isinstance(value, str):
+            return value
+        flag = max(param.opts, key=len) if param is not None else self.name
+        return self._kind.read(flag.lstrip("-").replace("-", "_"), value)
 
 
 class GroupedOption(click.Option):
@@ -75,15 +96,18 @@ def _make_option(said: Option) -> Callable[[_F], _F]:
     if said.kind.is_flag:
         return make(is_flag=True, default=said.default)
     kind = Reads(said.kind)
-    if said.kind.is_repeated:
-        return make(type=kind, metavar=said.metavar, multiple=True, callback=_join)
+    join = said.kind.join
+    if join is not None:
+        joined = lambda context, option, values: join(values)  # noqa: E731
+        return make(type=kind, metavar=said.metavar, multiple=True, callback=joined)
     return make(
         type=kind, metavar=said.metavar, default=said.default_text or None, show_default=True
     )
 
 
-def _join(context: click.Context, option: click.Parameter, values: Iterable[Any]) -> dict[str, str]:
-    return dict(values)
+def in_group(heading: str) -> Callable[..., Callable[[_F], _F]]:
+    """``click.option`` for options under a heading."""
+    return partial(click.option, cls=GroupedOption, group=heading)
 
 
-OUTPUT = partial(click.option, cls=GroupedOption, group="Output")
+OUTPUT = in_group("Output")

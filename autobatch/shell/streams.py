@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from autobatch.errors import SettingsError
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-def print_finding(finding: Finding, *, as_json: bool, with_recipe: bool = False) -> None:
+def print_finding(finding: Finding, *, as_json: bool) -> None:
     """Write a finding to standard output, for a person or as JSON."""
     from autobatch.reporting import dumps, render
 
-    print_result(finding, dumps if as_json else None, partial(render, with_recipe=with_recipe))
+    print_result(finding, dumps if as_json else None, render)
 
 
 def print_result(

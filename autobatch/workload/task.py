@@ -12,7 +12,7 @@ from torch import nn
 
 from autobatch.records import Settings, WorkloadSummary
 from autobatch.workload.batches import BatchSource, RepeatedSource, make_source
-from autobatch.workload.catalogues.load import load_entry
+from autobatch.workload.catalogues.entry import load_entry
 from autobatch.workload.catalogues.require import require_usable
 from autobatch.workload.checkpoint import load_checkpoint
 from autobatch.workload.contract import Workload

@@ -33,7 +33,7 @@ from autobatch.compare.records import CompareSettings, RunOutcome, TrainingRun
 from autobatch.compare.session import compare
 from autobatch.probe.client import TargetProber
 from autobatch.records import Finding, Goal, Settings
-from autobatch.shell.types import BATCH_SIZES
+from autobatch.records.kinds import BATCH_SIZES
 from scripts.workbench import example_path, make_parser, print_table, report, search
 
 _FIXED = 32
@@ -87,7 +87,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sizes", help="sizes to compare, in the place of the usual ones")
     arguments = parser.parse_args()
-    sizes = BATCH_SIZES.convert(arguments.sizes, None, None) if arguments.sizes else None
+    sizes = BATCH_SIZES.parse(arguments.sizes) if arguments.sizes else None
     rows, is_good, beats_fixed = [], True, False
     for name in arguments.examples:
         task = TASKS[name]

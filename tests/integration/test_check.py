@@ -249,7 +249,7 @@ REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "bad value in TOML": (
         lambda folder: (folder / "r.toml").write_text('max-memory = "lots"\n'),
         ("model.py", "--requirements", "r.toml"),
-        "'lots' is not a memory size",
+        "--max-memory must be a memory size above 0, got 'lots'",
     ),
     "list in TOML": (
         lambda folder: (folder / "r.toml").write_text("max-memory = [1]\n"),
@@ -270,13 +270,13 @@ REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
         ("model.py", "--baseline", "base.json", "--junit", "./base.json"),
         "is the baseline",
     ),
-    "a size without end": (None, ("model.py", "--max-memory", "9" * 400), "is not a memory size"),
+    "a size without end": (None, ("model.py", "--max-memory", "9" * 400), "must be a memory size"),
     "a reference for nothing": (
         None,
         ("model.py", "--reference", "before.py", "--junit", "j.xml"),
         "for comparing with a baseline",
     ),
-    "bad driver": (None, ("--min-driver", "new"), "'new' is not a version"),
+    "bad driver": (None, ("--min-driver", "new"), "must be a version, got 'new'"),
 }
 
 

@@ -187,6 +187,6 @@ def test_every_option_of_a_search_is_tried_above() -> None:
         for parameter in probe.params
         if parameter.param_type_name == "option"
     }
-    of_output = {"--recipe", "--json", "--output", "--plot", "--force", "--quiet", "--verbose"}
+    of_output = {"--json", "--output", "--plot", "--force", "--quiet", "--verbose"}
     assert names - of_output == set(EFFECTS)
     assert {each.flag for each in options_of(Settings).values()} == set(EFFECTS)

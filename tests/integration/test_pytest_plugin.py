@@ -30,7 +30,7 @@ def make():
 
 def test_trains(autobatch):
     report = autobatch.assert_fits(
-        make(), batch_size=8, max_memory="1TiB", min_samples_per_s=0.1, device="cpu"
+        make(), batch_size=8, max_memory="1TiB", min_throughput=0.1, device="cpu"
     )
     assert report.is_met
 
@@ -110,10 +110,10 @@ def test_the_proof_above_can_fail(tmp_path: Path) -> None:
 
 
 MEANINGLESS = {
-    'autobatch(device="cpu", min_fre="1GiB")': "does not know min_fre",
+    'autobatch(device="cpu", min_fre="1GiB")': "has no option 'min_fre'; did you mean 'min_free'?",
     'autobatch("cpu")': "the marker takes names, not 'cpu'",
     'autobatch(device="tpu")': "unknown device 'tpu'",
-    'autobatch(min_free="lots")': "'lots' is not a memory size",
+    'autobatch(min_free="lots")': "`min_free` must be a memory size above 0, got 'lots'",
 }
 
 

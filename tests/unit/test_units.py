@@ -132,21 +132,6 @@ def test_a_size_that_was_written_is_read_back_within_its_digits(num_bytes):
 
 
 @pytest.mark.parametrize(
-    ("value", "most", "unit", "text"),
-    [
-        (1755, 1980, "MHz", "1755 of 1980 MHz"),
-        (64, None, "W", "64 W"),
-        (1.5, None, "cores", "1.5 cores"),
-        (0.254, 2.0, "cores", "0.25 of 2 cores"),
-    ],
-)
-def test_a_figure_and_the_most_that_it_can_be(
-    value: float, most: float | None, unit: str, text: str
-) -> None:
-    assert units.format_of(value, most, unit) == text
-
-
-@pytest.mark.parametrize(
     ("joules", "text"),
     [(0, "0 mJ"), (0.0321, "32.1 mJ"), (1.5, "1.5 J"), (2500, "2.5 kJ"), (0.9997, "1 J")],
 )

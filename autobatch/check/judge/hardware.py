@@ -72,7 +72,7 @@ def _minimums(limits: HardwareLimits) -> Iterator[_Limit]:
         yield (
             RequirementName.MIN_PCIE_WIDTH,
             limits.min_pcie_width,
-            lambda device: device.gpu.pcie.width if device.gpu else _NO_GPU,
+            lambda device: device.gpu.pcie_width if device.gpu else _NO_GPU,
         )
 
 
@@ -164,7 +164,7 @@ def _judge_throttling(
     seen: dict[str, None] = {}
     unknown = ""
     readings: list[tuple[str, ...] | Unknown] = [
-        device.gpu.clocks.limited_by if device.gpu else _NO_GPU for device in devices
+        device.gpu.clocks_limited_by if device.gpu else _NO_GPU for device in devices
     ]
     for reading in [*readings, *([] if throttled_by is None else [throttled_by])]:
         if isinstance(reading, Unknown):

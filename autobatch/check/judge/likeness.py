@@ -19,7 +19,7 @@ def refuse_or_note(
     if task:
         raise BaselineError(
             f"the baseline is of something else: {'; '.join(task)}",
-            hint="check what it was made of, or make a new one with --save-baseline",
+            hint="check what it was made of, or make a new one with `save_baseline`",
         )
     notes = [f"Not as in the baseline: {each}" for each in _find_other_differences(now, baseline)]
     hardware = _find_hardware_differences(now, baseline)
@@ -28,7 +28,7 @@ def refuse_or_note(
     if not any_hardware:
         raise BaselineError(
             f"the baseline was made elsewhere: {'; '.join(hardware)}",
-            hint="compare memory alone with --any-hardware, or make one here with --save-baseline",
+            hint="compare memory alone with `any_hardware`, or make one here with `save_baseline`",
         )
     return False, [f"Memory alone was compared: {'; '.join(hardware)}", *notes]
 
@@ -66,7 +66,7 @@ def _find_other_differences(now: Measurement, baseline: Measurement) -> list[str
         ("target", baseline.target, now.target),
         ("Python", before.python_version, here.python_version),
         ("driver", before.driver_version, here.driver_version),
-        ("--env", _pairs(before.variables), _pairs(here.variables)),
+        ("`env`", _pairs(before.variables), _pairs(here.variables)),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from autobatch.check.records import CheckReport, Measurement, Verdict
+from autobatch.check.report.wording import typed_notes
 from autobatch.records import RequirementName
 from autobatch.reporting.codec import Document, Writer
 
@@ -63,7 +64,7 @@ def _write(report: CheckReport) -> Document:
         "is_complete": report.is_complete,
         "strict": report.settings.strict,
         "requirements": [_requirement(each) for each in report.verdicts],
-        "notes": report.notes,
+        "notes": typed_notes(report),
         "elapsed_s": report.elapsed_s,
         "measurement": _measurement(report.measurement),
         "baseline": _measurement(report.baseline),

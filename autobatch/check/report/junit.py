@@ -2,7 +2,7 @@
 
 The elements and attributes are those that Jenkins' ``junit-10.xsd`` knows, which GitLab, Azure
 and GitHub's reporters read as well. What is inconclusive is a skipped test case, or with
-``--strict`` a failed one.
+``strict`` a failed one.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from xml.etree import ElementTree
 
 from autobatch.check.records import CheckReport, Verdict
 from autobatch.check.report.document import figures_of
-from autobatch.check.report.wording import conclusion, sentence
+from autobatch.check.report.wording import conclusion, sentence, typed_notes
 from autobatch.records import Status
+from autobatch.shell.flags import to_flags
 
 _SUITE = "autobatch check"
 # What XML 1.0 has no way to write.
@@ -41,7 +42,7 @@ def dumps_junit(report: CheckReport) -> bytes:
     _add_properties(suite, report)
     for each in report.verdicts:
         _add_case(suite, each, report)
-    lines = "\n".join([*report.notes, conclusion(report)])
+    lines = "\n".join([*typed_notes(report), to_flags(conclusion(report))])
     ElementTree.SubElement(suite, "system-out").text = _legal(lines)
     ElementTree.indent(root)
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)

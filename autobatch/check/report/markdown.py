@@ -7,10 +7,8 @@ import os
 from autobatch.check.records import CheckReport
 from autobatch.check.report.wording import (
     STATUSES,
-    advice,
-    conclusion,
-    effort,
     figure_text,
+    last_lines,
     limit_text,
 )
 from autobatch.errors import SettingsError
@@ -36,8 +34,7 @@ def markdown(report: CheckReport) -> str:
         cells = (each.name, limit_text(each), figure_text(each), verdict)
         lines.append(f"| {' | '.join(map(_plain, cells))} |")
     reasons = [f"- {each.name}: {each.reason}" for each in report.verdicts if each.reason]
-    ends = [*report.notes, conclusion(report), effort(report), advice(report)]
-    paragraphs = [line for text in ends if text for line in (_plain(text), "")]
+    paragraphs = [line for text in last_lines(report) for line in (_plain(text), "")]
     return "\n".join([*lines, "", *map(_plain, reasons), "", *paragraphs])
 
 

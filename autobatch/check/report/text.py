@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from rich import box
 from rich.console import Console
 from rich.padding import Padding
@@ -13,10 +11,8 @@ from rich.text import Text
 from autobatch.check.records import CheckReport
 from autobatch.check.report.wording import (
     STATUSES,
-    advice,
-    conclusion,
-    effort,
     figure_text,
+    last_lines,
     limit_text,
 )
 from autobatch.records import Status
@@ -36,7 +32,7 @@ def render_check(report: CheckReport, console: Console) -> None:
     reasons = [f"{each.name}: {each.reason}" for each in report.verdicts if each.reason]
     if reasons:
         show(console, "", *(Padding(Text(line), (0, 0, 0, 2)) for line in reasons))
-    show(console, "", *(Text(line) for line in _last_lines(report)))
+    show(console, "", *map(Text, last_lines(report)))
 
 
 def _headline(report: CheckReport) -> Text:
@@ -71,9 +67,3 @@ def _table(report: CheckReport) -> Table:
             Text(STATUSES[each.status], style=_STYLES[each.status]),
         )
     return table
-
-
-def _last_lines(report: CheckReport) -> Iterator[str]:
-    yield from report.notes
-    yield conclusion(report)
-    yield from filter(None, (effort(report), advice(report)))

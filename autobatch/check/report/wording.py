@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from autobatch import units
 from autobatch.check.records import NO_REFERENCE, CheckReport, Verdict
 from autobatch.records import RequirementName, Status
+from autobatch.shell.flags import to_flags
 
 STATUSES = {
     Status.MET: "met",
@@ -59,7 +60,7 @@ def conclusion(report: CheckReport) -> str:
         names = [each.name for each in report.verdicts if each.status is status]
         if names:
             parts.append(f"{STATUSES[status].lower()}: {', '.join(names)}")
-    strictly = " (--strict)" if report.settings.strict and report.count(Status.INCONCLUSIVE) else ""
+    strictly = " (`strict`)" if report.settings.strict and report.count(Status.INCONCLUSIVE) else ""
     verdict = "Passed" if report.is_met else f"Failed{strictly}"
     return f"{verdict if report.is_complete else 'Interrupted'}: {'; '.join(parts)}."
 
@@ -77,11 +78,16 @@ def effort(report: CheckReport) -> str:
     )
 
 
-def advice(report: CheckReport) -> str:
-    """What to do about requirements that are not met or stayed open, or an empty string."""
-    if not report.is_complete:
-        return ""
-    return " ".join(_advise(report))
+def typed_notes(report: CheckReport) -> list[str]:
+    """What else to know, with options as they are typed."""
+    return [to_flags(note) for note in report.notes]
+
+
+def last_lines(report: CheckReport) -> list[str]:
+    """What stands below the table, with options as they are typed: notes, conclusion, advice."""
+    advice = " ".join(_advise(report)) if report.is_complete else ""
+    ends = (conclusion(report), effort(report), advice)
+    return [*typed_notes(report), *(to_flags(each) for each in ends if each)]
 
 
 def _advise(report: CheckReport) -> Iterator[str]:
@@ -90,19 +96,20 @@ def _advise(report: CheckReport) -> Iterator[str]:
     is_alone = measurement is not None and measurement.reference == NO_REFERENCE
     if is_alone and RequirementName.BASELINE_STEP_TIME in in_doubt:
         yield (
-            "The machine may be slower than it was for the baseline: a baseline made with "
-            "--reference, of the code that a change is made to, takes that off."
+            "The machine may be slower than it was for the baseline, a shared CPU often by 15 %: "
+            "a baseline made with `reference`, of the code that a change is made to, takes that "
+            "off, and far smaller changes are decided."
         )
     open_ones = {each.requirement for each in verdicts if each.status is Status.INCONCLUSIVE}
     if not open_ones or report.settings.strict:
         return
     if open_ones & {*_TIMED} and measurement is not None:
         yield (
-            "A longer --time-limit or a quieter machine narrows the interval; --strict makes "
+            "A longer `time_limit` or a quieter machine narrows the interval; `strict` makes "
             "inconclusive a failure."
         )
     else:
-        yield "--strict makes inconclusive a failure."
+        yield "`strict` makes inconclusive a failure."
 
 
 def _format(verdict: Verdict, value: float | str | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from autobatch.devices.nvml.processes import read_other_processes
 from autobatch.devices.nvml.session import NvmlGpu
-from autobatch.records import ClockReport, EccReport, GpuReport, PcieReport, Unknown
+from autobatch.records import EccReport, GpuReport, Unknown
 
 IDLE = "idle"
 # Bits of nvmlDeviceGetCurrentClocksEventReasons, as nvml.h names and numbers them.
@@ -45,29 +45,19 @@ def read_memory(gpu: NvmlGpu) -> NvmlMemory | Unknown:
 
 
 def read_gpu(gpu: NvmlGpu) -> GpuReport:
-    """All that NVML tells beside the memory.
+    """What can hold training up, beside the memory.
 
-    A slice has no power, heat, clocks, error counts and link of its own: there the whole GPU's
-    are given.
+    A slice has no clocks, error counts and link of its own: there the whole GPU's are given.
     """
     whole = gpu.whole_gpu()
     capability = gpu.ask("nvmlDeviceGetCudaComputeCapability")
-    rates = gpu.ask("nvmlDeviceGetUtilizationRates")
     return GpuReport(
-        uuid=gpu.ask("nvmlDeviceGetUUID"),
         is_mig_slice=gpu.is_mig_slice,
         compute_capability=_or_unknown(capability, lambda pair: f"{pair[0]}.{pair[1]}"),
         processes=read_other_processes(gpu),
-        utilization_fraction=_or_unknown(rates, lambda each: each.gpu / 100),
-        power_w=_watts(whole.ask("nvmlDeviceGetPowerUsage")),
-        power_limit_w=_watts(whole.ask("nvmlDeviceGetEnforcedPowerLimit")),
-        temperature_c=whole.ask_first(
-            ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature"),
-            gpu.nvml.constant("NVML_TEMPERATURE_GPU"),
-        ),
-        clocks=_read_clocks(whole),
+        clocks_limited_by=read_clock_limits(whole),
         ecc=_read_ecc(whole),
-        pcie=_read_pcie(whole),
+        pcie_width=whole.ask("nvmlDeviceGetCurrPcieLinkWidth"),
     )
 
 
@@ -98,18 +88,6 @@ def read_energy_j(gpu: NvmlGpu) -> float | Unknown:
     return joules
 
 
-def _read_clocks(gpu: NvmlGpu) -> ClockReport:
-    compute = gpu.nvml.constant("NVML_CLOCK_SM")
-    memory = gpu.nvml.constant("NVML_CLOCK_MEM")
-    return ClockReport(
-        compute_mhz=gpu.ask("nvmlDeviceGetClockInfo", compute),
-        max_compute_mhz=gpu.ask("nvmlDeviceGetMaxClockInfo", compute),
-        memory_mhz=gpu.ask("nvmlDeviceGetClockInfo", memory),
-        max_memory_mhz=gpu.ask("nvmlDeviceGetMaxClockInfo", memory),
-        limited_by=read_clock_limits(gpu),
-    )
-
-
 def _read_ecc(gpu: NvmlGpu) -> EccReport:
     modes = gpu.ask("nvmlDeviceGetEccMode")
     corrected = gpu.nvml.constant("NVML_MEMORY_ERROR_TYPE_CORRECTED")
@@ -120,20 +98,6 @@ def _read_ecc(gpu: NvmlGpu) -> EccReport:
         num_corrected=gpu.ask("nvmlDeviceGetTotalEccErrors", corrected, since_loaded),
         num_uncorrected=gpu.ask("nvmlDeviceGetTotalEccErrors", uncorrected, since_loaded),
     )
-
-
-def _read_pcie(gpu: NvmlGpu) -> PcieReport:
-    return PcieReport(
-        generation=gpu.ask("nvmlDeviceGetCurrPcieLinkGeneration"),
-        max_generation=gpu.ask("nvmlDeviceGetMaxPcieLinkGeneration"),
-        width=gpu.ask("nvmlDeviceGetCurrPcieLinkWidth"),
-        max_width=gpu.ask("nvmlDeviceGetMaxPcieLinkWidth"),
-    )
-
-
-def _watts(milliwatts: Any) -> float | Unknown:
-    watts: float | Unknown = _or_unknown(milliwatts, lambda value: value / 1000)
-    return watts
 
 
 def _or_unknown(answer: Any, convert: Any) -> Any:

@@ -1,18 +1,20 @@
-"""A model of a catalogue, ready to be trained."""
+"""From a catalogue's target to a model that is ready to be trained."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from torch import nn
 
-from autobatch.errors import WorkloadError, message_of
+from autobatch.errors import AutobatchError, WorkloadError, message_of
+from autobatch.records import Settings
+from autobatch.workload.batches import RepeatedSource
+from autobatch.workload.catalogues.require import LIBRARIES
+from autobatch.workload.contract import Workload
 from autobatch.workload.files import Target
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +36,40 @@ class Entry:
     guesses: tuple[str, ...] = ()
 
 
-def making_failed(target: Target, overrides: dict[str, str], error: Exception) -> WorkloadError:
-    """The error for a model that its library could not make."""
-    given = ", ".join(f"{key}={value}" for key, value in overrides.items())
+def load_entry(target: Target, settings: Settings) -> tuple[Workload, RepeatedSource, list[str]]:
+    """Make the model that a target names, and batches for it.
+
+    Returns:
+        The workload, where its batches come from, and a sentence for each guess.
+
+    Raises:
+        WorkloadError: If the catalogue has no such model, or it cannot be made.
+        SettingsError: If a value does not go with it.
+    """
+    from autobatch.workload.catalogues.hugging_face import load_hugging_face
+    from autobatch.workload.catalogues.images import load_timm, load_torchvision
+
+    loaders = {"hf": load_hugging_face, "timm": load_timm, "torchvision": load_torchvision}
+    try:
+        entry = loaders[target.catalogue](target, settings)
+    except AutobatchError:
+        raise
+    except (ImportError, RuntimeError) as error:
+        library = LIBRARIES[target.catalogue]
+        raise WorkloadError(
+            f"target {target.text!r}: {library} cannot be used: {type(error).__name__}: "
+            f"{message_of(error)}",
+            hint=f"try python -c 'import {library}'; torchvision must be the build for your "
+            "PyTorch",
+        ) from error
+    source = RepeatedSource(entry.make_batch, entry.data)
+    workload = Workload(model=entry.model, batch=entry.make_batch, loss=entry.loss)
+    return workload, source, list(entry.guesses)
+
+
+def making_failed(target: Target, values: Mapping[str, Any], error: Exception) -> WorkloadError:
+    """The error for a model that its library could not make with some values."""
+    given = ", ".join(f"{key}={value}" for key, value in values.items())
     return WorkloadError(
         f"target {target.text!r}: making the model{' with ' if given else ''}{given} failed: "
         f"{type(error).__name__}: {' '.join(message_of(error).split())}",

@@ -18,11 +18,10 @@ from autobatch.devices.cpu import CpuDevice
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.records import Settings
 from autobatch.units import format_bytes, format_count
-from autobatch.workload.catalogues.configuration import make_configuration
 from autobatch.workload.catalogues.entry import Entry, making_failed
 from autobatch.workload.catalogues.heads import HEADS, Head, SampleShape
+from autobatch.workload.catalogues.values import name_near, parse_overrides
 from autobatch.workload.files import Target
-from autobatch.workload.shape import InputShape
 
 _MAX_DEFAULT_LENGTH = 1024
 _DEFAULT_IMAGE_SIZE = 224
@@ -33,49 +32,75 @@ def load_hugging_face(target: Target, settings: Settings) -> Entry:
 
     Raises:
         WorkloadError: If there is no such model type or head, or it cannot be made.
-        SettingsError: If an override does not go with the configuration, or the sequences are
-            longer than the model's positions.
+        SettingsError: If a value does not go with the configuration, or the sequences are longer
+            than the model's positions.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is imported
-    importlib.import_module("transformers")
+    transformers: Any = importlib.import_module("transformers")
     model_type, _, head_name = target.name.partition(":")
-    overrides = _name_as_configured(target.shape)
-    config, config_guess = make_configuration(target, model_type, overrides)
+    config = _make_configuration(target, model_type)
     head = _find_head(target, config, head_name)
-    _prepare_for_training(config, head, overrides)
-    if not head.takes_images:
-        _require_vocabulary(target, config)
+    _prepare_for_training(config, head)
     _require_room(target, config, head)
-    model = _make_model(target, config, head, overrides)
-    guesses = [config_guess] if config_guess else []
-    if not head_name:
-        guesses.append(f"{head.name} as what {model_type} is trained for")
+    try:
+        model: nn.Module = getattr(transformers, head.auto_class).from_config(config)
+    except Exception as error:
+        raise making_failed(target, _overrides_of(target), error) from error
+    guesses = [] if head_name else [f"{head.name} as what {model_type} is trained for"]
     if head.takes_images:
-        _refuse_length(target)
-        shape = _shape_of_images(config)
+        shape = _shape_of_images(target, config)
     else:
         length, guess = _choose_length(target, model)
         guesses += [guess] if guess else []
-        shape = _shape_of_tokens(model, head, length)
+        shape = _shape_of_tokens(model, length)
     return Entry(
         model=model,
-        make_batch=lambda num: head.make(shape, num, torch.Generator().manual_seed(settings.seed)),
-        data=shape.describe(with_labels=head.has_classes),
+        make_batch=lambda num: head.make_batch(shape, num, settings.seed),
+        data=head.describe(shape),
         guesses=tuple(guesses),
     )
 
 
-def _name_as_configured(shape: InputShape) -> dict[str, str]:
+def _overrides_of(target: Target) -> dict[str, str]:
+    shape = target.shape
     usual = {"vocab_size": shape.vocabulary, "num_labels": shape.classes}
     given = {key: str(size) for key, size in usual.items() if size is not None}
     return {**given, **shape.overrides}
 
 
+def _make_configuration(target: Target, model_type: str) -> Any:
+    """The library's configuration of a model type, with the target's values in it."""
+    from transformers import CONFIG_MAPPING
+
+    if model_type not in CONFIG_MAPPING:
+        near = name_near(model_type, CONFIG_MAPPING)
+        raise WorkloadError(
+            f"target {target.text!r}: transformers has no model type {model_type!r}",
+            hint=f"did you mean {near}?" if near else "name a model type, such as hf:gpt2",
+        )
+    config_class = CONFIG_MAPPING[model_type]
+    overrides = _overrides_of(target)
+    try:
+        plain = config_class()
+        own = {**plain.to_dict(), "num_labels": plain.num_labels}
+        # By each of the names that the configuration knows a value under.
+        aliases = {alias: own[key] for alias, key in plain.attribute_map.items() if key in own}
+        values = parse_overrides(overrides, {**own, **aliases}, owner=config_class.__name__)
+        return config_class(**values)
+    except SettingsError:
+        raise
+    except Exception as error:
+        raise making_failed(target, overrides, error) from error
+
+
 def _find_head(target: Target, config: Any, name: str) -> Head:
     import transformers
 
-    auto = transformers.models.auto.modeling_auto
-    there = [head for head in HEADS if type(config) in getattr(auto, head.mapping, ())]
+    there = [
+        head
+        for head in HEADS
+        if type(config) in getattr(transformers, head.auto_class)._model_mapping
+    ]
     if getattr(config, "is_encoder_decoder", False) and not name:
         there = [head for head in there if head.name == "seq2seq-lm"]
     found = next((head for head in there if name in ("", head.name)), None)
@@ -94,25 +119,15 @@ def _find_head(target: Target, config: Any, name: str) -> Head:
     )
 
 
-def _prepare_for_training(config: Any, head: Head, overrides: dict[str, str]) -> None:
+def _prepare_for_training(config: Any, head: Head) -> None:
     text = config.get_text_config()
-    if "use_cache" not in overrides and hasattr(text, "use_cache"):
-        text.use_cache = False  # for generation alone; the library's Trainer turns it off too
+    text.use_cache = False  # for generation alone; the library's Trainer turns it off too
     if getattr(text, "pad_token_id", None) is None and head.name == "sequence-classification":
         end = getattr(text, "eos_token_id", None)
         text.pad_token_id = end if isinstance(end, int) else 0
     if getattr(text, "decoder_start_token_id", None) is None and head.name == "seq2seq-lm":
         # How T5 and its kin begin.
         text.decoder_start_token_id = getattr(text, "pad_token_id", None) or 0
-
-
-def _require_vocabulary(target: Target, config: Any) -> None:
-    size = getattr(config.get_text_config(), "vocab_size", None)
-    if not isinstance(size, int) or size < 1:
-        raise SettingsError(
-            f"target {target.text!r}: a vocabulary of {size} has no tokens",
-            hint="set it, such as vocab_size=32000",
-        )
 
 
 def _require_room(target: Target, config: Any, head: Head) -> None:
@@ -134,17 +149,6 @@ def _require_room(target: Target, config: Any, head: Head) -> None:
             f"are available ({bound.name})",
             hint=f"make it smaller, such as {target.text},num_hidden_layers=2",
         )
-
-
-def _make_model(target: Target, config: Any, head: Head, overrides: dict[str, str]) -> nn.Module:
-    import transformers
-
-    try:
-        model = getattr(transformers, head.auto_class).from_config(config)
-    except Exception as error:
-        raise making_failed(target, overrides, error) from error
-    assert isinstance(model, nn.Module)
-    return model
 
 
 def _choose_length(target: Target, model: nn.Module) -> tuple[int, str]:
@@ -173,30 +177,21 @@ def _count_positions(model: Any) -> int | None:
     return limit
 
 
-def _refuse_length(target: Target) -> None:
+def _shape_of_tokens(model: Any, length: int) -> SampleShape:
+    return SampleShape(
+        vocabulary_size=model.config.get_text_config().vocab_size,
+        sequence_length=length,
+        num_labels=model.config.num_labels,
+        takes_mask="attention_mask" in inspect.signature(model.forward).parameters,
+    )
+
+
+def _shape_of_images(target: Target, config: Any) -> SampleShape:
     if target.shape.sequence_length is not None:
         raise SettingsError(
             f"target {target.text!r}: the model takes images, which have no sequence_length",
             hint="leave it out; image_size= changes their size where the model has one",
         )
-
-
-def _shape_of_tokens(model: Any, head: Head, length: int) -> SampleShape:
-    config = model.config
-    text = config.get_text_config()
-    end = getattr(text, "eos_token_id", None)
-    # An encoder and decoder together sum a sequence up in its last token.
-    is_summed_up = head.name == "sequence-classification" and config.is_encoder_decoder
-    return SampleShape(
-        vocabulary_size=text.vocab_size,
-        sequence_length=length,
-        num_labels=config.num_labels,
-        takes_mask="attention_mask" in inspect.signature(model.forward).parameters,
-        end_token=end if is_summed_up and isinstance(end, int) else None,
-    )
-
-
-def _shape_of_images(config: Any) -> SampleShape:
     size = getattr(config, "image_size", None) or _DEFAULT_IMAGE_SIZE
     height, width = size if isinstance(size, (list, tuple)) else (size, size)
     channels = getattr(config, "num_channels", None) or 3

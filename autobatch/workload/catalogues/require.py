@@ -26,29 +26,17 @@ def require_usable(target: Target) -> None:
             f"target {target.text!r} needs {library}, which is not installed",
             hint=f"pip install 'torch-autobatch[{library}]'",
         )
-    if target.catalogue == "hf":
-        _refuse_input(target)
-    else:
-        _refuse_tokens(target)
-
-
-def _refuse_input(target: Target) -> None:
-    if target.shape.input is not None:
-        raise SettingsError(
-            f"target {target.text!r}: the model knows the shape of its input",
-            hint="use sequence_length= for tokens, or image_size= for images",
-        )
-
-
-def _refuse_tokens(target: Target) -> None:
     shape = target.shape
-    if shape.sequence_length is not None or shape.vocabulary is not None:
+    if target.catalogue == "hf":
+        if shape.input is not None:
+            raise SettingsError(
+                f"target {target.text!r}: the model knows the shape of its input",
+                hint="use sequence_length= for tokens, or image_size= for images",
+            )
+        return
+    of_tokens = shape.sequence_length is not None or shape.vocabulary is not None
+    if of_tokens or (shape.input is not None and len(shape.input) != 3):
         raise SettingsError(
             f"target {target.text!r}: the model takes images, not tokens",
-            hint="give their shape, such as input=3x320x320",
-        )
-    if shape.input is not None and len(shape.input) != 3:
-        raise SettingsError(
-            f"target {target.text!r}: the model takes images",
             hint="give channels, height and width, such as input=3x320x320",
         )

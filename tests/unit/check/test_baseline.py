@@ -59,7 +59,7 @@ def test_a_spoiled_baseline_is_refused_and_the_place_is_named(measurement, tmp_p
     with pytest.raises(ResultFormatError, match=pattern) as caught:
         BASELINE.load(path)
     assert str(caught.value).startswith(f"cannot read {path}: ")
-    assert "--save-baseline" in caught.value.hint or "upgrade" in caught.value.hint
+    assert "`save_baseline=FILE`" in caught.value.hint or "upgrade" in caught.value.hint
 
 
 def test_a_baseline_cut_anywhere_is_refused(measurement, tmp_path) -> None:
@@ -73,4 +73,4 @@ def test_a_baseline_cut_anywhere_is_refused(measurement, tmp_path) -> None:
 def test_a_missing_baseline_says_how_to_make_one(tmp_path) -> None:
     with pytest.raises(ResultFormatError, match="no such file") as caught:
         BASELINE.load(tmp_path / "nowhere.json")
-    assert "--save-baseline" in caught.value.hint
+    assert "`save_baseline=FILE`" in caught.value.hint

@@ -230,7 +230,7 @@ def test_without_a_batch_size_the_question_has_no_answer() -> None:
 
 
 def test_a_batch_larger_than_the_data_set_is_refused() -> None:
-    with pytest.raises(SettingsError, match="64 is more than the dataset's 10 samples"):
+    with pytest.raises(SettingsError, match="64` is more than the dataset's 10 samples"):
         check(make_prober(dataset_size=10))
 
 

@@ -22,7 +22,7 @@ def test_a_reference_is_chosen_when_a_baseline_is_made_and_the_baseline_s_from_t
 @pytest.mark.parametrize("asked", ["none", "other/model.py"])
 def test_another_reference_than_the_baseline_s_is_refused(make_measurement, asked) -> None:
     baseline = make_measurement(references_s=(0.01,) * 8)
-    with pytest.raises(BaselineError, match=f"base/model.py, not {asked}"):
+    with pytest.raises(BaselineError, match=f"base/model.py`, not {asked}"):
         choose_reference(asked, baseline)
 
 

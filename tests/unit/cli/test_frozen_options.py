@@ -27,10 +27,10 @@ OPTIONS = {
     "probe": (
         "base-batch-size by-length checkpoint dataset-size device drop-last env eval force "
         "global-batch-size goal gradient-noise grid headroom json lr lr-rule max-batch-size "
-        "memory-limit min-batch-size num-devices output plot precision quiet recipe seed "
+        "memory-limit min-batch-size num-devices output plot precision quiet seed "
         "time-limit tolerance trial-timeout verbose"
     ),
-    "show": "force json plot recipe",
+    "show": "force json plot",
 }
 
 

@@ -94,7 +94,7 @@ def test_the_modules_talk_to_both_libraries() -> None:
     assert "self._xpu.max_memory_reserved" in NAMES
     assert ("nvmlDeviceGetMemoryInfo", 1) in CALLS
     assert ("nvmlDeviceGetTotalEccErrors", 3) in CALLS
-    assert len(CALLS) > 25
+    assert len(CALLS) > 15
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -111,7 +111,7 @@ def test_what_metal_does_not_tell_has_a_reason(apple: Any) -> None:
     assert report.hardware_name == "Apple M2"
     assert report.free_bytes <= psutil.virtual_memory().total  # type: ignore[operator]
     assert report.gpu is not None
-    assert report.gpu.power_w == Unknown(reason="Metal does not tell")
+    assert report.gpu.pcie_width == Unknown(reason="Metal does not tell")
     assert isinstance(report.budget, MemoryBudget)
 
 

@@ -1,4 +1,4 @@
-"""The noise scale, the goodputs and the recipe, as text and as JSON."""
+"""The noise scale and the goodputs, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from autobatch.records import (
     EfficiencyScenario,
     Goodput,
     NoiseScale,
-    RecipeItem,
     Settings,
 )
 from autobatch.reporting import dumps, from_document, render, to_document
@@ -63,29 +62,11 @@ EFFICIENCY = Efficiency(
     goodputs=(goodput(64, 2000.0), goodput(128, 2900.0), goodput(1024, 3000.0)),
     scenarios=(scenario(1, 128, 128, 128), scenario(2, 128, 64, 256), scenario(10, 512, 64, 1024)),
 )
-RECIPE = (
-    RecipeItem(
-        name="epsilon",
-        value=0.5,
-        is_factor=True,
-        formula="eps / sqrt(k)",
-        source="Malladi et al. 2022",
-        limit="goes with the square-root rule",
-    ),
-    RecipeItem(
-        name="warm-up steps",
-        value=None,
-        is_factor=False,
-        formula="5 epochs",
-        source="Goyal et al. 2017",
-        limit="SGD",
-    ),
-)
 
 
 @pytest.fixture
 def finding(make_finding):
-    return make_finding(gradient_noise=NOISE, efficiency=EFFICIENCY, recipe=RECIPE)
+    return make_finding(gradient_noise=NOISE, efficiency=EFFICIENCY)
 
 
 def text_of(finding, width=80, **options):
@@ -106,7 +87,7 @@ def test_the_report_says_the_noise_the_goodputs_and_how_the_answer_moves(finding
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_line_is_wider_than_the_terminal(finding, width):
-    lines = text_of(finding, width, with_recipe=True).splitlines()
+    lines = text_of(finding, width).splitlines()
     assert max(map(len, lines)) <= max(width, 70)
 
 
@@ -131,13 +112,6 @@ def test_the_weights_measured_at_are_named(finding):
     assert "after 100 training steps 1.1 at the weights it begins with" in text
 
 
-def test_the_recipe_comes_when_asked_for_with_source_and_limit(finding):
-    assert "Malladi" not in text_of(finding)
-    text = " ".join(text_of(finding, with_recipe=True).split())
-    assert "epsilon: x 0.5 = eps / sqrt(k) Malladi et al. 2022; goes with" in text
-    assert "warm-up steps: not given by the rule here = 5 epochs" in text
-
-
 def test_the_picture_has_the_goodput_where_it_is_known(finding, make_finding):
     labels = [line.get_label() for line in draw(finding).axes[0].lines]
     (line,) = (each for each in draw(finding).axes[0].lines if "goodput" in each.get_label())
@@ -157,7 +131,7 @@ def test_all_of_it_survives_the_round_trip(finding):
 
 def test_a_document_from_before_is_read(make_finding):
     document = to_document(make_finding())
-    for key in ("gradient_noise", "efficiency", "recipe"):
+    for key in ("gradient_noise", "efficiency"):
         del document[key]
     for key in ("checkpoint", "gradient_noise"):
         del document["settings"][key]
@@ -170,7 +144,6 @@ def test_a_document_from_before_is_read(make_finding):
         ("gradient_noise", {"noise_scale": "much"}),
         ("gradient_noise", 3),
         ("efficiency", {"goodputs": []}),
-        ("recipe", [{"name": 1}]),
     ],
 )
 def test_a_damaged_document_is_refused_by_place(finding, key, value):

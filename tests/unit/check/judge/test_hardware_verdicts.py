@@ -21,7 +21,7 @@ from autobatch.records import (
 
 GIB = 2**30
 PLAIN = GpuReport.not_told("nobody knows")
-CLOCKS, ECC, PCIE = PLAIN.clocks, PLAIN.ecc, PLAIN.pcie
+ECC = PLAIN.ecc
 
 
 def gpu(name="cuda:0", *, capacity_gib=80, free_gib=70, driver="550.54.14", **told):
@@ -50,18 +50,18 @@ def judge_one(limits, *devices, cores=8.0, throttled_by=None):
 
 GOOD = gpu(
     processes=(),
-    clocks=replace(CLOCKS, limited_by=("idle",)),
+    clocks_limited_by=("idle",),
     ecc=replace(ECC, is_enabled=True, num_corrected=0, num_uncorrected=0),
-    pcie=replace(PCIE, width=16),
+    pcie_width=16,
 )
 BAD = gpu(
     capacity_gib=40,
     free_gib=10,
     driver="535.9",
     processes=(ProcessUse(pid=1, name="other", used_bytes=GIB),),
-    clocks=replace(CLOCKS, limited_by=("idle", "too hot (hardware)")),
+    clocks_limited_by=("idle", "too hot (hardware)"),
     ecc=replace(ECC, is_enabled=True, num_corrected=3, num_uncorrected=1),
-    pcie=replace(PCIE, width=8),
+    pcie_width=8,
 )
 SILENT = replace(gpu(driver=Unknown(reason="no driver")), free_bytes=Unknown(reason="not told"))
 LIMITS = {
@@ -147,7 +147,7 @@ def test_what_throttled_the_run_counts_as_well_as_what_throttles_now() -> None:
 
 
 def test_clocks_held_down_by_choice_are_no_throttling() -> None:
-    chosen = gpu(clocks=replace(CLOCKS, limited_by=("clocks set by the user", "idle")))
+    chosen = gpu(clocks_limited_by=("clocks set by the user", "idle"))
     assert judge_one(HardwareLimits(no_throttling=True), chosen).status is Status.MET
 
 

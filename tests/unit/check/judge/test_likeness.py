@@ -45,7 +45,7 @@ def test_other_hardware_is_refused_or_compared_by_memory_alone(
     baseline = make_measurement(environment=environment)
     with pytest.raises(BaselineError, match=str(next(iter(environment.values())))) as caught:
         refuse_or_note(make_measurement(), baseline, any_hardware=False)
-    assert "--any-hardware" in caught.value.hint
+    assert "`any_hardware`" in caught.value.hint
     can_compare_times, notes = refuse_or_note(make_measurement(), baseline, any_hardware=True)
     assert not can_compare_times
     assert "Memory alone" in notes[0]
@@ -61,7 +61,7 @@ def test_gpus_of_one_kind_are_alike_whatever_their_index_and_host(make_measureme
     ("fields", "words"),
     [
         ({"target": "other.py"}, "target other.py then, model.py now"),
-        ({"environment": {"variables": {"A": "1"}}}, "--env A=1 then, none now"),
+        ({"environment": {"variables": {"A": "1"}}}, "`env` A=1 then, none now"),
         ({"environment": {"driver_version": "550"}}, "driver 550 then, None now"),
     ],
     ids=str,

@@ -71,6 +71,19 @@ def test_without_a_reference_more_is_left_open(make_measurement) -> None:
     assert compare_times(slower, before).error > ratio.error
 
 
+def test_without_a_reference_a_cpu_is_taken_to_stray_further_than_a_gpu(make_measurement) -> None:
+    before, slower = [0.01] * 9, [0.013] * 9
+    found = {
+        device: judge_one(
+            TargetLimits(),
+            make_measurement(slower, device=device),
+            make_measurement(before, device=device),
+        ).status
+        for device in ("cpu", "cuda:0")
+    }
+    assert found == {"cpu": Status.INCONCLUSIVE, "cuda:0": Status.NOT_MET}
+
+
 def test_a_faster_step_is_met(make_measurement) -> None:
     before, now = make_measurement([0.01] * 9), make_measurement([0.007] * 9)
     verdict = judge_one(TargetLimits(), now, before)
