@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from autobatch.decide.bracket import measured_peaks
+from autobatch.decide.choice import Choice
 from autobatch.decide.decision import Decision
 from autobatch.decide.memory import fit_memory
 from autobatch.decide.step import predict_largest
@@ -44,28 +45,8 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
     """
     trials = tuple(evidence.trials[size] for size in sorted(evidence.trials))
     decision, choice = evidence.decide(), evidence.choose()
-    curve = decision.curve
     noise = evidence.worth.noise if evidence.worth else None
-    largest = evidence.largest_run
-    if evidence.stop_reason is not StopReason.MEMORY:
-        largest = predict_largest(evidence.make_rules(), evidence.trials)
-    recommendation = recommend(
-        settings=evidence.settings,
-        workload=evidence.loaded.workload,
-        trials=trials,
-        batch_size=choice.batch_size,
-        knee=decision.knee,
-        largest_batch_size=largest,
-        largest_was_run=largest == evidence.largest_run,
-        reason=choice.reason,
-        throughput_curve=curve,
-    )
-    recommendation = replace(
-        recommendation,
-        eval_batch_size=evidence.find_eval_batch_size(),
-        eval_is_largest=evidence.eval_is_largest,
-        peak_bytes=_highest_peak(recommendation.peak_bytes, evidence.confirmation),
-    )
+    recommendation = _recommend(evidence, trials, decision, choice)
     return Finding(
         target=target,
         device=evidence.loaded.device,
@@ -76,10 +57,10 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         host_budget=evidence.loaded.host_budget,
         trials=trials,
         memory_curve=fit_memory(measured_peaks(evidence.trials)),
-        throughput_curve=curve,
+        throughput_curve=decision.curve,
         recommendation=recommendation,
         confirmation=evidence.confirmation,
-        warnings=_find_warnings(evidence, trials, recommendation, curve),
+        warnings=_find_warnings(evidence, trials, recommendation, decision.curve),
         stop_reason=evidence.stop_reason,
         search_time_s=search_time_s,
         eval_trials=tuple(evidence.eval_trials[size] for size in sorted(evidence.eval_trials)),
@@ -96,6 +77,31 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
             recommendation=recommendation,
             noise=noise,
         ),
+    )
+
+
+def _recommend(
+    evidence: Evidence, trials: tuple[Trial, ...], decision: Decision, choice: Choice
+) -> Recommendation:
+    largest = evidence.largest_run
+    if evidence.stop_reason is not StopReason.MEMORY:
+        largest = predict_largest(evidence.make_rules(), evidence.trials)
+    recommendation = recommend(
+        settings=evidence.settings,
+        workload=evidence.loaded.workload,
+        trials=trials,
+        batch_size=choice.batch_size,
+        knee=decision.knee,
+        largest_batch_size=largest,
+        largest_was_run=largest == evidence.largest_run,
+        reason=choice.reason,
+        throughput_curve=decision.curve,
+    )
+    return replace(
+        recommendation,
+        eval_batch_size=evidence.find_eval_batch_size(),
+        eval_is_largest=evidence.eval_is_largest,
+        peak_bytes=_highest_peak(recommendation.peak_bytes, evidence.confirmation),
     )
 
 
