@@ -73,12 +73,12 @@ def test_timing_in_turn_makes_the_ratio_surer_than_first_runs_apart() -> None:
 
 
 def test_one_outlier_moves_nothing() -> None:
-    rounds = dict.fromkeys(range(1, 8), 1.0)
+    rounds = range(1, 8)
     trials = {
-        size: timed(size, {number: size / rate for number in rounds}) for size, rate in LINE.items()
+        size: timed(size, dict.fromkeys(rounds, size / rate)) for size, rate in LINE.items()
     }
     before = estimated(trials).rates
-    trials[64] = timed(64, {**{number: 64 / LINE[64] for number in rounds}, 3: 2.5 * 64 / LINE[64]})
+    trials[64] = timed(64, {**dict.fromkeys(rounds, 64 / LINE[64]), 3: 2.5 * 64 / LINE[64]})
     after = estimated(trials).rates
     assert after.logs == pytest.approx(before.logs, abs=0.02)
 
@@ -150,9 +150,7 @@ def test_nothing_timed_is_nothing_known() -> None:
 def test_an_error_is_never_claimed_to_be_nothing(num_steps: int) -> None:
     steps = {"step_times_s": (0.01,) * num_steps, "data_times_s": (0.0,) * num_steps}
     trials = {
-        size: Trial(
-            batch_size=size, outcome=Outcome.FITS, rounds=(TimingRound(number=0, **steps),)
-        )
+        size: Trial(batch_size=size, outcome=Outcome.FITS, rounds=(TimingRound(number=0, **steps),))
         for size in (8, 16)
     }
     log_ratio, error = estimated(trials).rates.log_ratio(16, 8)

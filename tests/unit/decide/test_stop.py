@@ -132,7 +132,7 @@ def test_nothing_stops_a_climb_while_the_last_doubling_gained() -> None:
 
 def test_below_32_samples_of_short_steps_nothing_is_said() -> None:
     odd_start = {4: 900.0, 8: 500.0, 16: 400.0}
-    assert 16 / 400 < NUMBERS.short_step_s
+    assert NUMBERS.short_step_s > 16 / 400
     assert not has_levelled_off(decided(odd_start))
     assert has_levelled_off(decided({size: rate / 2 for size, rate in odd_start.items()}))
     assert has_levelled_off(decided({2 * size: rate for size, rate in odd_start.items()}))
