@@ -74,9 +74,7 @@ def test_timing_in_turn_makes_the_ratio_surer_than_first_runs_apart() -> None:
 
 def test_one_outlier_moves_nothing() -> None:
     rounds = range(1, 8)
-    trials = {
-        size: timed(size, dict.fromkeys(rounds, size / rate)) for size, rate in LINE.items()
-    }
+    trials = {size: timed(size, dict.fromkeys(rounds, size / rate)) for size, rate in LINE.items()}
     before = estimated(trials).rates
     trials[64] = timed(64, {**dict.fromkeys(rounds, 64 / LINE[64]), 3: 2.5 * 64 / LINE[64]})
     after = estimated(trials).rates
