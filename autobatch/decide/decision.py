@@ -195,7 +195,7 @@ def decide(fitting: Mapping[int, Trial], asked: Asked) -> Decision:
     first = np.argmax(is_within, axis=1)
     within = dict(zip(rates.sizes, is_within.mean(axis=0), strict=True))
     right = {size: float(np.mean(first == index)) for index, size in enumerate(rates.sizes)}
-    risks = (behind < math.log1p(-2 * tolerance)).mean(axis=0)
+    risks = (np.exp(behind) < 1 - 2 * tolerance).mean(axis=0)
     knee = _find_knee(rates, within, asked)
     if asked.worth is not None:
         to_race = _find_challengers(asked.value(rates), asked)

@@ -9,6 +9,7 @@ temporaries or the libraries dominate, and a rising one, where the activations d
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -28,10 +29,12 @@ def fit_memory(peaks_bytes: Mapping[int, int]) -> MemoryCurve | None:
     Returns:
         The curve; ``None`` with fewer than two sizes.
     """
-    if len(peaks_bytes) < 2:
-        return None
-    sizes = np.array(sorted(peaks_bytes), dtype=float)
-    peaks = np.array([peaks_bytes[int(size)] for size in sizes]) / _MIB
+    return _fit(tuple(sorted(peaks_bytes.items()))) if len(peaks_bytes) > 1 else None
+
+
+@lru_cache(maxsize=16)
+def _fit(points: tuple[tuple[int, int], ...]) -> MemoryCurve:
+    sizes, peaks = np.array(points, dtype=float).T / [[1], [_MIB]]
     slope = max(0.0, (peaks[-1] - peaks[-2]) / (sizes[-1] - sizes[-2]))
     starts = [(peaks[0], peaks[-1] - slope * sizes[-1], slope)]
     mean_slope = max(0.0, float(np.polyfit(sizes, peaks, 1)[0]))

@@ -149,7 +149,7 @@ def _collect(trials: Mapping[int, Trial]) -> _Cells:
     ]
     rounds = [number or -row for row, (_, number, _, _) in enumerate(cells, start=1)]
     medians = [statistics.median(times_s) for *_, times_s in cells]
-    step_variance = _pool_step_variance([times_s for *_, times_s in cells])
+    step_variance = _pool_step_variance([times_s for *_, times_s in cells], medians)
     of_size = np.zeros((len(cells), len(timed)))
     of_size[range(len(cells)), [index for index, *_ in cells]] = 1
     return _Cells(
@@ -161,11 +161,11 @@ def _collect(trials: Mapping[int, Trial]) -> _Cells:
     )
 
 
-def _pool_step_variance(all_times_s: list[tuple[float, ...]]) -> float:
+def _pool_step_variance(all_times_s: list[tuple[float, ...]], medians_s: list[float]) -> float:
     """Variance of the log of a step time about its cell's median, over all cells, robustly."""
     deviations = [
-        abs(math.log(time_s / statistics.median(times_s)))
-        for times_s in all_times_s
+        abs(math.log(time_s / median_s))
+        for times_s, median_s in zip(all_times_s, medians_s, strict=True)
         if len(times_s) > 2
         for time_s in times_s
     ]

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from autobatch.decide.bracket import measured_peaks
+from autobatch.decide.choice import Choice
 from autobatch.decide.decision import Decision
 from autobatch.decide.memory import fit_memory
 from autobatch.errors import NothingFitsError
@@ -43,27 +44,11 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
     """
     trials = tuple(evidence.trials[size] for size in sorted(evidence.trials))
     decision, choice = evidence.decide(), evidence.choose()
-    curve = decision.curve
     record = decision.to_record(
         choice.batch_size, evidence.fitting, _find_doubts(evidence, decision)
     )
     noise = evidence.worth.noise if evidence.worth else None
-    recommendation = recommend(
-        settings=evidence.settings,
-        workload=evidence.loaded.workload,
-        trials=trials,
-        batch_size=choice.batch_size,
-        largest=find_largest(evidence.make_rules(), evidence.trials),
-        reason=choice.reason,
-        decision=record,
-        throughput_curve=curve,
-    )
-    recommendation = replace(
-        recommendation,
-        eval_batch_size=evidence.find_eval_batch_size(),
-        eval_is_largest=evidence.eval_is_largest,
-        peak_bytes=_highest_peak(recommendation.peak_bytes, evidence.confirmation),
-    )
+    recommendation = _recommend(evidence, trials, decision, choice, record)
     return Finding(
         target=target,
         device=evidence.loaded.device,
@@ -74,7 +59,7 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         host_budget=evidence.loaded.host_budget,
         trials=trials,
         memory_curve=fit_memory(measured_peaks(evidence.trials)),
-        throughput_curve=curve,
+        throughput_curve=decision.curve,
         decision=record,
         recommendation=recommendation,
         confirmation=evidence.confirmation,
@@ -86,6 +71,31 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         gradient_noise=noise,
         efficiency=evidence.find_efficiency(),
         contention=evidence.contention,
+    )
+
+
+def _recommend(
+    evidence: Evidence,
+    trials: tuple[Trial, ...],
+    decision: Decision,
+    choice: Choice,
+    record: TimingDecision,
+) -> Recommendation:
+    recommendation = recommend(
+        settings=evidence.settings,
+        workload=evidence.loaded.workload,
+        trials=trials,
+        batch_size=choice.batch_size,
+        largest=find_largest(evidence.make_rules(), evidence.trials),
+        reason=choice.reason,
+        decision=record,
+        throughput_curve=decision.curve,
+    )
+    return replace(
+        recommendation,
+        eval_batch_size=evidence.find_eval_batch_size(),
+        eval_is_largest=evidence.eval_is_largest,
+        peak_bytes=_highest_peak(recommendation.peak_bytes, evidence.confirmation),
     )
 
 

@@ -39,7 +39,6 @@ def _rules(host_budget_bytes: int | None) -> Rules:
     return Rules(
         grid=make_grid(asked, None, 1),
         goal=asked.goal,
-        tolerance_fraction=asked.tolerance_fraction,
         budget_bytes=4196 * MIB,
         uncertainty_fraction=0.1,
         host_budget_bytes=host_budget_bytes,

@@ -1,12 +1,14 @@
-"""Which size is expected to be the largest that fits."""
+"""The next size to run, and which is expected to be the largest that fits."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
+from fixtures.timings import decided
 
 from autobatch.decide.grid import Grid
+from autobatch.decide.numbers import NUMBERS
 from autobatch.decide.step import Rules, is_expected_last, next_step
 from autobatch.records import Goal, Outcome, StopReason, Trial
 
@@ -14,7 +16,6 @@ MIB = 2**20
 RULES = Rules(
     grid=Grid(sizes=tuple(2**power for power in range(11)), end=StopReason.CAP, multiple=None),
     goal=Goal.MEMORY,
-    tolerance_fraction=0.05,
     budget_bytes=700 * MIB,
     uncertainty_fraction=0.1,
 )
@@ -62,3 +63,66 @@ def test_a_jump_goes_a_little_beyond_the_line_until_a_size_has_failed() -> None:
     assert next_step(rules, trials).batch_size == 256
     trials[512] = Trial(batch_size=512, outcome=Outcome.OUT_OF_MEMORY)
     assert next_step(rules, trials).batch_size == 128
+
+
+def test_the_climb_begins_at_the_smallest_size_and_ends_where_that_does_not_fit() -> None:
+    assert next_step(RULES, {}).batch_size == 1
+    failed = {1: Trial(batch_size=1, outcome=Outcome.OUT_OF_MEMORY)}
+    assert next_step(RULES, failed).stop_reason is StopReason.MEMORY
+
+
+FAST = replace(RULES, goal=Goal.THROUGHPUT)
+FEW = fitted(at_16=1, at_32=1, at_64=1)
+RISING = {16: 100.0, 32: 150.0, 64: 200.0}
+FLAT = {16: 100.0, 32: 100.0, 64: 100.0}
+# Within the tolerance of the best, and too much for a plateau: 3 % in two doublings.
+NEARLY_FLAT = {16: 100.0, 32: 101.5, 64: 103.0}
+
+
+def test_while_throughput_rises_the_next_size_runs() -> None:
+    assert next_step(FAST, FEW, decided(RISING)).batch_size == 128
+
+
+def test_where_it_has_levelled_off_none_does() -> None:
+    assert next_step(FAST, FEW, decided(FLAT)).stop_reason is StopReason.PLATEAU
+
+
+def test_at_the_end_of_the_grid_its_reason_is_given() -> None:
+    rules = replace(FAST, grid=Grid(sizes=(16, 32, 64), end=StopReason.DATASET, multiple=None))
+    assert next_step(rules, FEW, decided(RISING)).stop_reason is StopReason.DATASET
+
+
+def test_a_size_that_would_take_longer_than_all_before_is_not_begun_where_nothing_rises() -> None:
+    cost_s = NUMBERS.steps_of_a_trial * 128 / 103
+    decision = decided(NEARLY_FLAT)
+    assert next_step(FAST, FEW, decision, 1.01 * cost_s).batch_size == 128
+    assert next_step(FAST, FEW, decision, 0.99 * cost_s).stop_reason is StopReason.COST
+    assert next_step(FAST, FEW, decided(RISING), 0.0).batch_size == 128
+
+
+@pytest.mark.parametrize("rates", [FLAT, NEARLY_FLAT])
+def test_yours_runs_whatever_would_end_the_climb(rates: dict[int, float]) -> None:
+    yours = decided(rates, your_batch_size=256)
+    assert next_step(FAST, FEW, yours, 0.0).batch_size == 256
+    trials = {**FEW, **fitted(at_256=1)}
+    decision = decided({**rates, 256: rates[64]}, your_batch_size=256)
+    assert next_step(FAST, trials, decision, 0.0).batch_size is None
+
+
+def test_yours_does_not_run_where_it_cannot_fit() -> None:
+    failed = {**FEW, 128: Trial(batch_size=128, outcome=Outcome.OUT_OF_MEMORY)}
+    beyond_the_line = fitted(at_16=132, at_32=164, at_64=228)  # 300 fit
+    for trials, yours in ((failed, 256), (beyond_the_line, 512), (FEW, 2048)):
+        step = next_step(FAST, trials, decided(FLAT, your_batch_size=yours), 0.0)
+        assert step.stop_reason is StopReason.PLATEAU
+
+
+def test_who_asks_for_the_fastest_does_not_run_what_is_expected_not_to_fit() -> None:
+    trials = fitted(at_64=228, at_128=356, at_256=612)  # 300 fit
+    rising = decided({64: 100.0, 128: 150.0, 256: 200.0})
+    assert next_step(FAST, trials, rising).stop_reason is StopReason.MEMORY
+    trials = fitted(at_64=164, at_128=264, at_256=460)  # by the line 512 takes more than the budget
+    tight = replace(FAST, budget_bytes=840 * MIB)
+    assert next_step(tight, trials, rising).stop_reason is StopReason.MEMORY_EXPECTED
+    roomy = replace(FAST, budget_bytes=900 * MIB)
+    assert next_step(roomy, trials, rising).batch_size == 512

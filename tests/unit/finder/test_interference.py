@@ -75,7 +75,7 @@ def test_a_larger_size_that_is_killed_is_not_tried_again() -> None:
 
 
 def test_a_divisor_of_the_global_batch_that_fails_takes_the_larger_sizes_along() -> None:
-    asked = Settings(goal=Goal.MEMORY, global_batch_size=3 * 4096)
+    asked = Settings(global_batch_size=3 * 4096)
     workload = replace(WORKLOAD, outcomes={6144: Outcome.KILLED})
     prober = SimulatedProber(workload, SimulatedDevice(10 * GIB), asked)
     finding = find(prober, asked, target="simulated", clock=prober.clock)

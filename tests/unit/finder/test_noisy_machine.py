@@ -76,7 +76,9 @@ def test_answers_are_neighbours(latency_s: float, per_sample_s: float) -> None:
         dataset_size=30_000,
     )
     assert share_of_neighbours(search_often(workload)) >= 0.8
-    assert share_of_neighbours(search_often(workload, noise=0.1)) == 1.0
+    answers = search_often(workload, noise=0.1)
+    assert share_of_neighbours(answers) >= 29 / 30
+    assert min(answers) * per_sample_s / workload.step_time_s(min(answers)) >= 0.9
 
 
 def test_a_size_that_a_processor_does_not_like_is_not_taken_for_its_neighbours() -> None:

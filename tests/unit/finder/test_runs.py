@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from autobatch.finder.plans import CONFIRM_AGAIN_PLAN, CONFIRMATION_PLAN
-from autobatch.finder.runs import Run
+from autobatch.finder.plans import FINAL_AGAIN_PLAN, FINAL_PLAN
+from autobatch.finder.runs import Measured
 from autobatch.records import Outcome, TimingRound, Trial
 
 MIB = 2**20
@@ -11,7 +11,7 @@ MIB = 2**20
 
 def make_run(
     *num_steps: int, peaks_mib: tuple[int, ...] = (), outcome: Outcome = Outcome.FITS
-) -> Run:
+) -> Measured:
     rounds = tuple(
         TimingRound(number=0, step_times_s=(0.1,) * number, data_times_s=(0.01,) * number)
         for number in num_steps
@@ -24,7 +24,7 @@ def make_run(
         peak_bytes=max(peaks_mib, default=0) * MIB,
         window_peaks_bytes=tuple(peak * MIB for peak in peaks_mib),
     )
-    return Run(plan=CONFIRMATION_PLAN, trial=trial, num_steps=trial.num_steps, time_s=1.0)
+    return Measured(trial=trial, num_steps=trial.num_steps, time_s=1.0)
 
 
 def test_a_run_in_parts_stands_beside_others_as_one() -> None:
@@ -45,20 +45,13 @@ def test_a_second_run_adds_its_steps_and_the_higher_peak() -> None:
     assert both.trial.peak_bytes == 12 * MIB
     assert both.num_steps == 2 + 3 + 2 + 4
     assert both.time_s == 2.0
-    assert both.is_final_for(8)
 
 
 def test_a_second_run_that_fails_is_what_counts() -> None:
     both = make_run(3).followed_by(make_run(outcome=Outcome.OVER_BUDGET))
     assert both.trial.outcome is Outcome.OVER_BUDGET
-    assert not both.is_final_for(8)
-
-
-def test_a_run_of_another_size_is_no_final_one() -> None:
-    assert make_run(3).is_final_for(8)
-    assert not make_run(3).is_final_for(16)
 
 
 def test_the_second_run_of_a_size_is_shorter() -> None:
-    assert CONFIRM_AGAIN_PLAN.num_windows < CONFIRMATION_PLAN.num_windows
-    assert CONFIRM_AGAIN_PLAN.is_confirmation
+    assert FINAL_AGAIN_PLAN.num_windows < FINAL_PLAN.num_windows
+    assert FINAL_AGAIN_PLAN.is_confirmation

@@ -179,12 +179,13 @@ def test_two_sizes_that_differ_less_than_the_noise_are_timed_in_turn() -> None:
 
 
 @pytest.mark.parametrize("latency_s", [1e-3, 1e-2])
-def test_ten_noisy_runs_give_one_answer_or_its_neighbour(latency_s: float) -> None:
+def test_nine_of_ten_noisy_runs_give_one_answer_or_its_neighbour(latency_s: float) -> None:
     workload = SimulatedWorkload.linear(
         latency_s=latency_s, noise_fraction=0.05, drift_fraction=0.02
     )
-    answers = {search(workload, 2**37, Settings(), seed=seed)[0].batch_size for seed in range(10)}
-    assert max(answers) <= 2 * min(answers)
+    answers = [search(workload, 2**37, Settings(), seed=seed)[0].batch_size for seed in range(10)]
+    assert max(answers.count(size) + answers.count(2 * size) for size in answers) >= 9
+    assert min(size / workload.step_time_s(size) * 1e-4 for size in answers) >= 0.92
 
 
 def test_the_answer_of_a_noisy_search_is_within_the_tolerance_of_the_best() -> None:

@@ -11,6 +11,7 @@ import pytest
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.finder import find
 from autobatch.noise.job import NoisePlan
+from autobatch.noise.worth import worth_of
 from autobatch.probe.protocol import Loaded, TimingPlan
 from autobatch.records import Finding, Goal, LearningRateRule, Settings, Trial
 from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
@@ -27,7 +28,8 @@ def search(
     settings = Settings(**{"goal": Goal.EFFICIENCY, **asked})  # type: ignore[arg-type]
     device = SimulatedDevice(capacity_bytes)
     prober = SimulatedProber(workload, device, settings, seed=seed)
-    return find(prober, settings, target="simulated", clock=prober.clock)
+    worth = worth_of(settings)
+    return find(prober, settings, target="simulated", worth=worth, clock=prober.clock)
 
 
 @pytest.mark.parametrize(("noise_scale", "best"), [(3.2, 8), (51.2, 32), (819.2, 128)])
@@ -77,7 +79,7 @@ def plan_of(**fields: object) -> NoisePlan:
     workload = SimulatedWorkload.linear(dataset_size=size)  # type: ignore[arg-type]
     settings = Settings(**{"goal": Goal.EFFICIENCY, **fields})  # type: ignore[arg-type]
     prober = Noted(workload, SimulatedDevice(8 * GIB), settings)
-    find(prober, settings, target="simulated", clock=prober.clock)
+    find(prober, settings, target="simulated", worth=worth_of(settings), clock=prober.clock)
     (plan,) = plans
     return plan
 
@@ -132,8 +134,9 @@ def test_a_prober_that_knows_no_gradients_is_refused_before_the_search() -> None
         ) -> Trial:
             raise AssertionError("nothing is to run")
 
+    settings = Settings(goal=Goal.EFFICIENCY)
     with pytest.raises(SettingsError, match="cannot be measured here"):
-        find(Plain(), Settings(goal=Goal.EFFICIENCY), target="plain")
+        find(Plain(), settings, target="plain", worth=worth_of(settings))
 
 
 def test_without_time_left_the_answer_is_the_knee() -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from autobatch.decide.choice import choose
 from autobatch.decide.rates import Rates
 from autobatch.noise.goodput import find_efficiency, relative_efficiency
+from autobatch.noise.worth import GradientWorth
 from autobatch.records import Goal, NoiseScale, Settings
 
 SIZES = (8, 16, 32, 64, 128, 256)
@@ -140,14 +139,20 @@ def test_several_devices_share_a_global_batch(make_workload: Any) -> None:
     assert found.batch_size == 32
 
 
-def test_the_goal_takes_the_best_and_falls_back_to_the_knee(make_workload: Any) -> None:
-    settings = Settings(goal=Goal.EFFICIENCY)
-    found = find_efficiency(rates_of(saturating), noise_of(40.96), settings, make_workload())
-    choice = choose(settings, knee=256, largest_run=256, efficiency=found)
-    assert choice.batch_size == 64
-    assert "noise scale of 41 samples" in choice.reason
-    bound = replace(found, noise_is_lower_bound=True) if found else None
-    assert "at least 41" in choose(settings, knee=256, largest_run=256, efficiency=bound).reason
-    fallback = choose(settings, knee=128, largest_run=256)
-    assert fallback.batch_size == 128
-    assert "is not known" in fallback.reason
+def test_the_goal_says_at_which_noise_scale_its_answer_is_the_best() -> None:
+    worth = GradientWorth(Settings(goal=Goal.EFFICIENCY))
+    assert not worth.is_known()
+    worth.noise = noise_of(40.96)
+    assert worth.is_known()
+    assert "noise scale of 41 samples" in worth.reason()
+    worth.noise = noise_of(None, low=40.96)
+    assert worth.is_known()
+    assert "at least 41 samples" in worth.reason()
+    worth.noise = noise_of(None, low=0.0)
+    assert not worth.is_known()
+
+
+def test_a_noise_scale_that_is_measured_for_another_goal_does_not_decide() -> None:
+    worth = GradientWorth(Settings(gradient_noise=True))
+    worth.noise = noise_of(40.96)
+    assert not worth.is_known()
