@@ -9,6 +9,7 @@ from fixtures.records import decision_of
 
 from autobatch.records import (
     Confidence,
+    Contention,
     Doubt,
     FindingWarning,
     Goal,
@@ -90,7 +91,27 @@ def test_a_busy_machine_is_in_the_first_line_and_its_remedy_in_the_last(verdict)
         "64: confidence low: others used 1.5 of 2 cores; any of 32 to 256 may be best; 64 is yours"
     )
     assert why == "Why: timings scatter too much to tell sizes apart, and it is yours"
-    assert following.endswith("leave cores free: --env OMP_NUM_THREADS=1")
+    assert following == "Next: search again while the machine is quiet"
+
+
+@pytest.mark.parametrize(
+    ("num_threads", "variables", "remedy"),
+    [
+        (None, {"OMP_WAIT_POLICY": "PASSIVE"}, "OMP_WAIT_POLICY=PASSIVE"),
+        (1, {}, "OMP_NUM_THREADS=1"),
+    ],
+)
+def test_what_helped_against_contention_is_in_the_verdict_and_advised(
+    verdict, num_threads: int | None, variables: dict[str, str], remedy: str
+) -> None:
+    contention = Contention(
+        others_busy_cores=1.52, num_cores=2, num_threads=num_threads, variables=variables,
+        speedup=34.5, batch_size=4,
+    )  # fmt: skip
+    answer, _, following = verdict(contention=contention)
+    assert answer.endswith(f"others used 1.5 of 2 cores, so timed with {remedy}")
+    assert f"train with {remedy} too" in following
+    assert "34 times faster" in following
 
 
 def test_each_doubt_has_its_cause_with_a_figure(verdict, make_finding):
