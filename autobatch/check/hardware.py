@@ -34,7 +34,12 @@ class Hardware:
     def judge(
         self, limits: HardwareLimits, throttled_by: tuple[str, ...] | Unknown | None = None
     ) -> tuple[Verdict, ...]:
-        """Verdicts; see ``judge_hardware``."""
+        """Judge the requirements on these devices; see ``judge_hardware``.
+
+        Args:
+            limits: What is required.
+            throttled_by: What held the clocks down, if anything was measured.
+        """
         return tuple(judge_hardware(limits, self.devices, self.num_usable_cores, throttled_by))
 
 
@@ -57,14 +62,19 @@ def read_hardware(name: str, limits: HardwareLimits) -> Hardware:
     if not hardware.devices and limits.min_devices is None:
         raise DeviceUnavailableError(
             f"there is no device {name!r} to check",
-            hint="autobatch devices lists what there is; with `min_devices=1` its lack is a "
-            "requirement that is not met",
+            hint="run `autobatch devices` for those of this machine; with `min_devices=1` a "
+            "missing device is a requirement that is not met",
         )
     return hardware
 
 
 def select_hardware(machine: MachineReport, name: str) -> Hardware:
-    """Those of a machine's devices that have a name or are of a kind."""
+    """Select the devices of a machine by name or kind.
+
+    Args:
+        machine: All its devices.
+        name: ``auto``, a kind such as ``cuda``, or a device such as ``cuda:1``.
+    """
     wanted = machine.auto.partition(":")[0] if name == "auto" else name
     devices = tuple(
         each for each in machine.devices if wanted in (each.name, each.name.partition(":")[0])

@@ -25,9 +25,9 @@ from autobatch.records.settings import Settings
 from autobatch.records.workload import Environment, WorkloadSummary
 
 NO_REFERENCE = "none"
-# Below this nothing can be said of how much rounds differ.
+# With fewer, the scatter of the rounds is unknown.
 FEWEST_ROUNDS = 3
-# Trials use what there is: how much has to stay free is a requirement.
+# Trials may use almost all memory: how much must stay free is a requirement.
 TRIAL_HEADROOM_FRACTION = 0.02
 
 _target = partial(option, group="Requirements on the target")
@@ -191,8 +191,8 @@ class Verdict:
 
     Attributes:
         requirement: What was required.
-        limit: Where the line is, in the unit of the requirement: bytes, seconds, samples per
-            second, a share, a count; for ``require`` and ``min-driver`` a word.
+        limit: The limit, in the unit of the requirement: bytes, seconds, samples per second, a
+            fraction, a count; for ``require`` and ``min-driver`` a word.
         status: Whether it is met.
         value: The figure that was measured or read; ``None`` if there is none.
         low: Lower end of the interval of the figure; ``None`` for what is simply read.
@@ -279,13 +279,24 @@ class CheckReport:
 
 
 class CheckObserver(Protocol):
-    """Receives what a check has to tell meanwhile; must not raise."""
+    """Receives events in the order they happen; must not raise."""
 
     def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
-        """The target is built and the memory budget known."""
+        """The target is built and the memory budget known.
+
+        Args:
+            workload: What is trained.
+            budget: Memory that trials may use.
+            device: Where trials run.
+        """
 
     def round_finished(self, number: int, verdicts: tuple[Verdict, ...]) -> None:
-        """A round was measured; what the requirements on time look like so far."""
+        """A round was measured.
+
+        Args:
+            number: Number of the round, from 1.
+            verdicts: Requirements on time, as far as they can be judged.
+        """
 
 
 class SilentCheckObserver:

@@ -32,7 +32,11 @@ class Reference:
 
 
 def choose_reference(asked: str | None, baseline: Measurement | None) -> str:
-    """The reference of a check: that of the baseline, or the one asked for, or none.
+    """Choose the reference of a check: that of the baseline, the one asked for, or none.
+
+    Args:
+        asked: The reference that the user named, if any.
+        baseline: The baseline, if there is one.
 
     Raises:
         BaselineError: If another one is asked for than the baseline was made with.
@@ -48,7 +52,12 @@ def choose_reference(asked: str | None, baseline: Measurement | None) -> str:
 
 
 def settings_of_reference(training: Settings, baseline: Measurement | None) -> Settings:
-    """How a reference is trained: on the same device, whatever changes for the target."""
+    """Make the settings of a reference: same device, not affected by changes to the target.
+
+    Args:
+        training: The target's settings.
+        baseline: The baseline, if there is one.
+    """
     # Were it to follow a change of the variables, the effect of the change would cancel.
     variables = training.variables if baseline is None else baseline.environment.variables
     # What describes the target's data says nothing of the reference's.

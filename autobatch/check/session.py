@@ -193,7 +193,7 @@ class CheckSession:
         timeout_s = self._settings.training.trial_timeout_s
         trial = prober.measure(batch_size, PLAN, timeout_s=timeout_s)
         if trial.outcome is Outcome.KILLED:
-            # Whoever killed it may have meant another: the second time counts.
+            # The kill may have been meant for another process: the second run counts.
             trial = prober.measure(batch_size, PLAN, timeout_s=timeout_s)
         return trial
 

@@ -15,7 +15,11 @@ _OUTCOMES = {
 
 
 def resolve_batch_size(asked: int | None, loaded: Loaded) -> int:
-    """The batch size to check: the one asked for, or the one that the target trains with.
+    """Find the batch size to check.
+
+    Args:
+        asked: The size that the user named, if any.
+        loaded: The target, which may name the size that it trains with.
 
     Raises:
         SettingsError: If there is neither, or the dataset is smaller.
@@ -36,7 +40,12 @@ def resolve_batch_size(asked: int | None, loaded: Loaded) -> int:
 
 
 def describe_failure(trial: Trial, *, num_before: int = 0) -> str:
-    """Why a trial did not fit, in words that follow a colon."""
+    """Say why a trial did not fit, in words that follow a colon.
+
+    Args:
+        trial: A trial that did not fit.
+        num_before: Rounds that fitted before it.
+    """
     message = f": {trial.message}" if trial.message else ""
     before = f" after {num_before} rounds that fitted" if num_before else ""
     return f"{_OUTCOMES[trial.outcome]}{before}{message}"

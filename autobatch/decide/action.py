@@ -61,7 +61,7 @@ class Progress:
         rules: Candidates and limits of the climb.
         trials: All trials, by batch size.
         decision: From those that fitted; ``None`` if none did.
-        raced_s: Seconds that went into racing.
+        raced_s: Seconds spent on racing.
         final_of: The size whose final run was the last that fitted; ``None`` if another was.
         num_finals: Final runs so far.
         lacks_worth: Whether the value of a sample is needed and not measured yet.

@@ -15,17 +15,18 @@ class Numbers:
     """The tuned numbers.
 
     Attributes:
-        misfit_penalty: Power with which large deviations from the curve are held to be rarer than
-            small ones. Replay; 2 and more smooths a size away that is 15 % slower than its
-            neighbours (simulated, 60 searches).
-        outlier: Standard errors from which a cell counts for less. Replay.
-        good_misfit: Residual standard deviation of log throughput up to which a curve is believed
-            beyond the sizes that ran. Replay.
+        misfit_penalty: Power by which large deviations from the curve are assumed rarer than small
+            ones. Replay; 2 and more hides a size that is 15 % slower than its neighbours
+            (simulated, 60 searches).
+        outlier: Standard errors beyond which a cell gets less weight. Replay.
+        good_misfit: Residual standard deviation of log throughput up to which the curve is
+            trusted beyond the sizes that ran. Replay.
         likely: How likely the knee must be within the tolerance. Replay.
-        decided: How sure is sure: the answer of high confidence, and the end of a race. Replay.
+        decided: Probability that counts as sure: for high confidence, and to end a race. Replay.
         close_enough: Standard error of a ratio, as a multiple of the tolerance, that needs no
             more timing. Replay, quiet device.
-        flat_gain: Gain over two doublings, as a multiple of the tolerance, that is none. Replay.
+        flat_gain: Gain over two doublings, as a multiple of the tolerance, that counts as none.
+            Replay.
         ahead_gain: Gain of the curve over six doublings, as a multiple of the tolerance, that is
             not worth running them. Quiet device, late knee: at 0.5 one answer in five is too small.
         fell_ratio: Throughput over the best at which the largest size has fallen behind. Replay.
@@ -33,28 +34,28 @@ class Numbers:
             it a search gives up early on a busy machine.
         race_time_s: Seconds that a race may always take. Replay.
         race_fraction: Time of a race over that of the search before it. Replay.
-        contended_cores: Cores missing for the threads of a step from which they are held to wait
-            for each other. Two processes that spin beside two threads on two cores: 1.5 missing.
+        contended_cores: Missing cores from which the threads of a step are assumed to wait for
+            each other. Two processes that spin beside two threads on two cores: 1.5 missing.
         remedy_ratio: Gain that a remedy for contention must show. Same: 1.2 to 290 were seen.
-        passive_ratio: Throughput of threads that sleep over that of fewer threads from which the
-            former are taken, since they are all there once the machine is idle. Same.
+        passive_ratio: Throughput of sleeping threads over that of fewer threads, above which the
+            former are preferred, since all of them work once the machine is idle. Same.
         search_window_s: Seconds of timed steps in a first run. Replay.
         race_window_s: Seconds of timed steps in a round of a race. Replay.
         final_window_s: Seconds of each window of the final run.
         final_windows: Windows of the final run, each with a peak: three show whether they grow.
         final_steps: Steps of each window, where they are short enough.
         patience_s: Seconds after which a few slow steps are enough. Replay.
-        peak_scatter: Fraction by which peaks of one size differ from run to run: growth below it
-            leads nowhere, and a peak as close to the budget runs again. Examples on CPU: 5 %.
+        peak_scatter: Fraction by which peaks of one size differ from run to run: smaller growth
+            makes no line, and a peak this close to the budget runs again. Examples on CPU: 5 %.
         repeat_time_s: Seconds from which a final run is not repeated for its peak.
-        careful_jump: How much larger the next size is where no memory line leads. Exhaustive
+        careful_jump: Ratio of the next size to the last where there is no memory line. Exhaustive
             search over capacities, in the tests.
-        max_jump: How much larger it is at most. Same.
+        max_jump: The largest such ratio. Same.
         hopeful_ratio: How far beyond the memory line to try while nothing failed: small sizes
             make it too steep, and one failure costs less than one more size. Same.
-        peak_noise_fraction: Peaks of one size differ by as much in the bound that refutes sizes.
-        peak_slack_fraction: A size may need so much less than a smaller one.
-        peak_slack_bytes: Or so much less: libraries are loaded on the way.
+        peak_noise_fraction: How far peaks of one size differ, in the bound that refutes sizes.
+        peak_slack_fraction: How much less memory a size may need than a smaller one.
+        peak_slack_bytes: The same in bytes: libraries are loaded along the way.
     """
 
     misfit_penalty: float = 1.0

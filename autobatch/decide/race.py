@@ -43,12 +43,12 @@ def final_time_s(trial: Trial, numbers: Numbers) -> float:
 
 
 def is_worth_a_round(cost_s: float, *, search_s: float, raced_s: float, numbers: Numbers) -> bool:
-    """Whether to spend another round on sizes in doubt.
+    """Decide whether to spend another round on the sizes in doubt.
 
     Args:
-        cost_s: Of the round.
-        search_s: Of the search so far, racing aside.
-        raced_s: Spent on racing so far.
+        cost_s: Seconds that the round will take.
+        search_s: Seconds of the search so far, racing excluded.
+        raced_s: Seconds of racing so far.
         numbers: Tuned numbers.
     """
     return raced_s + cost_s <= max(numbers.race_time_s, numbers.race_fraction * search_s)

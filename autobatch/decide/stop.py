@@ -89,7 +89,7 @@ class FellBehind:
 
 
 def has_levelled_off(decision: Decision) -> bool:
-    """Whether throughput has levelled off, so that no larger size need run."""
+    """Whether throughput has levelled off, so that larger sizes need not run."""
     numbers, sizes = decision.asked.numbers, decision.rates.sizes
     # A single sample, or a few, often take a code path of their own.
     if len(sizes) < 2 or sizes[-1] < USUAL_BATCH_SIZE or _rises(decision):

@@ -37,9 +37,16 @@ def save_partial(
     target: str,
     settings: Settings,
 ) -> None:
-    """Write what is left of a search that failed: the error, and the trials that it carries.
+    """Write what a failed search leaves: the error and the trials that it carries.
 
     The document has no recommendation: ``show`` says of it what went wrong.
+
+    Args:
+        error: What ended the search.
+        path: The file.
+        overwrite: Whether to replace an existing file.
+        target: The target, as the user named it.
+        settings: Settings of the search.
 
     Raises:
         SettingsError: If it cannot be written.

@@ -81,5 +81,5 @@ def _settings_error(path: StrPath) -> Iterator[None]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SettingsError(
-            f"cannot write {path}: {reason}", hint="give another place to write to"
+            f"cannot write {path}: {reason}", hint="write to another path"
         ) from error

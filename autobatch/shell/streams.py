@@ -20,7 +20,12 @@ _T = TypeVar("_T")
 
 
 def print_finding(finding: Finding, *, as_json: bool) -> None:
-    """Write a finding to standard output, for a person or as JSON."""
+    """Write a finding to standard output.
+
+    Args:
+        finding: What to write.
+        as_json: Write JSON instead of text for a person.
+    """
     from autobatch.reporting import dumps, render
 
     print_result(finding, dumps if as_json else None, render)
@@ -29,7 +34,12 @@ def print_finding(finding: Finding, *, as_json: bool) -> None:
 def print_result(
     result: _T, dumps: Callable[[_T], str] | None, render: Callable[[_T, Console], None]
 ) -> None:
-    """Write a result to standard output, for a person or, with ``dumps``, as JSON.
+    """Write a result to standard output.
+
+    Args:
+        result: What to write.
+        dumps: Turns it into JSON; ``None`` to write text for a person.
+        render: Prints it for a person.
 
     Raises:
         SettingsError: If standard output takes no more, such as a file on a full disk.
@@ -46,12 +56,12 @@ def print_result(
         abandon_stdout()
         raise SettingsError(
             f"cannot write to standard output: {(error.strerror or str(error)).lower()}",
-            hint="give another place to write to",
+            hint="redirect the output to another file",
         ) from error
 
 
 def abandon_stdout() -> None:
-    """Keep Python from trying to flush at exit what nobody takes."""
+    """Keep Python from flushing a closed output at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

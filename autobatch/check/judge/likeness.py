@@ -9,7 +9,15 @@ from autobatch.errors import BaselineError
 def refuse_or_note(
     now: Measurement, baseline: Measurement, *, any_hardware: bool
 ) -> tuple[bool, list[str]]:
-    """Whether times can be compared with a baseline, and what to know of the comparison.
+    """Find out whether times can be compared with a baseline.
+
+    Args:
+        now: The measurement of this check.
+        baseline: The measurement to compare with.
+        any_hardware: Whether to compare memory alone if the hardware differs.
+
+    Returns:
+        Whether times can be compared, and notes on the comparison.
 
     Raises:
         BaselineError: If nothing can be compared, or times cannot and ``any_hardware`` is not

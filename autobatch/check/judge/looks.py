@@ -1,9 +1,10 @@
 """When to look at the rounds so far, and how sure to be.
 
-Whoever looks again after every round, and stops at the first that suits, is wrong far more often
-than each look by itself. Here the looks are fixed beforehand and share one probability of error:
-each spends a part in proportion to the rounds it adds (Lan and DeMets 1983, by Bonferroni's
-inequality, which holds however the looks depend on each other), and the last spends the rest.
+A check that looks after every round and stops at the first favourable result is wrong far more
+often than a single look. So the looks (interim analyses) are fixed beforehand and share one
+probability of error: each spends a part in proportion to the rounds it adds (Lan and DeMets 1983,
+by Bonferroni's inequality, which holds however the looks depend on each other), and the last spends
+the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 # Each look has about a third more rounds than the one before.
 LOOKS = (6, 8, 11, 15, 20, 27, 36, 48, 64, 85, 113, 150, 200)
 MAX_ROUNDS = LOOKS[-1]
-# Either way: taking what keeps to a limit for beyond it, or what is beyond it for within.
+# Of either error: a figure within the limit judged beyond it, or one beyond it judged within.
 ALPHA = 0.05
 
 

@@ -62,7 +62,13 @@ def judge_fit(batch_size: int, failure: str) -> Verdict:
 def not_judged(
     limits: TargetLimits, baseline: Measurement | None, reason: str
 ) -> Iterator[Verdict]:
-    """Every requirement on memory, as inconclusive."""
+    """Report every requirement on memory as inconclusive.
+
+    Args:
+        limits: What is required.
+        baseline: What would be compared with, if anything.
+        reason: Why nothing was judged.
+    """
     for name, limit in (
         (RequirementName.MAX_MEMORY, limits.max_memory_bytes),
         (RequirementName.MIN_HEADROOM, limits.min_headroom_fraction),

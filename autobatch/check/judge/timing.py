@@ -69,7 +69,13 @@ def judge_times(
 def not_judged(
     limits: TargetLimits, baseline: Measurement | None, reason: str
 ) -> Iterator[Verdict]:
-    """Every requirement on time, as inconclusive."""
+    """Report every requirement on time as inconclusive.
+
+    Args:
+        limits: What is required.
+        baseline: What would be compared with, if anything.
+        reason: Why nothing was judged.
+    """
     for name, limit in (
         (RequirementName.MAX_STEP_TIME, limits.max_step_time_s),
         (RequirementName.MIN_THROUGHPUT, limits.min_samples_per_s),
@@ -80,9 +86,16 @@ def not_judged(
 
 
 def compare_times(now: Measurement, baseline: Measurement) -> Location:
-    """Log of how much longer a step takes now than in the baseline.
+    """Compare the step time with that of a baseline.
 
     With a reference both are relative to it, and far smaller changes are told from none.
+
+    Args:
+        now: The measurement of this check.
+        baseline: The measurement to compare with.
+
+    Returns:
+        Log of the step time now over that of the baseline.
     """
     drift = _DRIFT_OF_RATIO
     if now.reference == NO_REFERENCE:

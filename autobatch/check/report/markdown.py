@@ -39,7 +39,11 @@ def markdown(report: CheckReport) -> str:
 
 
 def append_markdown(report: CheckReport, path: str | os.PathLike[str]) -> None:
-    """Add a check to the end of a file.
+    """Append a check to a file.
+
+    Args:
+        report: The check.
+        path: The file, made if it does not exist.
 
     Raises:
         SettingsError: If it cannot be written.
@@ -50,7 +54,7 @@ def append_markdown(report: CheckReport, path: str | os.PathLike[str]) -> None:
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise SettingsError(
-            f"cannot write {path}: {reason}", hint="give another place to write to"
+            f"cannot write {path}: {reason}", hint="write to another path"
         ) from error
 
 

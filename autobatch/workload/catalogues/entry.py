@@ -39,6 +39,10 @@ class Entry:
 def load_entry(target: Target, settings: Settings) -> tuple[Workload, RepeatedSource, list[str]]:
     """Make the model that a target names, and batches for it.
 
+    Args:
+        target: Names the catalogue, the model and its values.
+        settings: For the seed.
+
     Returns:
         The workload, where its batches come from, and a sentence for each guess.
 
@@ -68,7 +72,13 @@ def load_entry(target: Target, settings: Settings) -> tuple[Workload, RepeatedSo
 
 
 def making_failed(target: Target, values: Mapping[str, Any], error: Exception) -> WorkloadError:
-    """The error for a model that its library could not make with some values."""
+    """Make the error for a model that its library could not make.
+
+    Args:
+        target: What the user named.
+        values: What the model was made with.
+        error: What the library raised.
+    """
     given = ", ".join(f"{key}={value}" for key, value in values.items())
     return WorkloadError(
         f"target {target.text!r}: making the model{' with ' if given else ''}{given} failed: "

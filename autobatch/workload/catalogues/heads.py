@@ -66,7 +66,13 @@ class Head:
         return f"{text}, {format_count(shape.num_labels)} classes" if has_classes else text
 
     def make_batch(self, shape: SampleShape, num: int, seed: int) -> dict[str, torch.Tensor]:
-        """A batch of some samples, the same for the same seed."""
+        """Make a batch of random samples.
+
+        Args:
+            shape: What one sample is.
+            num: Samples in the batch.
+            seed: The same seed gives the same batch.
+        """
         generator = torch.Generator().manual_seed(seed)
         if self.takes_images:
             inputs = torch.randn((num, *shape.image_shape), generator=generator)

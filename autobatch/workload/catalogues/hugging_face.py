@@ -30,6 +30,10 @@ _DEFAULT_IMAGE_SIZE = 224
 def load_hugging_face(target: Target, settings: Settings) -> Entry:
     """Make a model from a configuration class.
 
+    Args:
+        target: Names the model type, the head and values of the configuration.
+        settings: For the seed.
+
     Raises:
         WorkloadError: If there is no such model type or head, or it cannot be made.
         SettingsError: If a value does not go with the configuration, or the sequences are longer

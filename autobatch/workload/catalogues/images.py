@@ -40,6 +40,10 @@ def cross_entropy(output: Any, target: torch.Tensor) -> torch.Tensor:
 def load_timm(target: Target, settings: Settings) -> Entry:
     """Make a classifier that timm knows.
 
+    Args:
+        target: Names the model, its input and its values.
+        settings: For the seed.
+
     Raises:
         WorkloadError: If there is none of this name, or it cannot be made.
         SettingsError: If the number of classes is none.
@@ -47,7 +51,7 @@ def load_timm(target: Target, settings: Settings) -> Entry:
     import timm
 
     name = target.name
-    # Names of other places to load from, such as hf_hub:..., would be downloaded.
+    # Names with another source, such as hf_hub:..., would be downloaded.
     if not name or ":" in name or "/" in name or not timm.is_model(name):
         raise _unknown_model_error(target, timm.list_models())
 
@@ -67,6 +71,10 @@ def load_timm(target: Target, settings: Settings) -> Entry:
 
 def load_torchvision(target: Target, settings: Settings) -> Entry:
     """Make a classifier that torchvision knows.
+
+    Args:
+        target: Names the model, its input and its values.
+        settings: For the seed.
 
     Raises:
         WorkloadError: If there is none of this name, or it cannot be made.

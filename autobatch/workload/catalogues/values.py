@@ -55,7 +55,15 @@ def parse_literal(text: str) -> Any:
 
 
 def name_near(name: str, known: Iterable[str]) -> str:
-    """Three names at most that look like one, most alike first; empty if there is none."""
+    """Name up to three known names that resemble one.
+
+    Args:
+        name: What was asked for.
+        known: All names.
+
+    Returns:
+        The names, most similar first; empty if there is none.
+    """
     public = [each for each in known if not each.startswith("_")]
     within = [each for each in public if name and (name in each or each in name)]
     close = get_close_matches(name, public, n=_MAX_NEAR, cutoff=0.6)
