@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autobatch.decide.numbers import NUMBERS, Numbers
-from autobatch.decide.rates import Rates, estimate
+from autobatch.decide.rates import Rates, Timings, estimate
 from autobatch.records import (
     Confidence,
     Doubt,
@@ -201,6 +201,9 @@ def decide(fitting: Mapping[int, Trial], asked: Asked) -> Decision:
         to_race = _find_challengers(asked.value(rates), asked)
     else:
         to_race = _find_doubtful(rates, right, knee, asked)
+        is_repeated = any(len(trial.rounds) > 1 for trial in fitting.values())
+        if not to_race and not is_repeated:
+            to_race = _find_unheard(timings, right, knee, asked)
     return Decision(
         asked=asked,
         rates=rates,
@@ -259,6 +262,22 @@ def _find_doubtful(
     if not doubtful:
         return ()
     racing = {knee, best, *doubtful}
+    return tuple(sorted(racing)) if len(racing) > 1 else ()
+
+
+def _find_unheard(
+    timings: Timings, right: Mapping[int, float], knee: int, asked: Asked
+) -> tuple[int, ...]:
+    """The sizes to time twice where noise was inferred and never seen.
+
+    With one cell of each size, a curve that fits poorly and a noisy machine look the same. One
+    round tells them apart, unless the noise is too small to matter.
+    """
+    numbers, rates = asked.numbers, timings.rates
+    if timings.noise_fraction <= numbers.close_enough * asked.tolerance_fraction:
+        return ()
+    likely = sorted(right, key=right.__getitem__, reverse=True)[:3]
+    racing = {knee, rates.best(), *likely}
     return tuple(sorted(racing)) if len(racing) > 1 else ()
 
 
