@@ -188,7 +188,7 @@ def format_factor(factor: float) -> str:
 
 def format_beta(beta: float) -> str:
     """Write a decay rate so that its distance from 1 keeps two digits: ``0.9969``, ``0.999969``."""
-    digits = 1 - math.floor(math.log10(1 - beta)) if beta < 1 else 1
+    digits = max(1, 1 - math.floor(math.log10(1 - beta))) if beta < 1 else 1
     return f"{beta:.{digits}f}".rstrip("0").rstrip(".") or "0"
 
 

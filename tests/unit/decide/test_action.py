@@ -10,7 +10,6 @@ from fixtures.timings import MIB, decided, quiet
 
 from autobatch.decide.action import Finish, MeasureWorth, Progress, Run, Time, next_action
 from autobatch.decide.grid import make_grid
-from autobatch.decide.numbers import NUMBERS
 from autobatch.decide.step import Rules
 from autobatch.records import Goal, Outcome, Phase, Settings, StopReason, Trial
 
@@ -27,8 +26,7 @@ def progress(
     trials: dict[int, Trial] | None = None,
     goal: Goal = Goal.THROUGHPUT,
     global_batch_size: int | None = None,
-    num_rounds: int = 0,
-    raced_s: dict[int, float] | None = None,
+    raced_s: float = 0.0,
     final_of: int | None = None,
     num_finals: int = 0,
     lacks_worth: bool = False,
@@ -49,8 +47,7 @@ def progress(
         rules=rules,
         trials=trials or quiet(rates or {}),
         decision=made,
-        num_rounds=num_rounds,
-        raced_s=raced_s or {},
+        raced_s=raced_s,
         final_of=final_of,
         num_finals=num_finals,
         lacks_worth=lacks_worth,
@@ -80,14 +77,15 @@ def test_yours_runs_before_anything_else_once_the_climb_has_ended() -> None:
 
 
 def test_a_size_that_costs_more_than_all_before_is_begun_only_while_throughput_rises() -> None:
-    nearly_flat = {16: 960.0, 32: 975.0, 64: 990.0}
-    cost_s = NUMBERS.steps_of_a_trial * 128 / 990
+    nearly_flat = {16: 19.2, 32: 19.5, 64: 19.8}
+    cost_s = 3 * 128 / 19.8
     for spent_s, expected in (
         (1.01 * cost_s, run(128, phase=Phase.SEARCH)),
         (0.99 * cost_s, run(64, phase=Phase.CONFIRMATION)),
     ):
         assert next_action(progress(nearly_flat), Time(spent_s=spent_s)) == expected
-    assert next_action(progress(RISING), Time(spent_s=0.0)) == run(256, phase=Phase.SEARCH)
+    rising = {size: rate / 50 for size, rate in RISING.items()}
+    assert next_action(progress(rising), Time(spent_s=0.0)) == run(256, phase=Phase.SEARCH)
     ended = progress(nearly_flat, final_of=64, num_finals=1)
     assert next_action(ended, Time(spent_s=0.0)) == Finish(reason=StopReason.COST)
 
@@ -143,20 +141,11 @@ def test_after_final_runs_that_did_not_fit_the_next_answer_runs_however_many_the
     assert next_action(known, SPENT) == run(16, phase=Phase.CONFIRMATION)
 
 
-def test_a_race_ends_with_the_most_rounds_there_may_be() -> None:
-    doubtful = {"knee": 32, "to_race": (16, 32)}
-    last = progress(FLAT, num_rounds=NUMBERS.max_rounds - 1, **doubtful)
-    assert next_action(last, SPENT) == run(16, 32, phase=Phase.TIMING)
-    known = progress(FLAT, num_rounds=NUMBERS.max_rounds, **doubtful)
-    assert next_action(known, SPENT) == run(32, phase=Phase.CONFIRMATION)
-
-
 def test_a_race_ends_with_its_share_of_the_time() -> None:
-    doubtful = {"knee": 32, "to_race": (16, 32), "noise_fraction": 0.01}
-    raced_s = {16: 1.0, 32: 1.0}  # quiet: a fifth of the search
-    known = progress(FLAT, raced_s=raced_s, **doubtful)
-    assert next_action(known, Time(spent_s=15.0)) == run(16, 32, phase=Phase.TIMING)
-    assert next_action(known, Time(spent_s=12.0)) == run(32, phase=Phase.CONFIRMATION)
+    doubtful = {"knee": 32, "to_race": (16, 32)}
+    known = progress(FLAT, raced_s=9.0, **doubtful)
+    assert next_action(known, Time(spent_s=9.0 + 16.0)) == run(16, 32, phase=Phase.TIMING)
+    assert next_action(known, Time(spent_s=9.0 + 15.0)) == run(32, phase=Phase.CONFIRMATION)
 
 
 def test_a_race_leaves_time_for_the_final_run() -> None:

@@ -94,7 +94,6 @@ def test_sizes_that_cannot_be_told_apart_are_all_candidates_and_race() -> None:
     assert sum(decision.right.values()) == pytest.approx(1)
     assert {decision.knee, decision.rates.best()} <= set(decision.to_race)
     assert list(decision.to_race) == sorted(decision.to_race)
-    assert len(decision.to_race) <= NUMBERS.max_racing
 
 
 def test_a_size_on_the_threshold_whose_ratio_is_known_well_is_in_doubt_no_more() -> None:
@@ -131,12 +130,17 @@ def test_throughput_rises_while_the_last_size_beats_all_before(
     assert decided(rates).is_rising is is_rising
 
 
+@pytest.mark.parametrize(("error", "may_rise"), [(0.005, False), (0.02, True)])
+def test_it_may_rise_while_its_error_allows_it(error: float, may_rise: bool) -> None:
+    assert decided({8: 100.0, 16: 104.0}, error=error).may_rise is may_rise
+
+
 @pytest.mark.parametrize("outcome", [Outcome.OVER_BUDGET, Outcome.OUT_OF_MEMORY, Outcome.KILLED])
 def test_a_trial_that_failed_changes_neither_curve_nor_decision(outcome: Outcome) -> None:
     trials = quiet(affine(4e-3, 1e-4, 256))
     slow = replace(timed(512, {0: 10.0}), outcome=outcome)
     before, after = (
-        Progress(settings=Settings(), rules=RULES, trials=each, raced_s={})
+        Progress(settings=Settings(), rules=RULES, trials=each)
         for each in (trials, {**trials, 512: slow})
     )
     assert before.fitting == after.fitting == tuple(trials)
@@ -152,7 +156,7 @@ def test_a_trial_that_failed_changes_neither_curve_nor_decision(outcome: Outcome
 def test_a_size_above_one_that_failed_counts_no_more() -> None:
     trials = quiet(affine(4e-3, 1e-4, 256))
     trials[64] = Trial(batch_size=64, outcome=Outcome.OUT_OF_MEMORY)
-    progress = Progress(settings=Settings(), rules=RULES, trials=trials, raced_s={})
+    progress = Progress(settings=Settings(), rules=RULES, trials=trials)
     assert max(progress.fitting) == 32
 
 

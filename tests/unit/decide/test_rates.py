@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -154,6 +155,30 @@ def test_an_error_is_never_claimed_to_be_nothing(num_steps: int) -> None:
     log_ratio, error = estimated(trials).rates.log_ratio(16, 8)
     assert log_ratio == pytest.approx(math.log(2), abs=0.01)
     assert error > 0.001
+
+
+def test_the_estimate_is_that_of_the_model_written_out() -> None:
+    """Without a curve, the covariance of all cells at once gives the same figures."""
+    trials = noisy({16: 1000.0, 32: 1500.0}, noise=0.05, num_rounds=4)
+    cells = [(size, each) for size in trials for each in trials[size].rounds]
+    logs = np.array([math.log(size / each.step_times_s[2]) for size, each in cells])
+    of_size = np.array([[size == 16, size == 32] for size, _ in cells], dtype=float)
+    # First runs share no round.
+    rounds = [each.number or -size for size, each in cells]
+    same_round = np.equal.outer(rounds, rounds)
+    own = math.pi / 2 * (math.log(1.005) / 0.6745) ** 2 / 5
+    prior, middle = 9.0 * np.eye(2), logs.mean()
+    weights, shifts = [], []
+    for noise in np.geomspace(0.0025, 0.64, 13):
+        total = own * np.eye(len(logs)) + noise**2 * (np.eye(len(logs)) + same_round)
+        total += of_size @ prior @ of_size.T
+        solved = np.linalg.solve(total, logs - middle)
+        evidence = -(np.linalg.slogdet(total)[1] + (logs - middle) @ solved) / 2
+        weights.append(math.exp(evidence))
+        shifts.append(prior @ of_size.T @ solved)
+    expected = middle + np.average(shifts, axis=0, weights=weights)
+    without_outliers = replace(NUMBERS, outlier=1e9)
+    assert estimate(trials, without_outliers).rates.logs == pytest.approx(expected, abs=1e-4)
 
 
 def test_scaling_multiplies_rates() -> None:

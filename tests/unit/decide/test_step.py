@@ -93,17 +93,36 @@ def test_at_the_end_of_the_grid_its_reason_is_given() -> None:
 
 
 def test_a_size_that_would_take_longer_than_all_before_is_not_begun_where_nothing_rises() -> None:
-    cost_s = NUMBERS.steps_of_a_trial * 128 / 103
-    decision = decided(NEARLY_FLAT)
-    assert next_step(FAST, FEW, decision, 1.01 * cost_s).batch_size == 128
-    assert next_step(FAST, FEW, decision, 0.99 * cost_s).stop_reason is StopReason.COST
-    assert next_step(FAST, FEW, decided(RISING), 0.0).batch_size == 128
+    slow = {size: rate / 50 for size, rate in NEARLY_FLAT.items()}
+    cost_s = 3 * 128 / slow[64]
+    assert cost_s > NUMBERS.dear_trial_s
+    assert next_step(FAST, FEW, decided(slow), 1.01 * cost_s).batch_size == 128
+    assert next_step(FAST, FEW, decided(slow), 0.99 * cost_s).stop_reason is StopReason.COST
+    rising = {size: rate / 50 for size, rate in RISING.items()}
+    assert next_step(FAST, FEW, decided(rising), 0.0).batch_size == 128
 
 
-@pytest.mark.parametrize("rates", [FLAT, NEARLY_FLAT])
-def test_yours_runs_whatever_would_end_the_climb(rates: dict[int, float]) -> None:
-    yours = decided(rates, your_batch_size=256)
-    assert next_step(FAST, FEW, yours, 0.0).batch_size == 256
+def test_a_few_seconds_are_never_too_long() -> None:
+    for seconds, runs in (
+        (0.99 * NUMBERS.dear_trial_s, True),
+        (1.01 * NUMBERS.dear_trial_s, False),
+    ):
+        factor = 3 * 128 / seconds / NEARLY_FLAT[64]
+        decision = decided({size: factor * rate for size, rate in NEARLY_FLAT.items()})
+        assert (next_step(FAST, FEW, decision, 0.0).batch_size == 128) is runs
+
+
+def test_a_size_is_begun_while_the_error_allows_that_throughput_rises() -> None:
+    slow = {size: rate / 50 for size, rate in NEARLY_FLAT.items()}
+    assert next_step(FAST, FEW, decided(slow, error=0.02), 0.0).stop_reason is StopReason.COST
+    assert next_step(FAST, FEW, decided(slow, error=0.05), 0.0).batch_size == 128
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.02], ids=["a plateau", "cost"])
+def test_yours_runs_whatever_ends_the_climb(factor: float) -> None:
+    rates = FLAT if factor == 1 else {size: factor * rate for size, rate in NEARLY_FLAT.items()}
+    assert next_step(FAST, FEW, decided(rates), 0.0).stop_reason is not None
+    assert next_step(FAST, FEW, decided(rates, your_batch_size=256), 0.0).batch_size == 256
     trials = {**FEW, **fitted(at_256=1)}
     decision = decided({**rates, 256: rates[64]}, your_batch_size=256)
     assert next_step(FAST, trials, decision, 0.0).batch_size is None
