@@ -16,7 +16,7 @@ from rich.progress import (
 
 from autobatch import units
 from autobatch.compare.records import RunOutcome, TrainingRun
-from autobatch.compare.report.text import RUN_OUTCOMES, name_fold
+from autobatch.compare.report.text import name_fold, outcome_words
 from autobatch.records import WorkloadSummary
 from autobatch.reporting.screen import printable, write_line
 
@@ -110,4 +110,4 @@ def _name(run: TrainingRun, num_folds: int) -> str:
 
 def _outcome(run: TrainingRun, num_epochs: int) -> str:
     has_stopped = run.outcome is RunOutcome.FINISHED and len(run.epochs) < num_epochs
-    return "reached the target" if has_stopped else RUN_OUTCOMES[run.outcome]
+    return "reached the target" if has_stopped else outcome_words(run.outcome)
