@@ -18,13 +18,7 @@ from autobatch.compare.records import (
 from autobatch.errors import ComparisonInterrupted
 from autobatch.records import Settings
 from autobatch.shell.options import OUTPUT, GroupedCommand, settings_options
-from autobatch.shell.streams import (
-    ignore,
-    make_console,
-    print_result,
-    say,
-    uninterrupted,
-)
+from autobatch.shell.streams import ignore, make_console, print_result, say, uninterrupted
 
 _EXIT_NOTHING_TRAINED = 1
 _EXIT_INTERRUPTED = 130
@@ -142,13 +136,11 @@ def _keep(comparison: Comparison, output: str | None, plot_path: str | None, for
 
 
 def _print(comparison: Comparison, *, as_json: bool, to_stderr: bool) -> None:
-    if not to_stderr:
-        from autobatch.compare.report import COMPARISON, render_comparison
+    from autobatch.compare.report import COMPARISON, render_comparison
 
+    if not to_stderr:
         print_result(comparison, COMPARISON.dumps if as_json else None, render_comparison)
         return
-    from autobatch.compare.report import render_comparison
-
     console = make_console(to_stderr=True)
     console.print("Interrupted; what was done so far:\n")
     render_comparison(comparison, console)

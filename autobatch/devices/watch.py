@@ -21,8 +21,7 @@ from autobatch.records import DeviceUse, Unknown
 # GPUs measure their power about ten times a second (arXiv:2312.02741): over less than this the
 # counter's steps show.
 _SHORTEST_S = 0.5
-_NOT_COUNTED = "energy is counted on NVIDIA GPUs only"
-_NOT_WATCHED = "clock limits are told of NVIDIA GPUs only"
+_UNSEEN = "energy and clock limits are told of NVIDIA GPUs only"
 # Counters in nanoseconds, and the words that clock limits have for the same.
 _VIOLATIONS = {
     "NVML_PERF_POLICY_POWER": "power limit",
@@ -49,19 +48,15 @@ class BlindWatch:
     """For devices that tell neither.
 
     Args:
-        energy: Why there is no energy.
-        throttling: Why nothing is known of what slows the device down.
+        reason: Why not.
         clock: Returns seconds from any origin.
     """
 
     def __init__(
-        self,
-        energy: str = _NOT_COUNTED,
-        throttling: str = _NOT_WATCHED,
-        clock: Callable[[], float] = time.perf_counter,
+        self, reason: str = _UNSEEN, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        self._energy, self._throttling, self._clock = energy, throttling, clock
-        self._begin_s = clock()
+        self._unseen, self._clock = Unknown(reason=reason), clock
+        self.start()
 
     def start(self) -> None:
         """Begin."""
@@ -74,8 +69,8 @@ class BlindWatch:
         """Time alone."""
         return DeviceUse(
             elapsed_s=self._clock() - self._begin_s,
-            energy_j=Unknown(reason=self._energy),
-            throttle_reasons=Unknown(reason=self._throttling),
+            energy_j=self._unseen,
+            throttle_reasons=self._unseen,
         )
 
 
@@ -151,7 +146,7 @@ def watch_device(name: str) -> DeviceWatch:
 
     gpu = find_nvml_gpu(int(index or 0))
     if isinstance(gpu, Unknown):
-        return BlindWatch(gpu.reason, gpu.reason)
+        return BlindWatch(gpu.reason)
     return NvmlWatch(gpu)
 
 

@@ -15,7 +15,6 @@ from autobatch.records.device_report import (
     ProcessUse,
     Unknown,
 )
-from autobatch.records.efficiency import Efficiency, EfficiencyScenario, Goodput
 from autobatch.records.enums import (
     Bottleneck,
     Goal,
@@ -32,7 +31,7 @@ from autobatch.records.enums import (
 from autobatch.records.events import Observer, SilentObserver
 from autobatch.records.finding import Confirmation, Finding, FindingWarning, LengthBucket
 from autobatch.records.memory import MemoryBound, MemoryBudget
-from autobatch.records.noise import NoiseScale
+from autobatch.records.noise import Efficiency, EfficiencyScenario, Goodput, NoiseScale
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import TimingRound, Trial

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from autobatch.records.contention import Contention
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.decision import Confidence, TimingDecision
-from autobatch.records.efficiency import Efficiency
 from autobatch.records.enums import StopReason, WarningCode
 from autobatch.records.memory import MemoryBudget
-from autobatch.records.noise import NoiseScale
+from autobatch.records.noise import Efficiency, NoiseScale
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import Trial

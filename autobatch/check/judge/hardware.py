@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from autobatch.check.records import HardwareLimits, Verdict
 from autobatch.records import DeviceReport, RequirementName, Status, Unknown
@@ -43,10 +43,20 @@ def judge_hardware(
         )
     if limits.min_cores is not None:
         yield _judge_one(RequirementName.MIN_CORES, limits.min_cores, num_usable_cores)
-    for name, limit, read in _minimums(limits):
-        yield _judge_each(name, limit, devices, read, lambda value, limit: value >= limit, min)
-    for name, limit, read in _maximums(limits):
-        yield _judge_each(name, limit, devices, read, lambda value, limit: value <= limit, max)
+    for name, limit, read, is_minimum in (
+        (RequirementName.MIN_CAPACITY, limits.min_capacity_bytes, _capacity, True),
+        (RequirementName.MIN_FREE, limits.min_free_bytes, _free, True),
+        (RequirementName.MIN_PCIE_WIDTH, limits.min_pcie_width, _pcie_width, True),
+        (RequirementName.MAX_ECC_ERRORS, limits.max_ecc_errors, _ecc_errors, False),
+        (RequirementName.MAX_OTHER_PROCESSES, limits.max_other_processes, _processes, False),
+    ):
+        if limit is not None:
+            yield _judge_each(
+                name,
+                limit,
+                {each.name: read(each, limit) for each in devices},
+                is_minimum=is_minimum,
+            )
     if limits.min_driver is not None:
         yield _judge_driver(limits.min_driver, devices)
     for precision in limits.precisions:
@@ -60,30 +70,6 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
-_Limit = tuple[RequirementName, float, Callable[[DeviceReport], Reading]]
-
-
-def _minimums(limits: HardwareLimits) -> Iterator[_Limit]:
-    if limits.min_capacity_bytes is not None:
-        yield RequirementName.MIN_CAPACITY, limits.min_capacity_bytes, _capacity
-    if limits.min_free_bytes is not None:
-        yield RequirementName.MIN_FREE, limits.min_free_bytes, _free
-    if limits.min_pcie_width is not None:
-        yield (
-            RequirementName.MIN_PCIE_WIDTH,
-            limits.min_pcie_width,
-            lambda device: device.gpu.pcie_width if device.gpu else _NO_GPU,
-        )
-
-
-def _maximums(limits: HardwareLimits) -> Iterator[_Limit]:
-    most = limits.max_ecc_errors
-    if most is not None:
-        yield RequirementName.MAX_ECC_ERRORS, most, lambda device: _ecc_errors(device, most)
-    if limits.max_other_processes is not None:
-        yield RequirementName.MAX_OTHER_PROCESSES, limits.max_other_processes, _other_processes
-
-
 def _judge_one(name: RequirementName, limit: float, value: Reading) -> Verdict:
     if isinstance(value, Unknown):
         return Verdict.inconclusive(name, limit, value.reason)
@@ -92,26 +78,22 @@ def _judge_one(name: RequirementName, limit: float, value: Reading) -> Verdict:
 
 
 def _judge_each(
-    name: RequirementName,
-    limit: float,
-    devices: tuple[DeviceReport, ...],
-    read: Callable[[DeviceReport], Reading],
-    holds: Callable[[float, float], bool],
-    worst: Callable[..., float],
+    name: RequirementName, limit: float, readings: dict[str, Reading], *, is_minimum: bool
 ) -> Verdict:
-    if not devices:
+    if not readings:
         return Verdict.inconclusive(name, limit, _NO_DEVICE)
-    readings = {device.name: read(device) for device in devices}
     known = {where: each for where, each in readings.items() if not isinstance(each, Unknown)}
-    failing = [where for where, value in known.items() if not holds(value, limit)]
+    failing = [
+        where for where, value in known.items() if (value < limit if is_minimum else value > limit)
+    ]
+    worst = min if is_minimum else max
     if failing:
-        value = worst(known[where] for where in failing)
         return Verdict(
             requirement=name,
             limit=limit,
             status=Status.NOT_MET,
-            value=value,
-            reason=_name_devices(failing, devices),
+            value=worst(known.values()),
+            reason=", ".join(failing) if len(readings) > 1 else "",
         )
     for where, reading in readings.items():
         if isinstance(reading, Unknown):
@@ -179,19 +161,23 @@ def _judge_throttling(
     return Verdict(requirement=name, limit=None, status=Status.MET, value="none")
 
 
-def _capacity(device: DeviceReport) -> Reading:
+def _capacity(device: DeviceReport, limit: float) -> Reading:
     if device.bounds:
         return min(bound.capacity_bytes for bound in device.bounds)
     return device.capacity_bytes
 
 
-def _free(device: DeviceReport) -> Reading:
+def _free(device: DeviceReport, limit: float) -> Reading:
     if isinstance(device.free_bytes, Unknown):
         return device.free_bytes
     return min([device.free_bytes, *(bound.available_bytes for bound in device.bounds)])
 
 
-def _ecc_errors(device: DeviceReport, limit: int) -> Reading:
+def _pcie_width(device: DeviceReport, limit: float) -> Reading:
+    return device.gpu.pcie_width if device.gpu else _NO_GPU
+
+
+def _ecc_errors(device: DeviceReport, limit: float) -> Reading:
     if device.gpu is None:
         return _NO_GPU
     ecc = device.gpu.ecc
@@ -206,12 +192,8 @@ def _ecc_errors(device: DeviceReport, limit: int) -> Reading:
     return known
 
 
-def _other_processes(device: DeviceReport) -> Reading:
+def _processes(device: DeviceReport, limit: float) -> Reading:
     if device.gpu is None:
         return _NO_GPU
     processes = device.gpu.processes
     return processes if isinstance(processes, Unknown) else len(processes)
-
-
-def _name_devices(names: list[str], devices: tuple[DeviceReport, ...]) -> str:
-    return ", ".join(names) if len(devices) > 1 else ""

@@ -34,12 +34,15 @@ def judge_memory(
         baseline: What to compare with, ``None`` for nothing.
         is_lower_bound: Whether the real peaks may have been higher than those read.
     """
-    if limits.max_memory_bytes is not None:
-        yield _absolute(
-            RequirementName.MAX_MEMORY, limits.max_memory_bytes, peaks_bytes, is_lower_bound
-        )
-    if limits.min_headroom_fraction is not None:
-        yield _headroom(limits.min_headroom_fraction, peaks_bytes, budget, is_lower_bound)
+    peak_bytes = max(peaks_bytes, default=None)
+    most_bytes, least_free = limits.max_memory_bytes, limits.min_headroom_fraction
+    if most_bytes is not None:
+        is_met = peak_bytes is not None and peak_bytes <= most_bytes
+        yield _absolute(RequirementName.MAX_MEMORY, most_bytes, peak_bytes, is_met, is_lower_bound)
+    if least_free is not None:
+        headroom = _find_headroom(peak_bytes, budget)
+        is_met = headroom is not None and headroom >= least_free
+        yield _absolute(RequirementName.MIN_HEADROOM, least_free, headroom, is_met, is_lower_bound)
     if baseline is not None:
         yield _growth(limits.memory_tolerance_fraction, peaks_bytes, baseline.peaks_bytes)
 
@@ -78,32 +81,22 @@ def not_judged(
             yield Verdict.inconclusive(name, limit, reason)
 
 
-def _absolute(
-    name: RequirementName, limit_bytes: int, peaks_bytes: tuple[int, ...], is_lower_bound: bool
-) -> Verdict:
-    if not peaks_bytes:
-        return Verdict.inconclusive(name, limit_bytes, _UNREAD)
-    peak_bytes = max(peaks_bytes)
-    is_met = peak_bytes <= limit_bytes
-    if is_met and is_lower_bound:
-        return Verdict.inconclusive(name, limit_bytes, _LOWER_BOUND, peak_bytes)
-    status = Status.MET if is_met else Status.NOT_MET
-    return Verdict(requirement=name, limit=limit_bytes, status=status, value=peak_bytes)
-
-
-def _headroom(
-    limit: float, peaks_bytes: tuple[int, ...], budget: MemoryBudget, is_lower_bound: bool
-) -> Verdict:
-    name = RequirementName.MIN_HEADROOM
-    if not peaks_bytes or not budget.capacity_bytes:
-        return Verdict.inconclusive(name, limit, _UNREAD)
+def _find_headroom(peak_bytes: int | None, budget: MemoryBudget) -> float | None:
+    if peak_bytes is None or not budget.capacity_bytes:
+        return None
     available_bytes = budget.capacity_bytes - budget.used_by_others_bytes
-    headroom = (available_bytes - max(peaks_bytes)) / budget.capacity_bytes
-    is_met = headroom >= limit
+    return (available_bytes - peak_bytes) / budget.capacity_bytes
+
+
+def _absolute(
+    name: RequirementName, limit: float, value: float | None, is_met: bool, is_lower_bound: bool
+) -> Verdict:
+    if value is None:
+        return Verdict.inconclusive(name, limit, _UNREAD)
     if is_met and is_lower_bound:
-        return Verdict.inconclusive(name, limit, _LOWER_BOUND, headroom)
+        return Verdict.inconclusive(name, limit, _LOWER_BOUND, value)
     status = Status.MET if is_met else Status.NOT_MET
-    return Verdict(requirement=name, limit=limit, status=status, value=headroom)
+    return Verdict(requirement=name, limit=limit, status=status, value=value)
 
 
 def _growth(limit: float, now: tuple[int, ...], before: tuple[int, ...]) -> Verdict:

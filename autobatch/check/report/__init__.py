@@ -1,7 +1,6 @@
 """What a check looks like to a person and to a machine."""
 
-from autobatch.check.report.baseline import BASELINE
-from autobatch.check.report.document import CHECK
+from autobatch.check.report.document import BASELINE, CHECK
 from autobatch.check.report.junit import dumps_junit
 from autobatch.check.report.markdown import append_markdown
 from autobatch.check.report.progress import CheckLines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TextIO
 
 from rich.console import Console
@@ -17,7 +16,7 @@ from rich.progress import (
 
 from autobatch import units
 from autobatch.compare.records import RunOutcome, TrainingRun
-from autobatch.compare.report.text import RUN_OUTCOMES, name_fold
+from autobatch.compare.report.text import name_fold, outcome_words
 from autobatch.records import WorkloadSummary
 from autobatch.reporting.screen import printable, write_line
 
@@ -79,12 +78,7 @@ class CompareBars:
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
     def comparing(
@@ -116,4 +110,4 @@ def _name(run: TrainingRun, num_folds: int) -> str:
 
 def _outcome(run: TrainingRun, num_epochs: int) -> str:
     has_stopped = run.outcome is RunOutcome.FINISHED and len(run.epochs) < num_epochs
-    return "reached the target" if has_stopped else RUN_OUTCOMES[run.outcome]
+    return "reached the target" if has_stopped else outcome_words(run.outcome)

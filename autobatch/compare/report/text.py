@@ -15,15 +15,6 @@ from autobatch.records import Regime
 from autobatch.reporting.screen import show
 from autobatch.reporting.tables import CHOICE_MARK, Row, labelled, marked_table
 
-RUN_OUTCOMES = {
-    RunOutcome.FINISHED: "finished",
-    RunOutcome.DIVERGED: "diverged",
-    RunOutcome.DISCARDED: "discarded",
-    RunOutcome.OUT_OF_MEMORY: "out of memory",
-    RunOutcome.FAILED: "failed",
-    RunOutcome.KILLED: "killed",
-    RunOutcome.UNFINISHED: "unfinished",
-}
 _STYLES = {RunOutcome.FINISHED: "green", RunOutcome.DISCARDED: "yellow"}
 _KINDS = {
     Regime.STOCHASTIC: "stochastic",
@@ -56,6 +47,11 @@ def render_comparison(comparison: Comparison, console: Console) -> None:
     for run in comparison.runs:
         if run.message:
             show(console, "", *_note(run, comparison.asked.num_folds))
+
+
+def outcome_words(outcome: RunOutcome) -> str:
+    """What became of a run, in words."""
+    return outcome.value.replace("_", " ")
 
 
 def name_fold(run: TrainingRun, num_folds: int) -> str:
@@ -114,7 +110,7 @@ def _training_table(
             _NOTHING if rate is None else units.format_learning_rate(rate),
             units.format_seconds(sum(times) / len(times)) if times else _NOTHING,
             units.format_bytes(max(peaks)) if peaks else _NOTHING,
-            Text(RUN_OUTCOMES[summary.outcome], style=_STYLES.get(summary.outcome, "red")),
+            Text(outcome_words(summary.outcome), style=_STYLES.get(summary.outcome, "red")),
         )
     return table
 
@@ -181,7 +177,7 @@ def _choice_rows(comparison: Comparison) -> Iterator[Row]:
 
 
 def _note(run: TrainingRun, num_folds: int) -> Iterator[RenderableType]:
-    outcome = RUN_OUTCOMES[run.outcome]
+    outcome = outcome_words(run.outcome)
     name = f"Batch size {units.format_count(run.batch_size)}{name_fold(run, num_folds)}:"
     yield Text.assemble((name, "bold yellow"), f" {outcome}")
     yield Padding(Text(run.message, overflow="fold"), (0, 0, 0, 2))

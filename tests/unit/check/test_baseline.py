@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from autobatch.check.report.baseline import BASELINE
+from autobatch.check.report.document import BASELINE
 from autobatch.errors import ResultFormatError, SettingsError
 
 

@@ -21,6 +21,7 @@ ROOTS = {
     "self._mps": torch.mps,
     "self._backend": torch.backends.mps,
     "self._xpu": torch.xpu,
+    "self._api": torch.cuda,
     "xpu": torch.xpu,
 }
 
@@ -91,7 +92,7 @@ CONSTANTS = sorted(
 def test_the_modules_talk_to_both_libraries() -> None:
     assert "torch.cuda.mem_get_info" in NAMES
     assert "self._mps.driver_allocated_memory" in NAMES
-    assert "self._xpu.max_memory_reserved" in NAMES
+    assert "self._xpu.memory_reserved" in NAMES
     assert ("nvmlDeviceGetMemoryInfo", 1) in CALLS
     assert ("nvmlDeviceGetTotalEccErrors", 3) in CALLS
     assert len(CALLS) > 15
@@ -100,6 +101,13 @@ def test_the_modules_talk_to_both_libraries() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_each_name_of_pytorch_exists(name: str) -> None:
     _resolve(name)
+
+
+def test_what_all_caching_gpus_are_asked_intel_s_are_asked_too() -> None:
+    shared = [name.removeprefix("self._api.") for name in NAMES if name.startswith("self._api.")]
+    assert len(shared) > 5
+    for name in shared:
+        assert hasattr(torch.xpu, name), name
 
 
 @pytest.mark.parametrize(("name", "num_arguments"), CALLS)
