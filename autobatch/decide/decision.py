@@ -202,8 +202,10 @@ def decide(fitting: Mapping[int, Trial], asked: Asked) -> Decision:
     else:
         to_race = _find_doubtful(rates, right, knee, asked)
         is_repeated = any(len(trial.rounds) > 1 for trial in fitting.values())
-        if not to_race and not is_repeated:
-            to_race = _find_unheard(timings, right, knee, asked)
+        unseen = () if to_race or is_repeated else _find_unseen(timings, right, knee, asked)
+        off = {each for each in timings.outlying if within[each] >= (1 - numbers.decided) / 2}
+        racing = {*to_race, *unseen, *off, *((knee, rates.best()) if off else ())}
+        to_race = tuple(sorted(racing)) if len(racing) > 1 else ()
     return Decision(
         asked=asked,
         rates=rates,
@@ -265,7 +267,7 @@ def _find_doubtful(
     return tuple(sorted(racing)) if len(racing) > 1 else ()
 
 
-def _find_unheard(
+def _find_unseen(
     timings: Timings, right: Mapping[int, float], knee: int, asked: Asked
 ) -> tuple[int, ...]:
     """The sizes to time twice where noise was inferred and never seen.

@@ -89,11 +89,14 @@ class Timings:
         rates: Of the sizes that were timed.
         curve: The curve through them; ``None`` with fewer than three sizes.
         noise_fraction: Standard deviation of a cell's log rate beyond the scatter of its own steps.
+        outlying: Sizes with a single cell, which counts for less since it lies off: something
+            disturbed it, or the size is not as the others are.
     """
 
     rates: Rates
     curve: ThroughputCurve | None
     noise_fraction: float
+    outlying: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,7 @@ def estimate(trials: Mapping[int, Trial], numbers: Numbers) -> Timings:
     cells = _collect(trials)
     if not cells.sizes:
         return Timings(rates=Rates((), np.zeros(0), np.zeros((0, 0))), curve=None, noise_fraction=0)
+    as_timed = cells.variances
     for _ in range(_NUM_PASSES):
         alone, _, _ = _combine(cells, None, numbers)
         sizes = np.array(cells.sizes, dtype=float)
@@ -136,7 +140,14 @@ def estimate(trials: Mapping[int, Trial], numbers: Numbers) -> Timings:
         rates, noise, band = _combine(cells, fit, numbers)
         cells = _reweighted(cells, rates, noise, numbers)
     curve = None if fit is None else _finish(fit, rates, band, numbers)
-    return Timings(rates=rates, curve=curve, noise_fraction=noise)
+    is_off = cells.variances > as_timed
+    is_alone = cells.of_size.sum(axis=0) == 1
+    outlying = frozenset(
+        size
+        for size, off, alone in zip(cells.sizes, is_off @ cells.of_size > 0, is_alone, strict=True)
+        if off and alone
+    )
+    return Timings(rates=rates, curve=curve, noise_fraction=noise, outlying=outlying)
 
 
 def _collect(trials: Mapping[int, Trial]) -> _Cells:

@@ -226,3 +226,12 @@ RULES = Rules(
     budget_bytes=2**40,
     uncertainty_fraction=0.1,
 )
+
+
+def test_a_size_whose_only_run_lies_off_races_if_it_may_be_the_answer() -> None:
+    rates = affine(4e-3, 1e-4, 1024)
+    decision = decide(quiet({**rates, 512: 0.86 * rates[512]}), asked())
+    assert 512 in decision.to_race
+    assert decision.knee in decision.to_race
+    slow = decide(quiet({**rates, 2: 0.7 * rates[2]}), asked())
+    assert 2 not in slow.to_race

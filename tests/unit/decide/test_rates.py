@@ -95,8 +95,9 @@ def test_a_size_that_is_slow_or_fast_twice_is_that_and_its_neighbours_are_not(
 
 
 def test_a_size_that_was_slow_once_is_not_known_to_be() -> None:
-    rates = estimated(quiet({**LINE, 128: 0.86 * LINE[128]})).rates
-    assert abs(off_the_line(rates, 128)) < 0.03
+    timings = estimated(quiet({**LINE, 128: 0.86 * LINE[128]}))
+    assert abs(off_the_line(timings.rates, 128)) < 0.03
+    assert timings.outlying == {128}
 
 
 def test_one_slow_run_on_a_noisy_machine_is_drawn_to_the_curve() -> None:
