@@ -10,7 +10,8 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -103,6 +104,27 @@ def load_namespace(target: Target) -> Mapping[str, Any]:
             hint="put what runs the program under: if __name__ == '__main__'",
         ) from error
     return vars(module)
+
+
+@contextmanager
+def calling_user_code(what: str, hint: str) -> Iterator[None]:
+    """Make of whatever the user's code raises an error that shows where.
+
+    Args:
+        what: What failed then, such as ``making the model failed``.
+        hint: How the code is called.
+
+    Raises:
+        WorkloadError: If it raises.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise WorkloadError(
+            f"{what}: {type(error).__name__}: {message_of(error)}",
+            hint=hint,
+            user_traceback=format_user_traceback(error),
+        ) from error
 
 
 def format_user_traceback(error: BaseException) -> str:

@@ -13,9 +13,8 @@ from typing import Any
 import numpy
 import torch
 
-from autobatch.errors import WorkloadError, message_of
 from autobatch.records import LengthScan
-from autobatch.workload.files import format_user_traceback
+from autobatch.workload.files import calling_user_code
 
 _SCAN_TIME_S = 2.0
 _ELEMENTS = "elements"
@@ -140,11 +139,6 @@ def _name_of(length: Callable[[Any], int]) -> str:
 def _measure(sample: Any, length: Callable[[Any], int] | None) -> int:
     if length is None:
         return count_elements(sample)
-    try:
+    hint = "it is called with one sample of the dataset, and returns a whole number"
+    with calling_user_code("'length' failed on a sample", hint):
         return int(length(sample))
-    except Exception as error:
-        raise WorkloadError(
-            f"'length' failed on a sample: {type(error).__name__}: {message_of(error)}",
-            hint="it is called with one sample of the dataset, and returns a whole number",
-            user_traceback=format_user_traceback(error),
-        ) from error

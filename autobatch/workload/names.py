@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from autobatch.errors import WorkloadError, message_of
+from autobatch.errors import WorkloadError
 from autobatch.workload.contract import CONTRACT_NAMES, Workload
-from autobatch.workload.files import Target, format_user_traceback
+from autobatch.workload.files import Target, calling_user_code
 
 _EXAMPLE = "model = torch.nn.Linear(10, 1)\ndataset = [(torch.randn(10), torch.randn(1))] * 1000"
 
@@ -65,15 +65,9 @@ def build_model(workload: Workload, target_text: str) -> nn.Module:
     """
     model: object = workload.model
     if not isinstance(model, nn.Module) and callable(model):
-        try:
+        hint = "'model' is called without arguments: give each a default"
+        with calling_user_code(f"target {target_text!r}: making the model failed", hint):
             model = model()
-        except Exception as error:
-            raise WorkloadError(
-                f"target {target_text!r}: making the model failed: {type(error).__name__}: "
-                f"{message_of(error)}",
-                hint="'model' is called without arguments: give each a default",
-                user_traceback=format_user_traceback(error),
-            ) from error
     if not isinstance(model, nn.Module):
         raise WorkloadError(
             f"target {target_text!r}: 'model' is a {type(model).__name__}, not a torch.nn.Module",
@@ -144,15 +138,9 @@ def _require_positive_number(target: Target, name: str, value: object) -> None:
 def _call_if_workload_function(value: Any, target: Target) -> Any:
     if isinstance(value, (Workload, nn.Module, type)) or not callable(value):
         return value
-    try:
+    doing = f"target {target.text!r}: {getattr(value, '__name__', value)}() failed"
+    with calling_user_code(doing, "it is called without arguments"):
         return value()
-    except Exception as error:
-        raise WorkloadError(
-            f"target {target.text!r}: {getattr(value, '__name__', value)}() failed: "
-            f"{type(error).__name__}: {message_of(error)}",
-            hint="it is called without arguments",
-            user_traceback=format_user_traceback(error),
-        ) from error
 
 
 def _find_only_model(target: Target, namespace: Mapping[str, Any]) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from autobatch.errors import WorkloadError, message_of
+from autobatch.errors import WorkloadError
 from autobatch.workload.contract import Workload
-from autobatch.workload.files import format_user_traceback
+from autobatch.workload.files import calling_user_code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +91,10 @@ def _call(make: Any, model: nn.Module, learning_rate: float | None) -> Any:
             hint="make it a function of the parameters, or an optimizer class",
         )
     keywords = {} if learning_rate is None else {"lr": learning_rate}
-    try:
+    with calling_user_code(
+        "making the optimizer failed", "it is called with the model's parameters"
+    ):
         return make(model.parameters(), **keywords)
-    except Exception as error:
-        raise WorkloadError(
-            f"making the optimizer failed: {type(error).__name__}: {message_of(error)}",
-            hint="it is called with the model's parameters",
-            user_traceback=format_user_traceback(error),
-        ) from error
 
 
 def _require_same_parameters(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
