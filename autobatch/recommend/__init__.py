@@ -6,9 +6,13 @@ from autobatch.recommend.accumulation import (
 )
 from autobatch.recommend.bottleneck import find_bottleneck
 from autobatch.recommend.build import recommend
-from autobatch.recommend.epochs import epoch_time_s, iterations_per_epoch, last_batch_size
+from autobatch.recommend.epochs import (
+    epoch_time_s,
+    find_regime,
+    iterations_per_epoch,
+    last_batch_size,
+)
 from autobatch.recommend.learning_rate import ScaledLearningRate, scale_learning_rate
-from autobatch.recommend.regime import find_regime
 from autobatch.recommend.warnings import find_warnings
 
 __all__ = [

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from autobatch.recommend.accumulation import split_global_batch
 from autobatch.recommend.bottleneck import find_bottleneck
-from autobatch.recommend.epochs import epoch_time_s, iterations_per_epoch, last_batch_size
+from autobatch.recommend.epochs import (
+    epoch_time_s,
+    find_regime,
+    iterations_per_epoch,
+    last_batch_size,
+)
 from autobatch.recommend.inputs import (
     find_base_batch_size,
     find_base_learning_rate,
@@ -15,7 +20,6 @@ from autobatch.recommend.inputs import (
 )
 from autobatch.recommend.largest import Largest
 from autobatch.recommend.learning_rate import ScaledLearningRate, scale_learning_rate
-from autobatch.recommend.regime import find_regime
 from autobatch.records import (
     Recommendation,
     Settings,

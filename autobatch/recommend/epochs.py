@@ -1,8 +1,8 @@
-"""Iterations per epoch, the last batch, and how long an epoch takes."""
+"""Iterations per epoch, the last batch, how long an epoch takes, and the regime."""
 
 from __future__ import annotations
 
-from autobatch.records import ThroughputCurve
+from autobatch.records import Regime, ThroughputCurve
 
 
 def iterations_per_epoch(dataset_size: int, global_batch_size: int, *, drop_last: bool) -> int:
@@ -81,3 +81,17 @@ def _share_of_a_pass(samples: int, batch_size: int, curve: ThroughputCurve | Non
     if curve is None or whole_s <= 0:
         return samples / batch_size
     return curve.step_time_s(samples) / whole_s
+
+
+def find_regime(global_batch_size: int, dataset_size: int | None) -> Regime | None:
+    """Name the regime of training; ``None`` without a dataset size.
+
+    Args:
+        global_batch_size: Samples per optimizer step.
+        dataset_size: Samples in an epoch.
+    """
+    if dataset_size is None:
+        return None
+    if global_batch_size >= dataset_size:
+        return Regime.FULL_BATCH
+    return Regime.STOCHASTIC if global_batch_size == 1 else Regime.MINI_BATCH

@@ -146,7 +146,7 @@ def test_a_device_that_is_not_there_is_an_error(write: Callable[..., str]) -> No
 
 
 def test_a_precision_that_the_device_lacks_is_an_error(probe: Callable[..., Any]) -> None:
-    with pytest.raises(DeviceError, match="--precision tf32") as caught:
+    with pytest.raises(DeviceError, match="`precision=tf32`") as caught:
         probe("model = 1", precision=Precision.TF32).load()
     assert "bf16" in caught.value.hint
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from autobatch.recommend.regime import find_regime
+from autobatch.recommend.epochs import find_regime
 from autobatch.records import Regime
 
 
