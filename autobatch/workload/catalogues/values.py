@@ -11,13 +11,6 @@ from autobatch.errors import SettingsError
 
 _WORDS = {"none": None, "null": None, "true": True, "false": False}
 _MAX_NEAR = 3
-_KINDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    list: "a JSON list",
-    dict: "a JSON object",
-}
 
 
 def parse_overrides(
@@ -27,12 +20,11 @@ def parse_overrides(
 
     Args:
         overrides: Text by key.
-        defaults: The configuration as it is. A value is read as the kind that it now has.
+        defaults: The configuration as it is: what is a text or a float there is read as one.
         owner: Whose configuration it is, for messages.
 
     Raises:
-        SettingsError: For a key that there is not, with those that look like it, or a value of
-            another kind.
+        SettingsError: For a key that there is not, with those that look like it.
     """
     for key, text in overrides.items():
         if key not in defaults:
@@ -41,7 +33,7 @@ def parse_overrides(
                 f"{key}={text}: {owner} has no {key!r}",
                 hint=f"did you mean {near}?" if near else "see the configuration's documentation",
             )
-    return {key: _parse(key, text, defaults[key]) for key, text in overrides.items()}
+    return {key: _parse(text, defaults[key]) for key, text in overrides.items()}
 
 
 def parse_literal(text: str) -> Any:
@@ -71,18 +63,8 @@ def name_near(name: str, known: Iterable[str]) -> str:
     return " or ".join(near[:_MAX_NEAR])
 
 
-def _parse(key: str, text: str, default: Any) -> Any:
+def _parse(text: str, default: Any) -> Any:
     if isinstance(default, str):
         return text
     value = parse_literal(text)
-    if default is None or value is None:
-        return value  # of a value that may be left out, only the library knows the kind
-    kind = list if isinstance(default, tuple) else type(default)
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind in _KINDS and type(value) is not kind:
-        raise SettingsError(
-            f"{key}={text}: {key} is {_KINDS[kind]} (now {json.dumps(default)})",
-            hint=f"write it like {key}={json.dumps(default)}",
-        )
-    return value
+    return float(value) if isinstance(default, float) and type(value) is int else value
