@@ -8,7 +8,7 @@ from autobatch.records import Goal
 
 # Processes differ more than the steps within one: more steps of one process add little.
 _SEARCH_PLAN = TimingPlan(max_time_s=NUMBERS.search_window_s, patience_s=NUMBERS.patience_s)
-_MEMORY_PLAN = TimingPlan(min_steps=1, max_time_s=0.0)
+_MEMORY_PLAN = TimingPlan(min_steps=1, max_time_s=NUMBERS.race_window_s)
 # Short, and often: what disturbs a machine, or one process on it, lasts longer than this, so that
 # more steps of the same moment tell less than a few of the next.
 RACE_PLAN = TimingPlan(

@@ -271,12 +271,14 @@ class TrainingFinding(Finding):
         leaves_one = num_samples % self.batch_size == 1 and self.workload.has_batch_norm
         return self.recommendation.drop_last or leaves_one
 
+    @_keep_random_state()
     def __repr__(self) -> str:
         return f"<Finding {', '.join(f'{name}={value}' for name, value in self._rows())}>"
 
     def __str__(self) -> str:
         return self.report()
 
+    @_keep_random_state()
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"

@@ -182,7 +182,7 @@ def test_a_whole_epoch_of_samples_that_differ_stays_inside_the_budget() -> None:
     assert finding.batch_size == 16
     lengths = finding.workload.lengths
     assert (lengths.num_scanned, lengths.shortest, lengths.longest) == (1000, 20, 400)
-    assert "memory is of batches of the longest" in " ".join(finding.report().split())
+    assert "peak memory is measured on the longest samples" in " ".join(finding.report().split())
 
     train_within(limit["memory_limit"], model, finding.dataloader(data, collate_fn=pad))
 
@@ -224,7 +224,7 @@ def test_without_sizes_by_length_there_is_no_sampler_and_the_hint_fits() -> None
         find(nn.Linear(8, 3), data).batch_sampler([8] * 64)
     assert caught.value.hint == "search with by_length=True"
     asked = find(nn.Linear(8, 3), data, by_length=True)
-    assert "no_sizes_by_length" in repr(asked)
+    assert "no batch sizes by length" in repr(asked)
     with pytest.raises(autobatch.SettingsError) as caught:
         asked.batch_sampler([8] * 64)
     assert "its warnings say why" in caught.value.hint

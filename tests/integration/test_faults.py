@@ -127,7 +127,7 @@ def test_an_interrupted_search_that_cannot_save_shows_its_answer(
     assert process.returncode == 130
     assert "Not saved: " in stderr
     assert "best answer so far" in stderr
-    assert "Recommendation" in stderr
+    assert "Batch size 2:" in stderr
 
 
 def test_a_failed_search_that_cannot_save_says_why_it_failed(start: Start, tmp_path: Path) -> None:

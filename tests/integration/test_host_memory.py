@@ -115,7 +115,7 @@ def test_a_search_that_ends_over_its_loader_says_so(write: Callable[..., str]) -
     target = write(LOADER)
     with TargetProber(target, settings) as prober, pytest.raises(NothingFitsError) as caught:
         find(prober, settings, target=target)
-    assert "in loader workers (--memory-limit)" in str(caught.value)
+    assert "in loader workers (memory limit)" in str(caught.value)
     assert "num_workers" in caught.value.hint
 
 
