@@ -82,7 +82,7 @@ def _choose_fastest(settings: Settings, decision: Decision, fitting: Collection[
     if not decision.is_sure_of(answer):
         usual = yours or USUAL_BATCH_SIZE
         fallback = max((size for size in fitting if size <= usual), default=answer)
-        whose = "it is yours" if fallback == yours else "it is a usual one"
+        whose = f"{fallback} is yours" if fallback == yours else f"{fallback} is a common choice"
         return Choice(
             batch_size=fallback,
             reason=f"timings scatter too much to tell sizes apart, and {whose}",

@@ -23,11 +23,8 @@ from autobatch.decide.decision import Decision
 from autobatch.decide.grid import Grid
 from autobatch.decide.memory import fit_memory
 from autobatch.decide.numbers import NUMBERS, Numbers
-from autobatch.decide.stop import has_levelled_off
+from autobatch.decide.stop import STEPS_OF_A_TRIAL, has_levelled_off
 from autobatch.records import Goal, StopReason, Trial
-
-# Two to warm up, and one that is timed.
-_STEPS_OF_A_TRIAL = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +107,7 @@ def _find_reason_to_stop(
     if following is None or decision.may_rise:
         return None
     last = decision.rates.sizes[-1]
-    trial_s = _STEPS_OF_A_TRIAL * following / math.exp(decision.rates.log_rate(last))
+    trial_s = STEPS_OF_A_TRIAL * following / math.exp(decision.rates.log_rate(last))
     is_dear = trial_s > max(spent_s, decision.asked.numbers.dear_trial_s)
     return StopReason.COST if is_dear else None
 

@@ -12,6 +12,9 @@ from typing import Protocol
 
 from autobatch.decide.decision import USUAL_BATCH_SIZE, Decision
 
+# Two to warm up, and one that is timed.
+STEPS_OF_A_TRIAL = 3
+
 
 class StopRule(Protocol):
     """A reason to end the climb."""
@@ -95,6 +98,8 @@ def has_levelled_off(decision: Decision) -> bool:
     if len(sizes) < 2 or sizes[-1] < USUAL_BATCH_SIZE or _rises(decision):
         return False
     flat, nearly_flat = Flat(gain=numbers.flat_gain), Flat(gain=1.0)
+    if is_dear(decision) and NothingAhead(gain=numbers.flat_gain, doublings=6).applies(decision):
+        return True  # the doublings that would show it cost more than they are worth
     if NothingAhead(gain=numbers.ahead_gain, doublings=6).applies(decision):
         return nearly_flat.applies(decision)
     if FellBehind(ratio=numbers.fell_ratio).applies(decision):
@@ -103,6 +108,13 @@ def has_levelled_off(decision: Decision) -> bool:
     if has_promise and not NothingAhead(gain=numbers.flat_gain, doublings=1).applies(decision):
         return False
     return flat.applies(decision)
+
+
+def is_dear(decision: Decision) -> bool:
+    """Whether a trial of twice the largest size takes long."""
+    last = decision.rates.sizes[-1]
+    trial_s = STEPS_OF_A_TRIAL * 2 * last / math.exp(decision.rates.log_rate(last))
+    return trial_s > decision.asked.numbers.dear_trial_s
 
 
 def _rises(decision: Decision) -> bool:

@@ -37,7 +37,11 @@ def test_yours_is_kept_where_it_is_within_the_tolerance() -> None:
 
 @pytest.mark.parametrize(
     ("yours", "fallback", "whose"),
-    [(16, 16, "it is yours"), (None, 32, "it is a usual one"), (24, 16, "it is a usual one")],
+    [
+        (16, 16, "16 is yours"),
+        (None, 32, "32 is a common choice"),
+        (24, 16, "16 is a common choice"),
+    ],
 )
 def test_where_sizes_cannot_be_told_apart_it_is_yours_or_a_usual_one(
     yours: int | None, fallback: int, whose: str
