@@ -23,7 +23,6 @@ class RunOutcome(str, Enum):
 
     FINISHED = "finished"
     DIVERGED = "diverged"
-    DISCARDED = "discarded"
     OUT_OF_MEMORY = "out_of_memory"
     FAILED = "failed"
     KILLED = "killed"
@@ -58,8 +57,6 @@ class CompareSettings:
     tolerance_fraction: float = _comparison(
         0.05, FRACTION, "How far above the lowest loss counts as equal; with folds, one standard "
         "error does.")
-    discard: bool = _comparison(
-        False, FLAG, "Drop the worst half of the sizes in each round.")
     # fmt: on
 
     def __post_init__(self) -> None:

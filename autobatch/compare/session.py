@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from autobatch.compare.halving import find_survivors, plan_rounds
 from autobatch.compare.jobs import SplitJob, TrainJob
 from autobatch.compare.plan import PlannedRun, plan_runs
 from autobatch.compare.records import (
@@ -104,11 +102,7 @@ class _Session:
         with tempfile.TemporaryDirectory(prefix="autobatch-") as folder:
             for number, run in enumerate(self.runs):
                 run.state_path = str(Path(folder) / f"run-{number}.pt")
-            for end in self._plan_rounds():
-                for run in self.runs:
-                    self._train(run, end, str(Path(folder) / "initial.pt"))
-                if end < self._asked.num_epochs:
-                    self._discard()
+                self._train(run, str(Path(folder) / "initial.pt"))
 
     def conclude(self) -> Comparison:
         assert self._loaded is not None
@@ -151,14 +145,9 @@ class _Session:
             if before is not None and before.is_over:
                 run.done = before
 
-    def _plan_rounds(self) -> Sequence[int]:
-        if not self._asked.discard:
-            return (self._asked.num_epochs,)
-        return plan_rounds(len(self._asked.batch_sizes), self._asked.num_epochs)
-
-    def _train(self, run: PlannedRun, end: int, initial_path: str) -> None:
-        while not run.done.is_over and len(run.done.epochs) < end:
-            run.add(self._prober.run(self._make_job(run, end, initial_path)))
+    def _train(self, run: PlannedRun, initial_path: str) -> None:
+        while not run.done.is_over:
+            run.add(self._prober.run(self._make_job(run, initial_path)))
             if not run.done.is_over and self._is_at_its_end(run):
                 run.end(RunOutcome.FINISHED)
             self._observer.run_advanced(run.done, self._asked.num_epochs)
@@ -171,13 +160,13 @@ class _Session:
     def _stop_at_loss(self) -> float | None:
         return self._asked.target_loss if self._asked.stop_at_target else None
 
-    def _make_job(self, run: PlannedRun, end: int, initial_path: str) -> TrainJob:
+    def _make_job(self, run: PlannedRun, initial_path: str) -> TrainJob:
         return TrainJob(
             batch_size=run.asked,
             state_path=run.state_path,
             initial_path=initial_path,
             num_epochs_done=len(run.done.epochs),
-            num_epochs=end,
+            num_epochs=self._asked.num_epochs,
             stop_at_loss=self._stop_at_loss,
             slice_s=_SLICE_S,
             rate_multiplier=run.rate_multiplier,
@@ -186,21 +175,6 @@ class _Session:
             num_folds=self._asked.num_folds,
             fold=run.done.fold,
         )
-
-    def _discard(self) -> None:
-        """Give up the worse half of the sizes that are still being trained."""
-        alive = {
-            size: runs
-            for size, runs in self._by_size().items()
-            if not all(run.done.is_over for run in runs)
-        }
-        losses = {
-            size: summarize([run.done for run in runs], None).loss for size, runs in alive.items()
-        }
-        for size in set(alive) - set(find_survivors(losses)):
-            for run in alive[size]:
-                run.end(RunOutcome.DISCARDED)
-                self._observer.run_advanced(run.done, self._asked.num_epochs)
 
     def _by_size(self) -> dict[int, list[PlannedRun]]:
         by_size: dict[int, list[PlannedRun]] = {}

@@ -20,7 +20,6 @@ from autobatch.units import format_count, format_fraction, format_seconds
 _FROM_BEST_TO_WORST = (
     RunOutcome.FINISHED,
     RunOutcome.UNFINISHED,
-    RunOutcome.DISCARDED,
     RunOutcome.DIVERGED,
     RunOutcome.OUT_OF_MEMORY,
     RunOutcome.KILLED,

@@ -22,7 +22,6 @@ _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f
 _FULL_BATCH_COLOR = "#000000"
 _MANY_FOLD = 8
 _RARE = 50
-_STYLES = {RunOutcome.DISCARDED: ":", RunOutcome.DIVERGED: "--"}
 
 
 def save_comparison_plot(comparison: Comparison, path: str | os.PathLike[str]) -> None:
@@ -56,7 +55,7 @@ def draw_comparison(comparison: Comparison) -> Figure:
     for index, run in enumerate(drawn):
         is_full = run.regime is Regime.FULL_BATCH
         color = _FULL_BATCH_COLOR if is_full else _COLORS[index % len(_COLORS)]
-        style = {"color": color, "linestyle": _STYLES.get(run.outcome, "-")}
+        style = {"color": color, "linestyle": "--" if run.outcome is RunOutcome.DIVERGED else "-"}
         _draw_epochs(epochs, run, style)
         faint = {**style, "linewidth": 1.6 if is_full else 0.8, "alpha": 1.0 if is_full else 0.75}
         iterations.plot(run.iterations, run.losses, **faint)

@@ -15,7 +15,6 @@ from autobatch.records import Regime
 from autobatch.reporting.screen import show
 from autobatch.reporting.tables import CHOICE_MARK, Row, labelled, marked_table
 
-_STYLES = {RunOutcome.FINISHED: "green", RunOutcome.DISCARDED: "yellow"}
 _KINDS = {
     Regime.STOCHASTIC: "stochastic",
     Regime.MINI_BATCH: "mini-batch",
@@ -102,6 +101,7 @@ def _training_table(
         peaks = [run.peak_bytes for run in runs if run.peak_bytes]
         times = [run.epoch_time_s for run in runs if run.epoch_time_s is not None]
         rate = first.learning_rate
+        style = "green" if summary.outcome is RunOutcome.FINISHED else "red"
         table.add_row(
             _mark(comparison, summary),
             units.format_count(summary.batch_size),
@@ -110,7 +110,7 @@ def _training_table(
             _NOTHING if rate is None else units.format_learning_rate(rate),
             units.format_seconds(sum(times) / len(times)) if times else _NOTHING,
             units.format_bytes(max(peaks)) if peaks else _NOTHING,
-            Text(outcome_words(summary.outcome), style=_STYLES.get(summary.outcome, "red")),
+            Text(outcome_words(summary.outcome), style=style),
         )
     return table
 

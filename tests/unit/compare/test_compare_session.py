@@ -141,18 +141,6 @@ def test_folds_make_a_run_each() -> None:
     assert comparison.summaries[0].standard_error == 0
 
 
-def test_halving_gives_the_worse_half_up_and_costs_a_part() -> None:
-    sizes = (1, 2, 4, 8, 16, 32, 64, 128)
-    trainer = FormulaTrainer()
-    comparison = run(trainer, batch_sizes=sizes, num_epochs=16, discard=True)
-    epochs = {each.batch_size: len(each.epochs) for each in comparison.runs}
-    assert epochs == {1: 16, 2: 16, 4: 8, 8: 8, 16: 4, 32: 4, 64: 4, 128: 4}
-    runs = by_size(comparison)
-    assert runs[4].outcome is runs[128].outcome is RunOutcome.DISCARDED
-    assert comparison.batch_size == 1
-    assert comparison.is_complete
-
-
 def test_a_run_ends_where_it_reaches_the_target_if_that_is_asked() -> None:
     # The loss of 1 / (1 + iterations) is 0.02 after 49: 640, 20, 3 and 1 in an epoch.
     asked: dict[str, Any] = {"target_loss": 0.02, "num_epochs": 20}

@@ -60,7 +60,7 @@ def comparison(make_finding: Any) -> Comparison:
     runs = (
         make_run(1),
         make_run(64),
-        make_run(256, RunOutcome.DISCARDED),
+        make_run(256, RunOutcome.DIVERGED),
         make_run(512, RunOutcome.DIVERGED, epochs=(), message="the loss is nan"),
         make_run(800),
     )
@@ -90,7 +90,7 @@ def test_every_size_has_its_row_and_the_choice_its_mark(comparison: Comparison) 
     text = text_of(comparison)
     rows = [line for line in text.splitlines() if line.startswith(">")]
     assert [row.split()[1] for row in rows] == ["64", "64", "64"]
-    for words in ("stochastic", "mini-batch", "full batch", "discarded", "diverged"):
+    for words in ("stochastic", "mini-batch", "full batch", "diverged"):
         assert words in text
     assert "the loss is nan" in text
     assert "not reached" in text
@@ -162,7 +162,7 @@ def test_the_picture_has_three_panels_with_a_line_for_each_run(comparison: Compa
     # One of the runs has no epoch; the target is one line more.
     assert [len(axes.lines) for axes in panels] == [5, 5, 5]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["1", "64", "256, discarded", "full batch (800)"]
+    assert labels == ["1", "64", "256, diverged", "full batch (800)"]
     assert all(tick == int(tick) for tick in panels[0].get_xticks())
     times = panels[2].lines[0].get_xdata()
     assert times[-1] == pytest.approx(comparison.runs[0].time_s)
