@@ -33,7 +33,6 @@ SHARED_NAMES = (
     "learning_rate_rule",
     "seed",
     "variables",
-    "checkpoint",
 )
 
 

@@ -77,11 +77,9 @@ def plan_noise(evidence: Evidence, time_left_s: float | None) -> NoisePlan:
     )
 
 
-def _plan_training(evidence: Evidence, time_s: float) -> ShortTraining | None:
-    """Some steps as the user trains, no sample twice; none where there is a checkpoint."""
+def _plan_training(evidence: Evidence, time_s: float) -> ShortTraining:
+    """Some steps as the user trains, no sample twice."""
     settings, workload = evidence.settings, evidence.loaded.workload
-    if settings.checkpoint is not None:
-        return None
     base, sizes = find_base_batch_size(settings, workload), sorted(evidence.fitting)
     batch_size = max((size for size in sizes if size <= base), default=sizes[0])
     dataset_size = find_dataset_size(settings, workload)

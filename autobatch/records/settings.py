@@ -67,9 +67,6 @@ class Settings:
     dataset_size: int | None = _training(
         None, COUNT, "Samples per epoch. Default: what the data says.")
     drop_last: bool = _training(False, FLAG, "Leave out a last, smaller batch.")
-    checkpoint: str | None = _training(
-        None, TEXT, "Measure at these weights, saved with torch.save(model.state_dict(), FILE).",
-        metavar="FILE", in_code=False)
     variables: dict[str, str] = _training(
         {}, VARIABLES, "Set an environment variable for the training. May be repeated.",
         name="env", in_code=False)

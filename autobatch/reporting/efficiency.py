@@ -40,7 +40,7 @@ def noise_figure(noise: NoiseScale) -> str:
 def _noise_rows(noise: NoiseScale, finding: Finding) -> Iterator[Row]:
     yield "noise scale", Text(noise_figure(noise))
     count, size = units.format_count(noise.num_micro_batches), noise.micro_batch_size
-    where = _describe_weights(noise, finding)
+    where = _describe_weights(noise)
     yield "", Text(f"from {count} micro-batches of {units.format_count(size)}, {where}")
     if noise.initial_noise_scale is not None:
         yield "", Text(f"{_samples(noise.initial_noise_scale)} at the weights it begins with")
@@ -55,11 +55,9 @@ def _noise_rows(noise: NoiseScale, finding: Finding) -> Iterator[Row]:
         yield factor, Text(_scenario(scenario))
 
 
-def _describe_weights(noise: NoiseScale, finding: Finding) -> str:
+def _describe_weights(noise: NoiseScale) -> str:
     if noise.num_training_steps:
         return f"after {units.format_count(noise.num_training_steps)} training steps"
-    if finding.settings.checkpoint:
-        return "at the checkpoint's weights"
     return "at the weights it begins with"
 
 

@@ -14,7 +14,6 @@ from autobatch.records import Settings, WorkloadSummary
 from autobatch.workload.batches import BatchSource, RepeatedSource, make_source
 from autobatch.workload.catalogues.entry import load_entry
 from autobatch.workload.catalogues.require import require_usable
-from autobatch.workload.checkpoint import load_checkpoint
 from autobatch.workload.contract import Workload
 from autobatch.workload.files import load_namespace, parse_target
 from autobatch.workload.loss import LossFunction
@@ -84,7 +83,7 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
 
     Args:
         target_text: The target as the user wrote it.
-        settings: For the seed and the checkpoint.
+        settings: For the seed.
 
     Raises:
         WorkloadError: If something is missing or broken; ends in one thing to try.
@@ -97,8 +96,6 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
     else:
         workload, guesses = find_workload(target, load_namespace(target))
     model = build_model(workload, target_text)
-    if settings.checkpoint is not None:
-        load_checkpoint(model, settings.checkpoint)
     if target.catalogue:
         return assemble(workload, model, random_source, guesses)
     if target.shape.input is not None:

@@ -189,7 +189,6 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(target: Path, tmp_path: P
         (["--stop-at-target"], ["--stop-at-target needs --target-loss"]),
         (["--resume", "none.json"], ["none.json", "no such file"]),
         (["--plot", "loss.gif"], ["loss.gif"]),
-        (["--checkpoint", "none.pt"], ["none.pt", "no such file"]),
         (["-o", "/dev/full"], ["/dev/full"]),
     ],
 )
@@ -222,26 +221,7 @@ def test_full_of_a_stream_without_a_length_is_refused(tmp_path: Path) -> None:
     assert "'full' of an iterable dataset" in done.stderr
 
 
-def test_a_checkpoint_that_does_not_match_names_the_keys(target: Path, tmp_path: Path) -> None:
-    import torch
-
-    weights = tmp_path / "weights.pt"
-    torch.save({"0.weight": torch.zeros(8, 5), "other": torch.zeros(1)}, weights)
-    done = compare(target, "--checkpoint", weights)
-    assert done.returncode == 2
-    flat = " ".join(done.stderr.split())
-    for text in ("it lacks 0.bias", "the model has no other", "8x5 in the file, 8x4 in the model"):
-        assert text in flat
-
-
-def test_the_settings_that_it_shares_with_a_search_reach_the_training(
-    target: Path, tmp_path: Path
-) -> None:
-    import torch
-
-    weights = tmp_path / "weights.pt"
-    shapes = {"0.weight": (8, 4), "0.bias": (8,), "2.weight": (1, 8), "2.bias": (1,)}
-    torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, weights)
+def test_the_settings_that_it_shares_with_a_search_reach_the_training(target: Path) -> None:
     target.write_text(REGRESSION + "print('variable', os.environ.get('MY_VARIABLE'))\n" + REPORT)
     arguments: dict[str, str] = {
         "--device": "cpu",
@@ -254,7 +234,6 @@ def test_the_settings_that_it_shares_with_a_search_reach_the_training(
         "--lr-rule": "sqrt",
         "--seed": "77",
         "--env": "MY_VARIABLE=5",
-        "--checkpoint": str(weights),
     }
     flat = [part for pair in arguments.items() for part in pair]
     done = compare(target, "--batch-sizes", "32", "--epochs", "1", "--json", "-v", *flat)
@@ -265,7 +244,7 @@ def test_the_settings_that_it_shares_with_a_search_reach_the_training(
     assert document["settings"]["headroom_fraction"] == 0.25
     assert "within 7 %" in document["reason"]
     assert document["runs"][0]["learning_rate"] == pytest.approx(1.0)
-    for line in ("variable 5", "autocast True", "first weight 0.0", "seed 77"):
+    for line in ("variable 5", "autocast True", "seed 77"):
         assert line in done.stderr
     shared = {
         max(parameter.opts, key=len)
@@ -278,6 +257,5 @@ def test_the_settings_that_it_shares_with_a_search_reach_the_training(
 REPORT = """
 def training_step(model, batch):
     print("autocast", torch.is_autocast_enabled("cpu"), "seed", torch.initial_seed())
-    print("first weight", model[0].weight[0, 0].item())
     return loss(model(batch[0]), batch[1])
 """

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from fixtures.commands import run_autobatch
 
 from autobatch.cli.probe import probe
@@ -53,10 +52,6 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
     "--gradient-noise": (
         ["--gradient-noise", "--max-batch-size", "4"],
         lambda f: f["gradient_noise"]["num_micro_batches"] >= 16 and f["efficiency"],
-    ),
-    "--checkpoint": (
-        ["--checkpoint", "weights.pt"],
-        lambda f: f["settings"]["checkpoint"] == "weights.pt" and "weight: 7.0" in f["stderr"],
     ),
     "--precision": (["--precision", "bf16"], lambda f: "autocast: True" in f["stderr"]),
     "--dataset-size": (
@@ -133,7 +128,6 @@ SHAPES: dict[str, tuple[str, Any]] = {
 REPORT = """
 def training_step(model, batch):
     x = batch if isinstance(batch, torch.Tensor) else batch[0]
-    print("weight:", model.weight[0, 0].item())
     print("autocast:", torch.is_autocast_enabled("cpu"), "seed:", torch.initial_seed(),
           "variable:", os.environ.get("MY_VARIABLE"))
     return model(x.float()).square().mean()
@@ -144,8 +138,6 @@ def training_step(model, batch):
 def test_the_option_has_its_effect(option: str, tmp_path: Path) -> None:
     arguments, holds = EFFECTS[option]
     assert option in arguments
-    weights = {"weight": torch.full((4, 8), 7.0), "bias": torch.zeros(4)}
-    torch.save(weights, tmp_path / "weights.pt")
     if "--max-batch-size" not in arguments and "--global-batch-size" not in arguments:
         arguments = [*arguments, "--max-batch-size", "16"]
     assert holds(find("{file}", tmp_path, arguments))

@@ -19,13 +19,13 @@ OPTIONS = {
         "trial-timeout verbose"
     ),
     "compare": (
-        "base-batch-size batch-sizes checkpoint device env epochs folds force headroom "
+        "base-batch-size batch-sizes device env epochs folds force headroom "
         "json lr lr-rule memory-limit output plot precision quiet resume seed stop-at-target "
         "target-loss tolerance validation verbose"
     ),
     "devices": "device json",
     "probe": (
-        "base-batch-size by-length checkpoint dataset-size device drop-last env eval force "
+        "base-batch-size by-length dataset-size device drop-last env eval force "
         "global-batch-size goal gradient-noise grid headroom json lr lr-rule max-batch-size "
         "memory-limit min-batch-size num-devices output plot precision quiet seed "
         "time-limit tolerance trial-timeout verbose"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,10 +101,6 @@ def test_where_the_base_batch_did_not_run_the_rate_follows_the_size_that_did() -
     training = plan_of(learning_rate_rule=LearningRateRule.LINEAR, **options).training
     assert training is not None
     assert (training.batch_size, training.rate_multiplier) == (16, 0.25)
-
-
-def test_at_the_weights_of_a_checkpoint_nothing_is_trained(tmp_path: Path) -> None:
-    assert plan_of(checkpoint=str(tmp_path / "weights.pt")).training is None
 
 
 def test_the_noise_is_measured_for_other_goals_when_asked() -> None:

@@ -95,7 +95,7 @@ def test_a_value_that_cannot_be_used_is_repeated(keyword: str, value: Any, messa
     assert str(again.value) == str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["max_batchsize", "checkpoint", "env"])
+@pytest.mark.parametrize("name", ["max_batchsize", "env"])
 def test_a_keyword_that_is_no_option_is_a_type_error(name: str) -> None:
     with pytest.raises(TypeError, match=rf"find_batch_size\(\) has no option '{name}'"):
         read(**{name: 8})

@@ -16,7 +16,6 @@ from autobatch.records import (
     EfficiencyScenario,
     Goodput,
     NoiseScale,
-    Settings,
 )
 from autobatch.reporting import dumps, from_document, render, to_document
 from autobatch.reporting.efficiency import noise_figure
@@ -105,8 +104,6 @@ def test_a_noise_that_is_not_known_is_said_to_be(finding):
 
 def test_the_weights_measured_at_are_named(finding):
     assert "the weights it begins with" in " ".join(text_of(finding).split())
-    loaded = replace(finding, settings=Settings(checkpoint="weights.pt"))
-    assert "the checkpoint's weights" in " ".join(text_of(loaded).split())
     noise = replace(NOISE, num_training_steps=100, initial_noise_scale=1.07)
     text = " ".join(text_of(replace(finding, gradient_noise=noise)).split())
     assert "after 100 training steps 1.1 at the weights it begins with" in text
@@ -133,8 +130,7 @@ def test_a_document_from_before_is_read(make_finding):
     document = to_document(make_finding())
     for key in ("gradient_noise", "efficiency"):
         del document[key]
-    for key in ("checkpoint", "gradient_noise"):
-        del document["settings"][key]
+    del document["settings"]["gradient_noise"]
     assert from_document(document) == make_finding()
 
 
