@@ -15,21 +15,10 @@ noise scale of their own that is not the one measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from autobatch.decide.rates import Rates
 from autobatch.recommend.inputs import find_base_batch_size
-from autobatch.records import (
-    Efficiency,
-    EfficiencyScenario,
-    Goodput,
-    NoiseScale,
-    Settings,
-    WorkloadSummary,
-)
-
-# As much as the noise scale was seen to grow over a training run is between these.
-NOISE_MULTIPLIERS = (1.0, 2.0, 10.0)
+from autobatch.records import Efficiency, Goodput, NoiseScale, Settings, WorkloadSummary
 
 
 def relative_efficiency(noise_scale: float, batch_size: float, base_batch_size: float) -> float:
@@ -76,12 +65,12 @@ def scale_to_goodput(
 def find_efficiency(
     rates: Rates, noise: NoiseScale | None, settings: Settings, workload: WorkloadSummary
 ) -> Efficiency | None:
-    """Goodputs of the sizes that ran, and which is best as the noise grows.
+    """Goodputs of the sizes that ran, and which is best.
 
     Args:
         rates: Throughputs of the sizes that ran and fitted.
         noise: The measured noise scale; its lower end is used where there is no estimate.
-        settings: For the global batch and the tolerance.
+        settings: For the global batch.
         workload: For the base batch size.
 
     Returns:
@@ -90,11 +79,11 @@ def find_efficiency(
     if noise is None or not rates.sizes or (noise.noise_scale is None and noise.low <= 0):
         return None
     base = find_base_batch_size(settings, workload)
-    best = scale_to_goodput(rates, noise.at_least, settings, workload)
+    scaled = scale_to_goodput(rates, noise.at_least, settings, workload)
     goodputs = []
     for size in rates.sizes:
         samples_per_s = math.exp(rates.log_rate(size))
-        goodput = math.exp(best.log_rate(size))
+        goodput = math.exp(scaled.log_rate(size))
         goodputs.append(
             Goodput(
                 batch_size=size,
@@ -108,33 +97,5 @@ def find_efficiency(
         base_batch_size=base,
         noise_is_lower_bound=noise.noise_scale is None,
         goodputs=tuple(goodputs),
-        scenarios=tuple(
-            _find_scenario(rates, noise.at_least, multiplier, settings, workload)
-            for multiplier in NOISE_MULTIPLIERS
-        ),
+        batch_size=scaled.best(),
     )
-
-
-def _find_scenario(
-    rates: Rates,
-    noise_scale: float,
-    multiplier: float,
-    settings: Settings,
-    workload: WorkloadSummary,
-) -> EfficiencyScenario:
-    goodputs = scale_to_goodput(rates, multiplier * noise_scale, settings, workload)
-    best = goodputs.best()
-    threshold = goodputs.log_rate(best) + math.log1p(-settings.tolerance_fraction)
-    is_flat = [goodputs.log_rate(size) >= threshold for size in goodputs.sizes]
-    index = goodputs.sizes.index(best)
-    return EfficiencyScenario(
-        noise_multiplier=multiplier,
-        noise_scale=multiplier * noise_scale,
-        batch_size=best,
-        flat_from=goodputs.sizes[index - _count_leading(is_flat[:index][::-1])],
-        flat_to=goodputs.sizes[index + _count_leading(is_flat[index + 1 :])],
-    )
-
-
-def _count_leading(flags: Sequence[bool]) -> int:
-    return next((index for index, flag in enumerate(flags) if not flag), len(flags))

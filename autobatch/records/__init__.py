@@ -31,7 +31,7 @@ from autobatch.records.enums import (
 from autobatch.records.events import Observer, SilentObserver
 from autobatch.records.finding import Confirmation, Finding, FindingWarning, LengthBucket
 from autobatch.records.memory import MemoryBound, MemoryBudget
-from autobatch.records.noise import Efficiency, EfficiencyScenario, Goodput, NoiseScale
+from autobatch.records.noise import Efficiency, Goodput, NoiseScale
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import TimingRound, Trial
@@ -49,7 +49,6 @@ __all__ = [
     "Doubt",
     "EccReport",
     "Efficiency",
-    "EfficiencyScenario",
     "Environment",
     "Finding",
     "FindingWarning",

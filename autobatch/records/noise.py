@@ -65,42 +65,18 @@ class Goodput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EfficiencyScenario:
-    """The best size at some noise scale.
-
-    Attributes:
-        noise_multiplier: Factor from the measured noise scale.
-        noise_scale: In samples.
-        batch_size: The size with the highest goodput.
-        flat_from: Smallest size of an unbroken run about it within the tolerance.
-        flat_to: Largest.
-    """
-
-    noise_multiplier: float
-    noise_scale: float
-    batch_size: int
-    flat_from: int
-    flat_to: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiency:
-    """Goodput by batch size (Qiao et al. 2021, "Pollux"), now and as the noise grows.
+    """Goodput by batch size (Qiao et al. 2021, "Pollux").
 
     Attributes:
         base_batch_size: The global batch size that efficiencies are relative to.
         noise_is_lower_bound: Whether the noise scale is the lower end of its interval, since
             the gradient could not be told from zero.
         goodputs: By batch size.
-        scenarios: At the measured noise scale first, then at multiples of it.
+        batch_size: The size with the highest goodput.
     """
 
     base_batch_size: int
     noise_is_lower_bound: bool
     goodputs: tuple[Goodput, ...]
-    scenarios: tuple[EfficiencyScenario, ...]
-
-    @property
-    def batch_size(self) -> int:
-        """The size with the highest goodput at the measured noise scale."""
-        return self.scenarios[0].batch_size
+    batch_size: int

@@ -132,7 +132,7 @@ def _find_contradiction(finding: Finding) -> tuple[str, str] | None:
         if not estimate.low <= estimate.samples_per_s <= estimate.high:
             return "decision.estimates", f"size {estimate.batch_size} lies outside its interval"
     efficiency = finding.efficiency
-    if efficiency is not None and not (efficiency.goodputs and efficiency.scenarios):
+    if efficiency is not None and not efficiency.goodputs:
         return "efficiency", "it has no sizes"
     if finding.budget.budget_bytes > finding.budget.capacity_bytes:
         return "budget_bytes", f"{finding.budget.budget_bytes} is more than capacity_bytes"

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autobatch import units
-from autobatch.records import Efficiency, EfficiencyScenario, Finding, NoiseScale
+from autobatch.records import Efficiency, Finding, NoiseScale
 from autobatch.reporting.tables import CHOICE_MARK, Row, labelled, marked_table, throughput_figure
 
 
@@ -47,26 +47,14 @@ def _noise_rows(noise: NoiseScale, finding: Finding) -> Iterator[Row]:
     if finding.efficiency is None:
         yield "", Text("too little is known of it to say what a sample is worth")
         return
-    now, *later = finding.efficiency.scenarios
-    tolerance = units.format_fraction(finding.settings.tolerance_fraction)
-    yield "best size", Text(f"{_scenario(now)} within {tolerance} of the best")
-    for scenario in later:
-        factor = f"noise x {scenario.noise_multiplier:g}"
-        yield factor, Text(_scenario(scenario))
+    best = units.format_count(finding.efficiency.batch_size)
+    yield "best size", Text(f"{best} at this noise scale, which grows in training")
 
 
 def _describe_weights(noise: NoiseScale) -> str:
     if noise.num_training_steps:
         return f"after {units.format_count(noise.num_training_steps)} training steps"
     return "at the weights it begins with"
-
-
-def _scenario(scenario: EfficiencyScenario) -> str:
-    size, low, high = (
-        units.format_count(each)
-        for each in (scenario.batch_size, scenario.flat_from, scenario.flat_to)
-    )
-    return f"{size}; {low} to {high}" if low != high else f"{size}; none other"
 
 
 def _goodput_table(efficiency: Efficiency) -> Table:

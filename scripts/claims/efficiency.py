@@ -124,11 +124,9 @@ def train(name: str, task: Task, seed: int) -> Seed:
 
 def tell(title: str, finding: Finding, task: Task, found: Seed) -> None:
     """Write what a seed brought, on standard error."""
-    noise, efficiency = finding.gradient_noise, finding.efficiency
-    flat = efficiency.scenarios[0] if efficiency else None
-    flatness = f" (flat from {flat.flat_from} to {flat.flat_to})" if flat else ""
+    noise = finding.gradient_noise
     scale = f"noise scale {noise.at_least if noise else 0:.0f}"
-    report(f"{title}: {scale}, chosen {found.chosen}{flatness}")
+    report(f"{title}: {scale}, chosen {found.chosen}")
     for size, run in sorted(found.runs.items()):
         epochs, is_reached = epochs_until(run, task.target_loss)
         shown = f"{epochs:.2f} epochs" if is_reached else f"not in {epochs:.0f} epochs"

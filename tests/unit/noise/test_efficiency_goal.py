@@ -43,13 +43,9 @@ def test_the_answer_is_the_size_with_the_highest_goodput(noise_scale: float, bes
     assert {each.batch_size for each in finding.efficiency.goodputs} == fitting
 
 
-def test_the_answer_is_the_same_within_the_flat_range_whatever_the_noise_of_timing() -> None:
+def test_the_answer_is_the_best_or_beside_it_whatever_the_noise_of_timing() -> None:
     for seed in range(10):
-        finding = search(51.2, seed=seed)
-        assert finding.efficiency is not None
-        assert finding.batch_size in (16, 32, 64)
-        now = finding.efficiency.scenarios[0]
-        assert now.flat_from <= 32 <= now.flat_to
+        assert search(51.2, seed=seed).batch_size in (16, 32, 64)
 
 
 def test_memory_bounds_the_answer() -> None:

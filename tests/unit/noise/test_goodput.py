@@ -81,28 +81,6 @@ def test_the_base_is_only_a_unit(make_workload: Any) -> None:
     assert len(answers) == 1
 
 
-def test_the_answer_grows_with_the_noise(make_workload: Any) -> None:
-    found = find_efficiency(rates_of(saturating), noise_of(10.24), Settings(), make_workload())
-    assert found is not None
-    assert [each.noise_multiplier for each in found.scenarios] == [1, 2, 10]
-    assert [each.batch_size for each in found.scenarios] == [32, 32, 128]
-    assert [each.noise_scale for each in found.scenarios] == [10.24, 20.48, 102.4]
-
-
-def test_the_flat_run_is_what_lies_within_the_tolerance_unbroken(make_workload: Any) -> None:
-    heights = dict(zip(SIZES, (0.97, 0.90, 0.96, 1.0, 0.99, 0.5), strict=True))
-    worth = {size: (1e15 + 32) / (1e15 + size) for size in SIZES}
-    found = find_efficiency(
-        rates_of(lambda size: heights[size] / worth[size]),
-        noise_of(1e15),
-        Settings(tolerance_fraction=0.05),
-        make_workload(),
-    )
-    assert found is not None
-    now = found.scenarios[0]
-    assert (now.flat_from, now.batch_size, now.flat_to) == (32, 64, 128)
-
-
 def test_the_lower_end_stands_in_for_an_estimate(make_workload: Any) -> None:
     rates, settings, workload = rates_of(saturating), Settings(), make_workload()
     found = find_efficiency(rates, noise_of(None, low=40.96), settings, workload)

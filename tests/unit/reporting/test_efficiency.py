@@ -11,12 +11,7 @@ import pytest
 from rich.console import Console
 
 from autobatch.errors import ResultFormatError
-from autobatch.records import (
-    Efficiency,
-    EfficiencyScenario,
-    Goodput,
-    NoiseScale,
-)
+from autobatch.records import Efficiency, Goodput, NoiseScale
 from autobatch.reporting import dumps, from_document, render, to_document
 from autobatch.reporting.efficiency import noise_figure
 from autobatch.reporting.plot import draw
@@ -34,16 +29,6 @@ NOISE = NoiseScale(
 OPEN = replace(NOISE, noise_scale=None, high=None, squared_gradient_norm=-0.1)
 
 
-def scenario(multiplier: float, best: int, low: int, high: int) -> EfficiencyScenario:
-    return EfficiencyScenario(
-        noise_multiplier=multiplier,
-        noise_scale=1240.4 * multiplier,
-        batch_size=best,
-        flat_from=low,
-        flat_to=high,
-    )
-
-
 def goodput(size: int, samples_per_s: float) -> Goodput:
     worth = (1240.4 + 32) / (1240.4 + size)
     return Goodput(
@@ -59,7 +44,7 @@ EFFICIENCY = Efficiency(
     base_batch_size=32,
     noise_is_lower_bound=False,
     goodputs=(goodput(64, 2000.0), goodput(128, 2900.0), goodput(1024, 3000.0)),
-    scenarios=(scenario(1, 128, 128, 128), scenario(2, 128, 64, 256), scenario(10, 512, 64, 1024)),
+    batch_size=128,
 )
 
 
@@ -74,12 +59,10 @@ def text_of(finding, width=80, **options):
     return stream.getvalue()
 
 
-def test_the_report_says_the_noise_the_goodputs_and_how_the_answer_moves(finding):
+def test_the_report_says_the_noise_the_goodputs_and_the_answer(finding):
     text = text_of(finding)
     assert "1,240 samples (90 % interval 980 to 1,701)" in text
-    assert "128; none other within 5 % of the best" in text
-    assert "noise x 2          128; 64 to 256" in text
-    assert "noise x 10         512; 64 to 1,024" in text
+    assert "128 at this noise scale, which grows in training" in text
     rows = [line.split() for line in text.splitlines() if line.startswith(">   ")]
     assert [">", "128", "128", "2,900", "0.93", "2,697", "100", "%"] in rows
 
@@ -149,9 +132,9 @@ def test_a_damaged_document_is_refused_by_place(finding, key, value):
         from_document(document)
 
 
-def test_an_efficiency_without_scenarios_is_refused(finding):
+def test_an_efficiency_without_sizes_is_refused(finding):
     document = to_document(finding)
-    document["efficiency"]["scenarios"] = []
+    document["efficiency"]["goodputs"] = []
     with pytest.raises(ResultFormatError, match="efficiency"):
         from_document(document)
     document = to_document(finding)
