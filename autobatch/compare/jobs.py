@@ -20,26 +20,18 @@ class SplitJob:
 
     Attributes:
         validation_fraction: Fraction of the samples that is held out.
-        num_folds: Folds; above 1, the fraction is one over it.
     """
 
     doing: ClassVar[str] = "while the dataset was split"
 
     validation_fraction: float
-    num_folds: int
 
     def run(self, context: JobContext) -> int | None:
         """Split the data, and count."""
         from autobatch.compare.split import split_data
 
-        split = split_data(
-            context.task.source,
-            validation_fraction=self.validation_fraction,
-            num_folds=self.num_folds,
-            fold=0,
-            seed=context.seed,
-        )
-        return split.num_train_samples
+        source, seed = context.task.source, context.seed
+        return split_data(source, self.validation_fraction, seed).num_train_samples
 
     def from_crash(self, crash: Crash) -> int | None:
         """Raise: there is no result.
@@ -94,8 +86,6 @@ class TrainJob:
         rate_multiplier: Factor of the optimizer's learning rates.
         learning_rate: Replaces the optimizer's own rates before that factor.
         validation_fraction: Fraction of the samples that is held out.
-        num_folds: Folds; above 1, the fraction is one over it.
-        fold: The one that is held out.
     """
 
     doing: ClassVar[str] = "while it was trained"
@@ -109,8 +99,6 @@ class TrainJob:
     rate_multiplier: float
     learning_rate: float | None
     validation_fraction: float
-    num_folds: int
-    fold: int
     stop_at_loss: float | None = None
 
     def run(self, context: JobContext) -> TrainReply:

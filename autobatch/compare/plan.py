@@ -14,7 +14,7 @@ from autobatch.records import Settings, WorkloadSummary
 
 @dataclass(kw_only=True)
 class PlannedRun:
-    """One size and fold, partly trained.
+    """One size, partly trained.
 
     Attributes:
         asked: The size as the user gave it; ``None`` for the whole training set.
@@ -55,10 +55,10 @@ def plan_runs(
     workload: WorkloadSummary,
     num_train_samples: int | None,
 ) -> list[PlannedRun]:
-    """All runs, size by size and fold by fold.
+    """All runs, size by size.
 
     Args:
-        asked: Sizes and folds.
+        asked: The sizes.
         settings: For the learning rate and its rule.
         workload: For the optimizer and the base that the rate goes with.
         num_train_samples: Samples of an epoch, ``None`` if the data does not tell.
@@ -78,16 +78,14 @@ def plan_runs(
             global_batch_size=resolved,
             optimizer=workload.optimizer,
         )
-        for fold in range(asked.num_folds):
-            run = TrainingRun(
-                batch_size=resolved,
-                is_full_batch=num_train_samples is not None and resolved >= num_train_samples,
-                fold=fold,
-                learning_rate=None if base is None else base * scaled.formula_multiplier,
-                outcome=RunOutcome.UNFINISHED,
-            )
-            multiplier = scaled.formula_multiplier
-            runs.append(PlannedRun(asked=size, rate_multiplier=multiplier, done=run))
+        multiplier = scaled.formula_multiplier
+        run = TrainingRun(
+            batch_size=resolved,
+            is_full_batch=num_train_samples is not None and resolved >= num_train_samples,
+            learning_rate=None if base is None else base * multiplier,
+            outcome=RunOutcome.UNFINISHED,
+        )
+        runs.append(PlannedRun(asked=size, rate_multiplier=multiplier, done=run))
     return runs
 
 

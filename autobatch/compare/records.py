@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -52,11 +51,8 @@ class CompareSettings:
     stop_at_target: bool = _comparison(
         False, FLAG, "End each run once it reaches the target loss.")
     validation_fraction: float = _comparison(0.2, FRACTION, "Samples to hold out.")
-    num_folds: int = _comparison(
-        1, COUNT, "Cross-validate: each sample is held out in one of N runs.", name="folds")
     tolerance_fraction: float = _comparison(
-        0.05, FRACTION, "How far above the lowest loss counts as equal; with folds, one standard "
-        "error does.")
+        0.05, FRACTION, "How far above the lowest loss counts as equal.")
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -101,7 +97,6 @@ class TrainingRun:
     Attributes:
         batch_size: Samples per optimizer step.
         is_full_batch: Whether that is the whole training set.
-        fold: Number of the fold that was held out, from 0.
         learning_rate: Rate that it trained with; ``None`` if the optimizer has several.
         outcome: How it ended.
         epochs: Those that were finished.
@@ -113,7 +108,6 @@ class TrainingRun:
 
     batch_size: int
     is_full_batch: bool
-    fold: int
     learning_rate: float | None
     outcome: RunOutcome
     epochs: tuple[EpochResult, ...] = ()
@@ -152,31 +146,6 @@ class TrainingRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SizeSummary:
-    """All folds of one batch size together.
-
-    Attributes:
-        batch_size: The size.
-        outcome: Of its runs, the worst.
-        loss: Mean final loss over the folds; ``None`` if one has none.
-        standard_error: Of that mean; ``None`` with a single fold.
-        time_s: Mean training time.
-        epochs_to_target: Mean epochs until the target loss; ``None`` if not all reached it.
-        iterations_to_target: Mean iterations.
-        seconds_to_target: Mean training time.
-    """
-
-    batch_size: int
-    outcome: RunOutcome
-    loss: float | None
-    standard_error: float | None
-    time_s: float
-    epochs_to_target: float | None
-    iterations_to_target: float | None
-    seconds_to_target: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """What was compared, where, and what follows.
 
@@ -184,12 +153,11 @@ class Comparison:
         target: What was trained, as the user named it.
         device: Where.
         settings: Device, memory, precision, learning rate, seed.
-        asked: Sizes, epochs, folds.
+        asked: Sizes, epochs, target.
         environment: Hardware and versions.
         workload: What was trained.
         num_train_samples: Samples of an epoch; ``None`` if the data does not tell.
-        runs: In the order of the sizes asked for, fold by fold.
-        summaries: By size, in the same order.
+        runs: In the order of the sizes asked for.
         batch_size: The size to choose; ``None`` if no run gives reason to.
         reason: Why.
     """
@@ -202,7 +170,6 @@ class Comparison:
     workload: WorkloadSummary
     num_train_samples: int | None
     runs: tuple[TrainingRun, ...]
-    summaries: tuple[SizeSummary, ...]
     batch_size: int | None
     reason: str
 
@@ -215,16 +182,13 @@ class Comparison:
 class CompareObserver(Protocol):
     """Receives events in the order they happen; must not raise."""
 
-    def comparing(
-        self, workload: WorkloadSummary, device: str, num_runs: int, num_folds: int
-    ) -> None:
+    def comparing(self, workload: WorkloadSummary, device: str, num_runs: int) -> None:
         """The workload is built and the runs are about to start.
 
         Args:
             workload: What is trained.
             device: Where it is trained.
-            num_runs: Runs to make, those of every fold included.
-            num_folds: Folds of each batch size.
+            num_runs: Runs to make.
         """
 
     def run_advanced(self, run: TrainingRun, num_epochs: int) -> None:
@@ -239,32 +203,27 @@ class CompareObserver(Protocol):
 class SilentCompareObserver:
     """An observer that says nothing."""
 
-    def comparing(
-        self, workload: WorkloadSummary, device: str, num_runs: int, num_folds: int
-    ) -> None:
+    def comparing(self, workload: WorkloadSummary, device: str, num_runs: int) -> None:
         """Say nothing."""
 
     def run_advanced(self, run: TrainingRun, num_epochs: int) -> None:
         """Say nothing."""
 
 
-def final_loss(run: TrainingRun) -> float | None:
-    """The loss that a run came to; ``None`` if it has none, or none that is finite."""
-    if not run.epochs or not math.isfinite(run.epochs[-1].loss):
-        return None
-    return run.epochs[-1].loss
-
-
-def epochs_to_loss(epochs: Sequence[EpochResult], loss: float | None) -> int | None:
-    """Count the epochs until the loss of a run falls to a given one.
+def epochs_to_loss(
+    epochs: Sequence[EpochResult], loss: float | None
+) -> Sequence[EpochResult] | None:
+    """The epochs of a run until its loss falls to a given one.
 
     Args:
         epochs: The epochs of the run, in order.
         loss: The loss to reach.
 
     Returns:
-        Epochs, with a fraction; ``None`` if the loss is never reached.
+        ``None`` if the loss is never reached, or none is given.
     """
     if loss is None:
         return None
-    return next((count for count, epoch in enumerate(epochs, 1) if epoch.loss <= loss), None)
+    counts = (count for count, epoch in enumerate(epochs, 1) if epoch.loss <= loss)
+    count = next(counts, None)
+    return None if count is None else epochs[:count]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from autobatch.compare.choice import choose_size
 from autobatch.compare.jobs import SplitJob, TrainJob
 from autobatch.compare.plan import PlannedRun, plan_runs
 from autobatch.compare.records import (
@@ -15,7 +16,6 @@ from autobatch.compare.records import (
     SilentCompareObserver,
     epochs_to_loss,
 )
-from autobatch.compare.summary import choose_size, summarize
 from autobatch.errors import ComparisonInterrupted, ResultFormatError
 from autobatch.probe.probers import JobProber
 from autobatch.probe.protocol import Loaded
@@ -39,7 +39,7 @@ def compare(
     Args:
         prober: Loads the workload and trains it.
         settings: Device, memory, precision, learning rate, seed.
-        asked: Sizes, epochs, folds.
+        asked: Sizes, epochs, target.
         target: The workload's name, for the result.
         observer: Notified of every step.
         previous: A comparison that was interrupted, whose finished runs are taken over.
@@ -85,18 +85,12 @@ class _Session:
 
     def prepare(self, previous: Comparison | None) -> None:
         loaded = self._loaded = self._prober.load()
-        self._num_train_samples = self._prober.run(
-            SplitJob(
-                validation_fraction=self._asked.validation_fraction,
-                num_folds=self._asked.num_folds,
-            )
-        )
+        job = SplitJob(validation_fraction=self._asked.validation_fraction)
+        self._num_train_samples = self._prober.run(job)
         self.runs = plan_runs(self._asked, self._settings, loaded.workload, self._num_train_samples)
         if previous is not None:
             self._take_over(previous)
-        self._observer.comparing(
-            loaded.workload, loaded.device, len(self.runs), self._asked.num_folds
-        )
+        self._observer.comparing(loaded.workload, loaded.device, len(self.runs))
 
     def train_all(self) -> None:
         with tempfile.TemporaryDirectory(prefix="autobatch-") as folder:
@@ -106,11 +100,8 @@ class _Session:
 
     def conclude(self) -> Comparison:
         assert self._loaded is not None
-        summaries = tuple(
-            summarize([run.done for run in runs], self._asked.target_loss)
-            for runs in self._by_size().values()
-        )
-        choice = choose_size(summaries, self._asked)
+        runs = tuple(run.done for run in self.runs)
+        choice = choose_size(runs, self._asked)
         return Comparison(
             target=self._target,
             device=self._loaded.device,
@@ -119,8 +110,7 @@ class _Session:
             environment=self._loaded.environment,
             workload=self._loaded.workload,
             num_train_samples=self._num_train_samples,
-            runs=tuple(run.done for run in self.runs),
-            summaries=summaries,
+            runs=runs,
             batch_size=choice.batch_size if choice else None,
             reason=choice.reason if choice else "no size was trained to the end",
         )
@@ -138,9 +128,9 @@ class _Session:
                 "or settings than are asked for now",
                 hint="give the same target and options as then, or leave `resume` out",
             )
-        known = {(run.batch_size, run.fold): run for run in previous.runs}
+        known = {run.batch_size: run for run in previous.runs}
         for run in self.runs:
-            before = known.get((run.done.batch_size, run.done.fold))
+            before = known.get(run.done.batch_size)
             # The weights of one that was under way are gone: it begins anew.
             if before is not None and before.is_over:
                 run.done = before
@@ -172,12 +162,4 @@ class _Session:
             rate_multiplier=run.rate_multiplier,
             learning_rate=self._settings.learning_rate,
             validation_fraction=self._asked.validation_fraction,
-            num_folds=self._asked.num_folds,
-            fold=run.done.fold,
         )
-
-    def _by_size(self) -> dict[int, list[PlannedRun]]:
-        by_size: dict[int, list[PlannedRun]] = {}
-        for run in self.runs:
-            by_size.setdefault(run.done.batch_size, []).append(run)
-        return by_size

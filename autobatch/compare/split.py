@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset, Subset
 
-from autobatch.errors import SettingsError, WorkloadError
+from autobatch.errors import WorkloadError
 from autobatch.workload.batches import BatchSource, LoaderSource
 
 
@@ -52,21 +52,16 @@ class Split:
         return _counted(loader, batch_size, len(self.validation))
 
 
-def split_data(
-    source: BatchSource, *, validation_fraction: float, num_folds: int, fold: int, seed: int
-) -> Split:
+def split_data(source: BatchSource, validation_fraction: float, seed: int) -> Split:
     """Split a dataset by a seeded permutation.
 
     Args:
         source: Must be a dataset or a loader.
-        validation_fraction: Fraction held out; ignored with several folds.
-        num_folds: Folds; above 1, each sample is held out in one of them.
-        fold: The fold that is held out.
+        validation_fraction: Fraction held out; nothing is of an iterable dataset.
         seed: Of the permutation.
 
     Raises:
         WorkloadError: If the data has no samples to be told apart.
-        SettingsError: If it has too few.
     """
     if not isinstance(source, LoaderSource):
         raise WorkloadError(
@@ -74,37 +69,16 @@ def split_data(
             hint="give train_loader or dataset",
         )
     if isinstance(source.dataset, IterableDataset):
-        if num_folds > 1:
-            raise SettingsError(
-                f"`folds={num_folds}` needs a dataset with samples by number, and "
-                f"{source.description} is iterable",
-                hint="leave `folds` out, or give a map-style dataset",
-            )
         return Split(
             source=source,
             train=source.dataset,
             validation=None,
             num_train_samples=source.dataset_size,
         )
-    return _split_samples(source, validation_fraction, num_folds, fold, seed)
-
-
-def _split_samples(
-    source: LoaderSource, validation_fraction: float, num_folds: int, fold: int, seed: int
-) -> Split:
     count = len(source.dataset)
-    if num_folds > count:
-        raise SettingsError(
-            f"`folds={num_folds}` is more than the dataset's {count} samples",
-            hint=f"use at most {count} folds",
-        )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
-    if num_folds > 1:
-        held_out = order[fold::num_folds]
-        kept = [index for place, index in enumerate(order) if place % num_folds != fold]
-    else:
-        num_held_out = min(round(validation_fraction * count), count - 1)
-        held_out, kept = order[:num_held_out], order[num_held_out:]
+    num_held_out = min(round(validation_fraction * count), count - 1)
+    held_out, kept = order[:num_held_out], order[num_held_out:]
     return Split(
         source=source,
         train=Subset(source.dataset, kept),

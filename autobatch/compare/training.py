@@ -58,13 +58,7 @@ def train_slice(
         DeviceLostError: If this process can use the device no more.
     """
     task, device = context.task, context.device
-    split = split_data(
-        task.source,
-        validation_fraction=job.validation_fraction,
-        num_folds=job.num_folds,
-        fold=job.fold,
-        seed=context.seed,
-    )
+    split = split_data(task.source, job.validation_fraction, context.seed)
     device.release()
     start_threads()
     run = _Slice(context, job, split, clock)

@@ -183,7 +183,6 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(target: Path, tmp_path: P
         (["--batch-sizes", "300,full"], ["300 and full", "160 samples"]),
         (["--batch-sizes", "1,two"], ["--batch-sizes must be", "got '1,two'"]),
         (["--batch-sizes", "4,4"], ["twice"]),
-        (["--folds", "500"], ["--folds 500", "200 samples"]),
         (["--epochs", "0"], ["--epochs", "'0'"]),
         (["--target-loss", "low"], ["--target-loss", "'low'"]),
         (["--stop-at-target"], ["--stop-at-target needs --target-loss"]),

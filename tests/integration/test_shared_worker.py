@@ -111,8 +111,6 @@ def test_a_job_that_loses_the_device_is_told_and_the_next_has_another_worker(
         rate_multiplier=1.0,
         learning_rate=None,
         validation_fraction=0.0,
-        num_folds=1,
-        fold=0,
     )
     prober = start_shared(write(LOSING), printed)
     with prober:
@@ -120,5 +118,5 @@ def test_a_job_that_loses_the_device_is_told_and_the_next_has_another_worker(
         reply = prober.run(job)
         assert reply.outcome is RunOutcome.KILLED
         assert reply.message == "its device was lost: CUDA error: device-side assert triggered"
-        assert prober.run(SplitJob(validation_fraction=0.25, num_folds=1)) == 48
+        assert prober.run(SplitJob(validation_fraction=0.25)) == 48
     assert printed.count("loaded") == 2

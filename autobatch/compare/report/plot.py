@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from autobatch import units
 from autobatch.compare.records import Comparison, RunOutcome, TrainingRun
-from autobatch.compare.report.text import name_fold
 from autobatch.records import Regime
 from autobatch.reporting.axes import plain_number
 from autobatch.reporting.plot import new_figure, write_figure
@@ -42,15 +41,13 @@ def draw_comparison(comparison: Comparison) -> Figure:
 
     Against epochs the loss of each epoch is drawn, on the samples held out where there are any;
     against iterations and seconds the loss of every iteration that was kept, so that the
-    oscillation of small batches is seen beside the smooth descent of large ones. Of several folds
-    it is the first that is drawn, and the title says so.
+    oscillation of small batches is seen beside the smooth descent of large ones.
 
     Raises:
         SettingsError: If matplotlib is not installed.
     """
-    drawn = [run for run in comparison.runs if run.fold == 0 and run.epochs]
-    fold = name_fold(drawn[0], comparison.asked.num_folds) if drawn else ""
-    figure = new_figure(f"{comparison.target} on {comparison.device}{fold}", width=14.0)
+    drawn = [run for run in comparison.runs if run.epochs]
+    figure = new_figure(f"{comparison.target} on {comparison.device}", width=14.0)
     epochs, iterations, seconds = figure.subplots(1, 3, sharey=True)
     for index, run in enumerate(drawn):
         is_full = run.regime is Regime.FULL_BATCH

@@ -16,7 +16,7 @@ from rich.progress import (
 
 from autobatch import units
 from autobatch.compare.records import RunOutcome, TrainingRun
-from autobatch.compare.report.text import name_fold, outcome_words
+from autobatch.compare.report.text import outcome_words
 from autobatch.records import WorkloadSummary
 from autobatch.reporting.screen import printable, write_line
 
@@ -30,13 +30,9 @@ class CompareLines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._num_folds = 1
 
-    def comparing(
-        self, workload: WorkloadSummary, device: str, num_runs: int, num_folds: int
-    ) -> None:
+    def comparing(self, workload: WorkloadSummary, device: str, num_runs: int) -> None:
         """Write what is trained."""
-        self._num_folds = num_folds
         write_line(self._stream, f"{workload.model} on {device}, {num_runs} runs")
 
     def run_advanced(self, run: TrainingRun, num_epochs: int) -> None:
@@ -47,7 +43,7 @@ class CompareLines:
         facts.append(units.format_seconds(run.time_s))
         if run.epochs:
             facts.append(f"loss {run.epochs[-1].loss:.4g}")
-        write_line(self._stream, f"{_name(run, self._num_folds)}: {', '.join(facts)}")
+        write_line(self._stream, f"{_name(run)}: {', '.join(facts)}")
 
 
 class CompareBars:
@@ -58,8 +54,7 @@ class CompareBars:
     """
 
     def __init__(self, console: Console) -> None:
-        self._bars: dict[tuple[int, int], TaskID] = {}
-        self._num_folds = 1
+        self._bars: dict[int, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -81,20 +76,16 @@ class CompareBars:
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
-    def comparing(
-        self, workload: WorkloadSummary, device: str, num_runs: int, num_folds: int
-    ) -> None:
+    def comparing(self, workload: WorkloadSummary, device: str, num_runs: int) -> None:
         """Show what is trained."""
-        self._num_folds = num_folds
         line = f"{workload.model} on {device}, {num_runs} runs"
         self._progress.console.print(printable(line, self._progress.console.encoding))
 
     def run_advanced(self, run: TrainingRun, num_epochs: int) -> None:
         """Move the bar of a run."""
-        key = (run.batch_size, run.fold)
+        key = run.batch_size
         if key not in self._bars:
-            name = _name(run, self._num_folds)
-            self._bars[key] = self._progress.add_task(name, total=num_epochs, note="")
+            self._bars[key] = self._progress.add_task(_name(run), total=num_epochs, note="")
         note = f"loss {run.epochs[-1].loss:.4g}" if run.epochs else ""
         if run.is_over:
             note = f"{note} {_outcome(run, num_epochs)}".strip()
@@ -103,9 +94,9 @@ class CompareBars:
             self._progress.stop_task(self._bars[key])
 
 
-def _name(run: TrainingRun, num_folds: int) -> str:
+def _name(run: TrainingRun) -> str:
     kind = " (full)" if run.is_full_batch else ""
-    return f"batch {units.format_count(run.batch_size)}{kind}{name_fold(run, num_folds)}"
+    return f"batch {units.format_count(run.batch_size)}{kind}"
 
 
 def _outcome(run: TrainingRun, num_epochs: int) -> str:

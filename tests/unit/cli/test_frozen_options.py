@@ -19,7 +19,7 @@ OPTIONS = {
         "trial-timeout verbose"
     ),
     "compare": (
-        "base-batch-size batch-sizes device env epochs folds force headroom "
+        "base-batch-size batch-sizes device env epochs force headroom "
         "json lr lr-rule memory-limit output plot precision quiet resume seed stop-at-target "
         "target-loss tolerance validation verbose"
     ),

@@ -26,7 +26,6 @@ from autobatch.compare.report import (
     save_comparison_plot,
 )
 from autobatch.compare.report.plot import draw_comparison
-from autobatch.compare.summary import summarize
 from autobatch.errors import ResultFormatError
 
 
@@ -44,7 +43,6 @@ def make_run(size: int, outcome: RunOutcome = RunOutcome.FINISHED, **fields: Any
     )
     defaults: dict[str, Any] = {
         "is_full_batch": size == 800,
-        "fold": 0,
         "learning_rate": 0.000123456,
         "epochs": epochs,
         "iterations": tuple(range(1, 3 * steps + 1)),
@@ -74,7 +72,6 @@ def comparison(make_finding: Any) -> Comparison:
         workload=finding.workload,
         num_train_samples=800,
         runs=runs,
-        summaries=tuple(summarize([run], 0.02) for run in runs),
         batch_size=64,
         reason="it reaches the target loss of 0.02 soonest, in 1.6 s",
     )
@@ -98,15 +95,9 @@ def test_every_size_has_its_row_and_the_choice_its_mark(comparison: Comparison) 
 
 
 def test_nothing_is_cut_off_at_80_columns(comparison: Comparison) -> None:
-    several = replace(
-        comparison,
-        runs=tuple(replace(run, fold=fold) for run in comparison.runs for fold in range(2)),
-        summaries=tuple(summarize([run, run], 0.02) for run in comparison.runs),
-    )
-    for each in (comparison, several):
-        text = text_of(each)
-        assert "\N{HORIZONTAL ELLIPSIS}" not in text
-        assert max(map(len, text.splitlines())) <= 80
+    text = text_of(comparison)
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_an_unfinished_comparison_says_how_to_go_on(comparison: Comparison) -> None:
@@ -126,13 +117,6 @@ def test_it_survives_the_file(comparison: Comparison, tmp_path: Any) -> None:
     assert document["batch_size"] == 64
     assert document["is_complete"] is True
     assert COMPARISON.dumps(comparison) == path.read_text()
-
-
-def test_sizes_without_runs_are_refused(comparison: Comparison, tmp_path: Any) -> None:
-    path = tmp_path / "comparison.json"
-    COMPARISON.save(replace(comparison, runs=comparison.runs[1:]), path, overwrite=False)
-    with pytest.raises(ResultFormatError, match="runs and summaries"):
-        COMPARISON.load(path)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +175,7 @@ def test_a_picture_of_nothing_is_still_one(comparison: Comparison) -> None:
 def test_a_run_that_is_over_has_its_line(comparison: Comparison) -> None:
     stream = io.StringIO()
     lines = CompareLines(stream)
-    lines.comparing(comparison.workload, "cpu", 2, 1)
+    lines.comparing(comparison.workload, "cpu", 2)
     lines.run_advanced(make_run(64, RunOutcome.UNFINISHED), 10)
     lines.run_advanced(make_run(64), 3)
     lines.run_advanced(make_run(800), 10)
@@ -201,38 +185,12 @@ def test_a_run_that_is_over_has_its_line(comparison: Comparison) -> None:
     assert "batch 800 (full): reached the target, 3 of 10 epochs" in shown[2]
 
 
-def test_every_fold_is_named_the_first_among_them(comparison: Comparison) -> None:
-    stream = io.StringIO()
-    lines = CompareLines(stream)
-    lines.comparing(comparison.workload, "cpu", 2, 5)
-    lines.run_advanced(make_run(64), 3)
-    lines.run_advanced(make_run(800, fold=2), 3)
-    shown = stream.getvalue().splitlines()
-    assert "batch 64, fold 1 of 5: finished" in shown[1]
-    assert "batch 800 (full), fold 3 of 5: finished" in shown[2]
-    failed = [
-        make_run(64, RunOutcome.FAILED, fold=fold, epochs=(), message="broken") for fold in (0, 1)
-    ]
-    folded = replace(
-        comparison,
-        asked=replace(comparison.asked, num_folds=2),
-        runs=(make_run(1), make_run(1, fold=1), *failed),
-        summaries=(summarize([make_run(1), make_run(1, fold=1)], 0.02), summarize(failed, 0.02)),
-    )
-    text = text_of(folded)
-    assert "Batch size 64, fold 1 of 2: failed" in text
-    assert "Batch size 64, fold 2 of 2: failed" in text
-    title = draw_comparison(folded).get_suptitle()
-    assert title == "examples/mlp.py on cpu, fold 1 of 2"
-    assert "fold" not in draw_comparison(comparison).get_suptitle()
-
-
 def test_bars_move_and_are_gone_in_the_end(comparison: Comparison) -> None:
     stream = io.StringIO()
     console = Console(file=stream, width=80, force_terminal=True, color_system=None)
     with CompareBars(console) as bars:
-        bars.comparing(comparison.workload, "cpu", 2, 5)
+        bars.comparing(comparison.workload, "cpu", 2)
         bars.run_advanced(make_run(64, RunOutcome.UNFINISHED), 10)
         bars.run_advanced(make_run(64), 10)
     assert "3/10" in stream.getvalue()
-    assert "batch 64, fold 1 of 5" in stream.getvalue()
+    assert "batch 64" in stream.getvalue()

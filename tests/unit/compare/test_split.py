@@ -10,17 +10,16 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from autobatch.compare.split import Split, split_data
-from autobatch.errors import SettingsError, WorkloadError
+from autobatch.errors import WorkloadError
 from autobatch.workload.batches import make_source
 from autobatch.workload.contract import Workload
 
 DATA = TensorDataset(torch.arange(103.0))
 
 
-def split(data: Any = DATA, **fields: Any) -> Split:
+def split(data: Any = DATA, *, validation_fraction: float = 0.2) -> Split:
     source = make_source(Workload(model=torch.nn.Identity(), dataset=data))
-    defaults = {"validation_fraction": 0.2, "num_folds": 1, "fold": 0, "seed": 0}
-    return split_data(source, **{**defaults, **fields})
+    return split_data(source, validation_fraction, seed=0)
 
 
 def numbers(batches: Iterator[tuple[int, Any]]) -> list[float]:
@@ -48,15 +47,6 @@ def test_an_epochs_order_is_its_seeds_and_the_split_is_not() -> None:
     assert sorted(first) == sorted(other)
 
 
-def test_each_sample_is_held_out_in_one_fold() -> None:
-    held_out = [
-        each
-        for fold in range(5)
-        for each in numbers(split(num_folds=5, fold=fold).validation_batches(9))
-    ]
-    assert sorted(held_out) == list(range(103))
-
-
 def test_nothing_need_be_held_out_and_something_is_always_left() -> None:
     assert split(validation_fraction=0.0).validation is None
     assert split(validation_fraction=0.999).num_train_samples == 1
@@ -65,21 +55,14 @@ def test_nothing_need_be_held_out_and_something_is_always_left() -> None:
 def test_the_users_loader_keeps_its_collation() -> None:
     loader = DataLoader(DATA, batch_size=4, collate_fn=lambda samples: ("mine", len(samples)))
     source = make_source(Workload(model=torch.nn.Identity(), train_loader=loader))
-    parts = split_data(source, validation_fraction=0.5, num_folds=1, fold=0, seed=0)
+    parts = split_data(source, 0.5, seed=0)
     assert next(parts.train_batches(7, 0)) == (7, ("mine", 7))
 
 
-def test_more_folds_than_samples_are_refused() -> None:
-    with pytest.raises(SettingsError, match="`folds=104` is more than the dataset's 103"):
-        split(num_folds=104)
-
-
-class Endless(IterableDataset):  # type: ignore[type-arg]
+class Sized(IterableDataset):  # type: ignore[type-arg]
     def __iter__(self) -> Iterator[Any]:
         return iter([(torch.tensor(float(index)),) for index in range(50)])
 
-
-class Sized(Endless):
     def __len__(self) -> int:
         return 50
 
@@ -89,11 +72,9 @@ def test_an_iterable_data_set_is_trained_on_whole() -> None:
     assert parts.num_train_samples == 50
     assert parts.validation is None
     assert numbers(parts.train_batches(16, 0)) == list(range(50))
-    with pytest.raises(SettingsError, match="`folds=2` needs"):
-        split(Endless(), num_folds=2)
 
 
 def test_what_is_no_data_set_is_refused() -> None:
     source = make_source(Workload(model=torch.nn.Identity(), sample=torch.zeros(1)))
     with pytest.raises(WorkloadError, match="needs a dataset"):
-        split_data(source, validation_fraction=0.2, num_folds=1, fold=0, seed=0)
+        split_data(source, 0.2, seed=0)

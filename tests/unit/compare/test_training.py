@@ -39,8 +39,6 @@ def train(make_task: Any, tmp_path: Path) -> Any:
             "rate_multiplier": 1.0,
             "learning_rate": None,
             "validation_fraction": 0.2,
-            "num_folds": 1,
-            "fold": 0,
             "state_path": str(tmp_path / f"{name}.pt"),
             # One for each model: they all have the same first weights.
             "initial_path": str(tmp_path / f"initial-{id(task) if task else 0}.pt"),
