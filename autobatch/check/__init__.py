@@ -5,7 +5,7 @@
     session                           rounds of the target, in turn with a reference if there is
                                       one, until all is decided  --> Measurement
     judge/                            rounds, peaks, devices     --> Verdicts
-    report/                           CheckReport                --> text, JSON, JUnit, Markdown
+    report/                           CheckReport                --> text, JSON, JUnit
                                       Measurement                --> a baseline, and back
 
 ``records`` has what travels between them. ``hardware`` asks the devices, ``reference`` is what is

@@ -20,13 +20,12 @@ from autobatch.check.records import (
     TargetLimits,
 )
 from autobatch.check.requirements_file import read_requirements
-from autobatch.errors import AutobatchError, CheckInterrupted, SettingsError
+from autobatch.errors import CheckInterrupted, SettingsError
 from autobatch.records import Settings, Status
 from autobatch.records.options import options_of
 from autobatch.shell.options import OUTPUT, GroupedCommand, in_group, settings_options
 from autobatch.shell.streams import ignore, print_result, say, uninterrupted
 
-_SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 _OF_TRAINING = ("device", "precision", "trial_timeout_s", "seed", "variables")
 _BASELINE = in_group("Comparison with a baseline")
 
@@ -90,7 +89,8 @@ def check(
     report = _run(values["target"], settings, known, quiet=quiet, verbose=verbose)
     try:
         with uninterrupted():
-            _write_files(report, junit=junit)
+            if junit is not None:
+                _write_junit(report, junit)
             if save_baseline is not None:
                 _keep(report, save_baseline, force=force, quiet=quiet)
     finally:  # a report that cannot be saved is shown all the same
@@ -176,18 +176,11 @@ def _watch(*, quiet: bool) -> CheckObserver:
     return SilentCheckObserver() if quiet else CheckLines(sys.stderr)
 
 
-def _write_files(report: CheckReport, *, junit: str | None) -> None:
-    from autobatch.check.report import append_markdown, dumps_junit
+def _write_junit(report: CheckReport, path: str) -> None:
+    from autobatch.check.report import dumps_junit
     from autobatch.reporting import write_atomically
 
-    summary = os.environ.get(_SUMMARY_VARIABLE)
-    if summary:
-        try:
-            append_markdown(report, summary)
-        except AutobatchError as error:  # it is CI's file, and the check does not depend on it
-            say(f"No summary written: {error}")
-    if junit is not None:
-        write_atomically(junit, dumps_junit(report))
+    write_atomically(path, dumps_junit(report))
 
 
 def _keep(report: CheckReport, path: str, *, force: bool, quiet: bool) -> None:

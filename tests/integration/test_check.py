@@ -72,7 +72,6 @@ def here(
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
 
     def call(*arguments: str, **environ: str) -> Done:
         for name, value in environ.items():
@@ -289,15 +288,13 @@ def test_unusable_input_is_status_2_and_nothing_is_written(folder: Path, name: s
     outputs = () if "--junit" in arguments else ("--junit", "new.xml")
     keeps = {"--save-baseline", "--reference"} & {*arguments} or "model.py" not in arguments
     outputs += () if keeps else ("--save-baseline", "new.json")
-    summary = folder.parent / "summary.md"
-    done = autobatch(*arguments, *outputs, "-q", cwd=folder, GITHUB_STEP_SUMMARY=str(summary))
+    done = autobatch(*arguments, *outputs, "-q", cwd=folder)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert words in " ".join(done.stderr.split())
     assert done.stderr.count("Error: ") == done.stderr.count("Hint: ") == 1
     after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert after == before
-    assert not summary.exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -357,17 +354,6 @@ def test_a_project_file_is_read_without_being_named(
     assert done.returncode == 2
     assert "pyproject.toml, tool.autobatch.check: unknown key 'min_coers'" in done.stderr
     assert "did you mean min-cores?" in done.stderr
-
-
-def test_the_summary_of_a_ci_run_gets_a_table(folder: Path, here: Callable[..., Done]) -> None:
-    arguments = ("--device", "cpu", "--min-cores", "0.1")
-    summary = folder / "summary.md"
-    done = here(*arguments, GITHUB_STEP_SUMMARY=str(summary))
-    assert done.returncode == 0
-    assert "| min-cores | 0.1 |" in summary.read_text()
-    done = here(*arguments, GITHUB_STEP_SUMMARY=str(folder))
-    assert done.returncode == 0, "the check does not depend on it"
-    assert "No summary written" in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

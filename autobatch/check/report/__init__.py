@@ -2,7 +2,6 @@
 
 from autobatch.check.report.document import BASELINE, CHECK
 from autobatch.check.report.junit import dumps_junit
-from autobatch.check.report.markdown import append_markdown
 from autobatch.check.report.progress import CheckLines
 from autobatch.check.report.text import render_check
 
@@ -10,7 +9,6 @@ __all__ = [
     "BASELINE",
     "CHECK",
     "CheckLines",
-    "append_markdown",
     "dumps_junit",
     "render_check",
 ]

@@ -1,4 +1,4 @@
-"""A check as text, JSON, JUnit and Markdown."""
+"""A check as text, JSON and JUnit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import pytest
 from autobatch.check.records import CheckReport, CheckSettings, Verdict
 from autobatch.check.report.document import CHECK
 from autobatch.check.report.junit import dumps_junit
-from autobatch.check.report.markdown import append_markdown, markdown
 from autobatch.check.report.text import render_check
-from autobatch.errors import SettingsError
 from autobatch.records import RequirementName, Status
 
 VERDICTS = (
@@ -223,25 +221,9 @@ def test_what_is_open_is_skipped_in_junit_and_a_failure_if_strict(report) -> Non
     assert plain["fits"] == strict["fits"] == set()
 
 
-def test_names_that_xml_and_markdown_cannot_hold_do_no_harm(report) -> None:
-    hostile = replace(report, target="a<b>&\x00\x1b[31m\ud800|.py", notes=("<script>\x07",))
-    ElementTree.fromstring(dumps_junit(replace(hostile, target="a<b>&\x00\x1b|.py")))
-    text = markdown(hostile)
-    assert "<script>" not in text
-    assert "\x1b" not in text
-
-
-def test_markdown_has_a_row_for_each_requirement_and_is_appended(report, tmp_path) -> None:
-    path = tmp_path / "summary.md"
-    path.write_text("before\n")
-    append_markdown(report, path)
-    lines = path.read_text().splitlines()
-    assert lines[0] == "before"
-    rows = [line for line in lines if line.startswith("| ")]
-    assert len(rows) == 1 + len(VERDICTS)
-    assert {line.replace("\\|", "").count("|") for line in rows} == {5}
-    with pytest.raises(SettingsError, match="is a directory"):
-        append_markdown(report, tmp_path)
+def test_names_that_xml_cannot_hold_do_no_harm(report) -> None:
+    hostile = replace(report, target="a<b>&\x00\x1b|.py", notes=("<script>\x07",))
+    ElementTree.fromstring(dumps_junit(hostile))
 
 
 def test_a_report_of_hardware_alone_has_no_target(printed) -> None:
@@ -249,5 +231,4 @@ def test_a_report_of_hardware_alone_has_no_target(printed) -> None:
         target=None, devices=(), settings=CheckSettings(), verdicts=VERDICTS[-1:], elapsed_s=0.1
     )
     assert "no device" in printed(render_check, report)
-    assert "hardware" in markdown(report)
     assert find_breaches(ElementTree.fromstring(dumps_junit(report))) == []
