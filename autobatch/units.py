@@ -144,15 +144,6 @@ def format_rate(samples_per_s: float) -> str:
     return f"{samples_per_s:,.{digits}f} samples/s"
 
 
-def format_energy(joules: float) -> str:
-    """Write an energy with a suitable unit: ``12.5 J``, ``3.2 mJ``."""
-    for unit, factor in (("kJ", 1e-3), ("J", 1.0), ("mJ", 1e3)):
-        value = joules * factor
-        if value >= 0.9995 or unit == "mJ":
-            break
-    return f"{value:.3g} {unit}"
-
-
 def format_fraction(fraction: float) -> str:
     """Write a fraction in percent: ``5 %``, ``0.4 %``."""
     percent = fraction * 100

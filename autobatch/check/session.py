@@ -260,7 +260,7 @@ class CheckSession:
     def _hardware_verdicts(self) -> tuple[Verdict, ...]:
         if self._hardware is None:
             return ()
-        throttled_by = None if self._watch is None else self._watch.stop().throttle_reasons
+        throttled_by = None if self._watch is None else self._watch.stop()
         return self._hardware.judge(self._settings.hardware, throttled_by)
 
     def _target_verdicts(self, is_complete: bool) -> tuple[Verdict, ...]:

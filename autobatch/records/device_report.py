@@ -198,18 +198,3 @@ class MachineReport:
     auto: str
     torch_version: str
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceUse:
-    """What a stretch of work cost on a device.
-
-    Attributes:
-        elapsed_s: Wall-clock time from start to stop, in seconds.
-        energy_j: Energy of the whole GPU in joules, as the driver counts it.
-        throttle_reasons: What lowered the clocks meanwhile, in words; empty if nothing did.
-    """
-
-    elapsed_s: float
-    energy_j: float | Unknown
-    throttle_reasons: tuple[str, ...] | Unknown

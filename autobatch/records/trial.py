@@ -49,8 +49,6 @@ class Trial:
         kernel_time_fraction: Fraction of the steps' CPU time spent in the kernel, on CPU.
         others_busy_cores: Cores that other processes kept busy meanwhile, on CPU; ``None`` if
             that cannot be told.
-        energy_per_sample_j: Energy that the device took for one sample, in joules, over the timed
-            steps; counted for the whole GPU. ``None`` if it is not counted.
         throttle_reasons: What held the device's clocks down during the timed steps, in words;
             empty if nothing did, ``None`` if that cannot be told.
         loss_is_finite: Whether every loss that was checked was finite.
@@ -78,7 +76,6 @@ class Trial:
     page_faults_per_step: float | None = None
     kernel_time_fraction: float | None = None
     others_busy_cores: float | None = None
-    energy_per_sample_j: float | None = None
     throttle_reasons: tuple[str, ...] | None = None
     loss_is_finite: bool = True
     message: str = ""
@@ -147,15 +144,13 @@ class Trial:
     def confirmed_by(self, again: Trial) -> Trial:
         """This trial with the figures of a second run of the same size, except its timed steps.
 
-        Memory keeps the higher peak, energy the newer figure where there is one, and throttling
-        whatever was seen in either run.
+        Memory keeps the higher peak, and throttling whatever was seen in either run.
 
         Raises:
             ValueError: If it is of another size.
         """
         if again.batch_size != self.batch_size:
             raise ValueError(f"cannot merge sizes {self.batch_size} and {again.batch_size}")
-        energy_j = again.energy_per_sample_j
         both = (self.throttle_reasons, again.throttle_reasons)
         told = [reasons for reasons in both if reasons is not None]
         merged = replace(
@@ -164,7 +159,6 @@ class Trial:
             host_peak_bytes=_highest(self.host_peak_bytes, again.host_peak_bytes),
             loader_bytes=_highest(self.loader_bytes, again.loader_bytes),
             pinned_bytes=_highest(self.pinned_bytes, again.pinned_bytes),
-            energy_per_sample_j=self.energy_per_sample_j if energy_j is None else energy_j,
             throttle_reasons=tuple(dict.fromkeys(sum(told, ()))) if told else None,
             loss_is_finite=self.loss_is_finite and again.loss_is_finite,
         )

@@ -36,9 +36,6 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
     yield "throughput", Text(_throughput(recommendation) + eagerly)
     if finding.workload.is_compiled:
         yield "compiled", Text(_compiled(finding))
-    energy_j = _chosen_trial(finding).energy_per_sample_j
-    if energy_j is not None:
-        yield "energy", Text(f"{units.format_energy(energy_j)} per sample, of the whole GPU")
     yield "bounded by", Text(BOTTLENECKS[recommendation.bottleneck])
     if recommendation.global_batch_size != recommendation.batch_size:
         yield "global batch", Text(_global_batch(recommendation))

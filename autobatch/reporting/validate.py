@@ -67,6 +67,6 @@ def _range_complaint(name: str, value: float) -> str:
         return "expected a fraction from 0 to 1"
     if name in _ABOVE_ZERO and value < _MIN_STEP_TIME_S:
         return "expected a number above 0"
-    if name.endswith(("_bytes", "_s", "_j")) and name not in _SIGNED and value < 0:
+    if name.endswith(("_bytes", "_s")) and name not in _SIGNED and value < 0:
         return "expected no negative number"
     return ""

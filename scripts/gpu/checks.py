@@ -208,7 +208,7 @@ def check_neighbour(bench: Bench) -> Result:
 
 
 def check_search_time(bench: Bench) -> Result:
-    """How long a search takes as it is started by default; energy and throttling with it."""
+    """How long a search takes as it is started by default; throttling with it."""
     rows = []
     for name in bench.examples:
         finding = search(example_path(name), bench.settings())
@@ -220,7 +220,6 @@ def check_search_time(bench: Bench) -> Result:
                 "search_time_s": finding.search_time_s,
                 "num_trials": len(finding.trials),
                 "samples_per_s": finding.recommendation.samples_per_s,
-                "energy_per_sample_j": chosen.energy_per_sample_j,
                 "throttle_reasons": chosen.throttle_reasons,
                 "host_peak_bytes": chosen.host_peak_bytes,
                 "pinned_bytes": chosen.pinned_bytes,

@@ -5,7 +5,7 @@
     prediction    the memory line of smaller sizes against the peak of one four times as large
     regret        throughput of the chosen size against the fastest, timed in turn
     neighbour     a second process holds half the memory: the budget shrinks, the answer fits
-    search_time   how long a search takes; energy per sample and throttling
+    search_time   how long a search takes, and throttling
     tests         pytest tests/gpu --require-gpu
 
 The file has the hardware, the driver, versions and the date; it is written anew after each check,

@@ -61,15 +61,11 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Any]]:
         prober.__exit__(None, None, None)
 
 
-def test_a_trial_tells_energy_and_throttling_or_why_not(start: Callable[[str], Any]) -> None:
+def test_a_trial_tells_throttling_or_why_not(start: Callable[[str], Any]) -> None:
     prober = start(TARGET)
     prober.load()
     trial = prober.measure(1024, LONG)
-    for name in ("energy_per_sample_j", "throttle_reasons"):
-        assert (getattr(trial, name) is None) == (name in trial.unknown), name
-    if trial.energy_per_sample_j is not None:
-        watts = trial.energy_per_sample_j * trial.samples_per_s
-        assert 10 < watts < 2000
+    assert (trial.throttle_reasons is None) == ("throttle_reasons" in trial.unknown)
 
 
 def test_a_device_side_assert_costs_one_trial(start: Callable[[str], Any]) -> None:

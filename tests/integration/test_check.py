@@ -73,9 +73,7 @@ def here(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
-    def call(*arguments: str, **environ: str) -> Done:
-        for name, value in environ.items():
-            monkeypatch.setenv(name, value)
+    def call(*arguments: str) -> Done:
         status = run(["check", *arguments])
         return Done(status, *capsys.readouterr())
 

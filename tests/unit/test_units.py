@@ -132,14 +132,6 @@ def test_a_size_that_was_written_is_read_back_within_its_digits(num_bytes):
 
 
 @pytest.mark.parametrize(
-    ("joules", "text"),
-    [(0, "0 mJ"), (0.0321, "32.1 mJ"), (1.5, "1.5 J"), (2500, "2.5 kJ"), (0.9997, "1 J")],
-)
-def test_an_energy_is_written_with_the_unit_that_suits_it(joules, text):
-    assert units.format_energy(joules) == text
-
-
-@pytest.mark.parametrize(
     ("factor", "text"),
     [(8, "8"), (0.5, "0.5"), (1 / 64, "1/64"), (1 / 2048, "1/2,048"), (0.125**0.5, "0.3536")],
 )

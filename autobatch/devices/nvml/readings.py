@@ -79,15 +79,6 @@ def decode_clock_limits(bits: int) -> tuple[str, ...]:
     return (*known, f"reason {rest:#x}") if rest else known
 
 
-def read_energy_j(gpu: NvmlGpu) -> float | Unknown:
-    """Energy drawn since the driver was loaded, in joules."""
-    if gpu.is_mig_slice:
-        return Unknown(reason="energy is counted for the whole GPU, not for a MIG slice")
-    millijoules = gpu.ask("nvmlDeviceGetTotalEnergyConsumption")
-    joules: float | Unknown = _or_unknown(millijoules, lambda value: value / 1000)
-    return joules
-
-
 def _read_ecc(gpu: NvmlGpu) -> EccReport:
     modes = gpu.ask("nvmlDeviceGetEccMode")
     corrected = gpu.nvml.constant("NVML_MEMORY_ERROR_TYPE_CORRECTED")

@@ -25,7 +25,7 @@ from autobatch.probe.trial.host import held_against, with_reading
 from autobatch.probe.trial.oom import is_out_of_memory
 from autobatch.probe.trial.step import TrainingStep
 from autobatch.probe.trial.timing import time_steps, warm_up
-from autobatch.records import DeviceUse, Outcome, TimingRound, Trial, Unknown
+from autobatch.records import Outcome, TimingRound, Trial, Unknown
 
 _LONG_ENOUGH_S = 0.1
 # Each look is a call to the driver, between two steps.
@@ -51,7 +51,7 @@ def run_trial(
         context: What to train, where, and the memory budget.
         batch_size: The size.
         plan: What to run, and how long to time it.
-        watch: Reads energy and throttling; the device's own if left out.
+        watch: Reads throttling; the device's own if left out.
         host: Reads host memory; that of this process if left out.
 
     Raises:
@@ -211,16 +211,17 @@ class _Steps:
         is_slow = warmup_time_s > num_warmup_steps * plan.patience_s
         rounds, peaks = self._run_windows(plan, has_slow_steps=is_slow)
         after, elapsed_s = self._device.cpu_use(), self._clock() - begin
-        use = self._watch.stop()
+        reasons = self._watch.stop()
         trial = Trial(
             batch_size=batch_size,
             outcome=Outcome.FITS,
             num_warmup_steps=num_warmup_steps + (first_step_s is not None),
             rounds=rounds,
             window_peaks_bytes=peaks,
+            throttle_reasons=None if isinstance(reasons, Unknown) else reasons,
+            unknown={"throttle_reasons": reasons.reason} if isinstance(reasons, Unknown) else {},
             loss_is_finite=is_finite and self.loss_is_finite,
         )
-        trial = _with_device_use(trial, use)
         if first_step_s is not None:
             compile_time_s = max(0.0, first_step_s - (trial.step_time_s or 0.0))
             trial = replace(trial, compile_time_s=compile_time_s)
@@ -292,22 +293,6 @@ class _Steps:
             return None
         busy_s = after.machine_busy_s - before.machine_busy_s
         return max(0.0, (busy_s - _own_time_s(before, after)) / elapsed_s)
-
-
-def _with_device_use(trial: Trial, use: DeviceUse) -> Trial:
-    unknown = dict(trial.unknown)
-    energy_j, reasons = use.energy_j, use.throttle_reasons
-    if isinstance(energy_j, Unknown):
-        unknown["energy_per_sample_j"] = energy_j.reason
-    if isinstance(reasons, Unknown):
-        unknown["throttle_reasons"] = reasons.reason
-    num_samples = trial.batch_size * len(trial.step_times_s)
-    return replace(
-        trial,
-        energy_per_sample_j=None if isinstance(energy_j, Unknown) else energy_j / num_samples,
-        throttle_reasons=None if isinstance(reasons, Unknown) else reasons,
-        unknown=unknown,
-    )
 
 
 def _own_time_s(before: CpuUse, after: CpuUse) -> float:

@@ -30,14 +30,10 @@ def test_the_higher_peak_is_kept(first: int | None, second: int | None) -> None:
     assert _trial(peak_bytes=first).confirmed_by(_trial(peak_bytes=second)).peak_bytes == 5
 
 
-def test_the_newer_energy_is_kept_and_its_lack_is_not() -> None:
-    known, newer = _trial(energy_per_sample_j=2.0), _trial(energy_per_sample_j=3.0)
-    unknown = _trial(unknown={"energy_per_sample_j": "too short"})
-    assert known.confirmed_by(newer).energy_per_sample_j == 3.0
-    for merged in (known.confirmed_by(unknown), unknown.confirmed_by(known)):
-        assert merged.energy_per_sample_j == 2.0
-        assert merged.unknown == {}
-    assert unknown.confirmed_by(unknown).unknown == {"energy_per_sample_j": "too short"}
+def test_why_a_figure_is_unknown_is_kept_while_it_is() -> None:
+    known, unknown = _trial(throttle_reasons=()), _trial(unknown={"throttle_reasons": "no counter"})
+    assert known.confirmed_by(unknown).unknown == unknown.confirmed_by(known).unknown == {}
+    assert unknown.confirmed_by(unknown).unknown == {"throttle_reasons": "no counter"}
 
 
 def test_throttling_is_what_was_seen_in_either_run() -> None:

@@ -396,12 +396,6 @@ def test_a_throttled_trial_is_marked_and_the_column_is_not_cut(make_finding, mak
     assert "throttled" not in printed(render, make_finding((make_trial(8, throttle_reasons=()),)))
 
 
-def test_the_energy_of_a_sample_is_there_where_it_was_counted(make_finding, make_trial, printed):
-    text = one_line(printed(render, make_finding((make_trial(8, energy_per_sample_j=0.0321),))))
-    assert "energy 32.1 mJ per sample" in text
-    assert "per sample, of" not in printed(render, make_finding())
-
-
 def test_on_the_processor_the_share_of_the_loader_is_part_of_the_memory(
     make_finding, make_trial, printed
 ):

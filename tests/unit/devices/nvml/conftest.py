@@ -79,7 +79,6 @@ def normal_answers() -> dict[str, Any]:
         "nvmlDeviceGetEccMode": [1, 1],
         "nvmlDeviceGetTotalEccErrors": lambda _, kind, counter: {0: 3, 1: 0}[kind],
         "nvmlDeviceGetCurrPcieLinkWidth": 8,
-        "nvmlDeviceGetTotalEnergyConsumption": 5_000,
         "nvmlDeviceGetComputeRunningProcesses_v3": [process(4_000_001, 20 * GIB)],
         "nvmlDeviceGetGraphicsRunningProcesses_v3": [],
     }

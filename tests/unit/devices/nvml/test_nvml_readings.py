@@ -12,7 +12,6 @@ from autobatch.devices.nvml import Nvml, NvmlGpu
 from autobatch.devices.nvml.readings import (
     decode_clock_limits,
     read_clock_limits,
-    read_energy_j,
     read_gpu,
     read_memory,
 )
@@ -68,7 +67,6 @@ def test_a_gpu_that_supports_nothing_has_a_reason_for_each(silent_gpu: Any) -> N
     assert told is False
     assert _unknowns(report) == _unknowns(GpuReport.not_told("x")) - 1
     assert isinstance(read_memory(silent_gpu), Unknown)
-    assert isinstance(read_energy_j(silent_gpu), Unknown)
 
 
 def test_what_only_an_administrator_may_see_says_so(gpu: Any, module: Any, nvml_error: Any) -> None:
@@ -95,11 +93,9 @@ def test_a_gpu_lost_midway_keeps_what_it_told_and_loses_the_rest(
     assert "lost" in report.pcie_width.reason  # type: ignore[union-attr]
 
 
-def test_a_slice_has_its_own_memory_and_no_energy(module: Any) -> None:
+def test_a_slice_is_told_to_be_one(module: Any) -> None:
     gpu = NvmlGpu(Nvml(module), "slice", is_mig_slice=True)
     assert read_gpu(gpu).is_mig_slice is True
-    assert "MIG" in read_energy_j(gpu).reason  # type: ignore[union-attr]
-    assert "nvmlDeviceGetTotalEnergyConsumption" not in module.calls
 
 
 def test_a_slice_has_the_clocks_of_the_whole_gpu(module: Any, nvml_error: Any) -> None:
@@ -112,10 +108,6 @@ def test_a_slice_has_the_clocks_of_the_whole_gpu(module: Any, nvml_error: Any) -
     module.answers["nvmlDeviceGetCurrentClocksEventReasons"] = of_whole_gpus_only
     report = read_gpu(NvmlGpu(Nvml(module), "slice", is_mig_slice=True))
     assert report.clocks_limited_by == ("power limit",)
-
-
-def test_energy_is_in_joules(gpu: Any) -> None:
-    assert read_energy_j(gpu) == 5.0
 
 
 def test_an_older_driver_calls_them_throttle_reasons(

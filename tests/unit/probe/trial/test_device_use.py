@@ -1,4 +1,4 @@
-"""Energy and throttling on a trial, and a trial that ends its device."""
+"""Throttling on a trial, and a trial that ends its device."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from fixtures.tasks import make_context
 from torch import nn
 
 from autobatch.devices.cpu import CpuDevice
+from autobatch.devices.watch import ThrottleReasons
 from autobatch.errors import DeviceLostError
 from autobatch.probe.protocol import TimingPlan
 from autobatch.probe.trial.run import run_trial
-from autobatch.records import DeviceUse, Outcome, Unknown
+from autobatch.records import Outcome, Unknown
 
 SAMPLES = [(torch.randn(4), torch.randn(3))] * 64
 STICKY = "CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA"
@@ -23,8 +24,8 @@ STICKY = "CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_
 class ScriptedWatch:
     """Tells what it was given, and keeps what it was asked."""
 
-    def __init__(self, use: DeviceUse) -> None:
-        self.use = use
+    def __init__(self, reasons: ThrottleReasons) -> None:
+        self.reasons = reasons
         self.calls: list[str] = []
 
     def start(self) -> None:
@@ -33,13 +34,9 @@ class ScriptedWatch:
     def sample(self) -> None:
         self.calls.append("sample")
 
-    def stop(self) -> DeviceUse:
+    def stop(self) -> ThrottleReasons:
         self.calls.append("stop")
-        return self.use
-
-
-def _use(energy_j: float | Unknown, reasons: tuple[str, ...] | Unknown) -> DeviceUse:
-    return DeviceUse(elapsed_s=1.0, energy_j=energy_j, throttle_reasons=reasons)
+        return self.reasons
 
 
 def _trial(task: Any, device: Any = None, watch: Any = None, **plan: Any) -> Any:
@@ -48,17 +45,15 @@ def _trial(task: Any, device: Any = None, watch: Any = None, **plan: Any) -> Any
     return run_trial(context, 8, TimingPlan(**plan), watch=watch)
 
 
-def test_energy_is_of_one_sample_of_the_timed_steps(make_task: Any) -> None:
-    watch = ScriptedWatch(_use(120.0, ("power limit",)))
+def test_what_the_watch_saw_is_on_the_trial(make_task: Any) -> None:
+    watch = ScriptedWatch(("power limit",))
     trial = _trial(make_task(nn.Linear(4, 3), dataset=SAMPLES), watch=watch)
-    assert len(trial.step_times_s) == 5
-    assert trial.energy_per_sample_j == pytest.approx(120.0 / 5 / 8)
     assert trial.throttle_reasons == ("power limit",)
     assert trial.unknown == {}  # nothing was left untold
 
 
 def test_the_watch_sees_the_timed_steps_alone(make_task: Any) -> None:
-    watch = ScriptedWatch(_use(1.0, ()))
+    watch = ScriptedWatch(())
 
     def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         watch.calls.append("step")
@@ -72,24 +67,23 @@ def test_the_watch_sees_the_timed_steps_alone(make_task: Any) -> None:
 
 
 def test_the_watch_looks_between_steps_of_a_longer_run(make_task: Any) -> None:
-    watch = ScriptedWatch(_use(1.0, ()))
+    watch = ScriptedWatch(())
     task = make_task(nn.Linear(4, 3), dataset=SAMPLES)
     _trial(task, watch=watch, max_time_s=0.5, precision_fraction=0.0)
     assert "sample" in watch.calls
 
 
 def test_what_cannot_be_told_is_none_with_a_reason(make_task: Any) -> None:
-    watch = ScriptedWatch(_use(Unknown(reason="no counter"), Unknown(reason="no permission")))
+    watch = ScriptedWatch(Unknown(reason="no permission"))
     trial = _trial(make_task(nn.Linear(4, 3), dataset=SAMPLES), watch=watch)
-    assert (trial.energy_per_sample_j, trial.throttle_reasons) == (None, None)
-    assert trial.unknown["energy_per_sample_j"] == "no counter"
+    assert trial.throttle_reasons is None
     assert trial.unknown["throttle_reasons"] == "no permission"
 
 
-def test_a_processor_tells_neither(make_task: Any) -> None:
+def test_a_cpu_does_not_tell(make_task: Any) -> None:
     trial = _trial(make_task(nn.Linear(4, 3), dataset=SAMPLES))
-    assert (trial.energy_per_sample_j, trial.throttle_reasons) == (None, None)
-    assert "NVIDIA" in trial.unknown["energy_per_sample_j"]
+    assert trial.throttle_reasons is None
+    assert "NVIDIA" in trial.unknown["throttle_reasons"]
 
 
 class FragileDevice(CpuDevice):
