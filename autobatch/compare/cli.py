@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -116,10 +114,8 @@ def _train(
     from autobatch.workload.files import parse_target
 
     parse_target(target)
-    with (
-        _watch(quiet=quiet) as observer,
-        TargetProber(target, settings, on_output=say if verbose else ignore) as prober,
-    ):
+    observer = _watch(quiet=quiet)
+    with TargetProber(target, settings, on_output=say if verbose else ignore) as prober:
         from autobatch.compare.session import compare as run
 
         return run(prober, settings, asked, target=target, observer=observer, previous=previous)
@@ -141,18 +137,11 @@ def _print(comparison: Comparison, *, as_json: bool, to_stderr: bool) -> None:
         print_result(comparison, COMPARISON.dumps if as_json else None, render_comparison)
         return
     console = make_console(to_stderr=True)
-    console.print("Interrupted; what was done so far:\n")
+    console.print("\nInterrupted; what was done so far:\n")
     render_comparison(comparison, console)
 
 
-@contextmanager
-def _watch(*, quiet: bool) -> Iterator[CompareObserver]:
-    from autobatch.compare.report import CompareBars, CompareLines
+def _watch(*, quiet: bool) -> CompareObserver:
+    from autobatch.compare.report import CompareLines
 
-    if quiet:
-        yield SilentCompareObserver()
-    elif sys.stderr.isatty():
-        with CompareBars(make_console(to_stderr=True)) as bars:
-            yield bars
-    else:
-        yield CompareLines(sys.stderr)
+    return SilentCompareObserver() if quiet else CompareLines(sys.stderr)

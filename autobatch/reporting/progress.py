@@ -16,7 +16,7 @@ from rich.text import Text
 
 from autobatch import units
 from autobatch.records import MemoryBudget, Phase, Trial, WorkloadSummary
-from autobatch.reporting.screen import printable, write_line
+from autobatch.reporting.screen import Lines, printable
 from autobatch.reporting.tables import outcome_text, throughput_figure
 from autobatch.reporting.wording import OUTCOMES
 
@@ -49,11 +49,11 @@ class LineProgress:
     """
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._lines = Lines(stream)
 
     def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
         """Write what is being measured and the memory that there is for it."""
-        self._write(_introduction(workload, budget, device))
+        self._lines.write(_introduction(workload, budget, device))
 
     def trial_started(self, batch_size: int, phase: Phase) -> None:
         """Write nothing: the line comes with the result."""
@@ -68,10 +68,7 @@ class LineProgress:
             facts.append(units.format_seconds(trial.step_time_s))
         if trial.samples_per_s is not None:
             facts.append(units.format_rate(trial.samples_per_s))
-        self._write(f"batch {units.format_count(trial.batch_size)}: {', '.join(facts)}")
-
-    def _write(self, line: str) -> None:
-        write_line(self._stream, line)
+        self._lines.write(f"batch {units.format_count(trial.batch_size)}: {', '.join(facts)}")
 
 
 class LiveProgress:

@@ -37,17 +37,40 @@ def printable(text: str, encoding: str = "utf-8") -> str:
     return bare.encode(encoding, "replace").decode(encoding)
 
 
-def write_line(stream: TextIO, line: str) -> None:
-    """Write a line; a stream that is closed does not end the work.
+class Lines:
+    """Writes plain lines; on a terminal also passing ones, each of which the next replaces.
 
     Args:
-        stream: Where to.
-        line: Without the newline.
+        stream: Where to, usually standard error. One that fails does not end the work.
     """
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    with contextlib.suppress(OSError, ValueError):
-        stream.write(printable(line, encoding) + "\n")
-        stream.flush()
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._encoding = getattr(stream, "encoding", None) or "utf-8"
+        self._num_passing = 0
+
+    def write(self, line: str) -> None:
+        """Write a line.
+
+        Args:
+            line: Without the newline.
+        """
+        self._put(line, "\n")
+        self._num_passing = 0
+
+    def write_passing(self, line: str) -> None:
+        """Write a line that the next one replaces; nothing where that is not possible."""
+        with contextlib.suppress(ValueError):  # it may be closed
+            if self._stream.isatty():
+                self._put(line, "")
+                self._num_passing = len(line)
+
+    def _put(self, line: str, end: str) -> None:
+        start = "\r" if self._num_passing else ""
+        text = printable(line, self._encoding).ljust(self._num_passing)
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(start + text + end)
+            self._stream.flush()
 
 
 def _without_trailing_blanks(line: list[Segment], encoding: str) -> list[Segment]:

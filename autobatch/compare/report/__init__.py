@@ -2,12 +2,11 @@
 
 from autobatch.compare.report.document import COMPARISON
 from autobatch.compare.report.plot import save_comparison_plot
-from autobatch.compare.report.progress import CompareBars, CompareLines
+from autobatch.compare.report.progress import CompareLines
 from autobatch.compare.report.text import render_comparison
 
 __all__ = [
     "COMPARISON",
-    "CompareBars",
     "CompareLines",
     "render_comparison",
     "save_comparison_plot",

@@ -20,7 +20,6 @@ from autobatch.compare.records import (
 )
 from autobatch.compare.report import (
     COMPARISON,
-    CompareBars,
     CompareLines,
     render_comparison,
     save_comparison_plot,
@@ -185,12 +184,19 @@ def test_a_run_that_is_over_has_its_line(comparison: Comparison) -> None:
     assert "batch 800 (full): reached the target, 3 of 10 epochs" in shown[2]
 
 
-def test_bars_move_and_are_gone_in_the_end(comparison: Comparison) -> None:
-    stream = io.StringIO()
-    console = Console(file=stream, width=80, force_terminal=True, color_system=None)
-    with CompareBars(console) as bars:
-        bars.comparing(comparison.workload, "cpu", 2)
-        bars.run_advanced(make_run(64, RunOutcome.UNFINISHED), 10)
-        bars.run_advanced(make_run(64), 10)
-    assert "3/10" in stream.getvalue()
-    assert "batch 64" in stream.getvalue()
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_epochs_of_a_run_pass_by() -> None:
+    stream = Terminal()
+    lines = CompareLines(stream)
+    lines.run_advanced(make_run(64, RunOutcome.UNFINISHED), 10)
+    assert stream.getvalue().startswith("batch 64: 3 of 10 epochs")
+    assert "\n" not in stream.getvalue()
+    lines.run_advanced(make_run(64, RunOutcome.FAILED, epochs=()), 10)
+    first, _, last = stream.getvalue().partition("\r")
+    assert last.startswith("batch 64: failed, 0 of 10 epochs")
+    assert last.endswith("\n")
+    assert len(last.removesuffix("\n")) >= len(first), "nothing is left of the line before"
