@@ -166,7 +166,7 @@ def find(target: str, folder: Path, arguments: list[str]) -> dict[str, Any]:
 
 def test_the_noise_of_random_data_is_refused_before_the_search(tmp_path: Path) -> None:
     target = tmp_path / "target.py"
-    target.write_text(TARGET)
+    target.write_text(TARGET + REPORT)
     done = run_autobatch("probe", f"{target},input=8", "--goal", "efficiency")
     assert done.returncode == 2
     assert "needs real data" in done.stderr
