@@ -17,7 +17,7 @@ import sys
 from autobatch.decide.grid import make_grid
 from autobatch.errors import NothingFitsError
 from autobatch.finder import find
-from autobatch.finder.plans import CONFIRMATION_PLAN
+from autobatch.finder.plans import FINAL_PLAN
 from autobatch.probe.client import TargetProber
 from autobatch.records import Goal, Settings, Trial
 from autobatch.units import format_bytes, parse_bytes
@@ -80,10 +80,10 @@ def run_all(target: str, settings: Settings) -> tuple[int, str]:
 
 def run(prober: TargetProber, size: int, budget_bytes: int) -> Trial:
     """One size as the search would confirm it: every run has to fit."""
-    trial = prober.measure(size, CONFIRMATION_PLAN)
+    trial = prober.measure(size, FINAL_PLAN)
     for _ in range(_NUM_CLOSE_RUNS - 1):
         if trial.fits and (trial.peak_bytes or 0) > _CLOSE * budget_bytes:
-            again = prober.measure(size, CONFIRMATION_PLAN)
+            again = prober.measure(size, FINAL_PLAN)
             trial = trial.confirmed_by(again) if again.fits else again
     return trial
 
@@ -94,7 +94,7 @@ def judge(target: str, settings: Settings, found: int, largest: int) -> str:
         return "same"
     with TargetProber(target, settings) as prober:
         prober.load()
-        runs = [prober.measure(max(found, largest), CONFIRMATION_PLAN) for _ in range(_NUM_REPEATS)]
+        runs = [prober.measure(max(found, largest), FINAL_PLAN) for _ in range(_NUM_REPEATS)]
     num_fitting = sum(trial.fits for trial in runs)
     if num_fitting in (0, _NUM_REPEATS):
         return "DIFFERENT"

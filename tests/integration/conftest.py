@@ -75,8 +75,8 @@ def probe_once(write_once: Callable[..., str]) -> Iterator[Callable[..., Probe]]
 def _probes(write_file: Callable[..., str]) -> Iterator[Callable[..., Probe]]:
     started: list[Probe] = []
 
-    def start(code: str, **settings: Any) -> Probe:
-        probe = Probe(write_file(code), settings)
+    def start(code: str, shape: str = "", **settings: Any) -> Probe:
+        probe = Probe(write_file(code) + shape, settings)
         probe.prober.__enter__()
         started.append(probe)
         return probe

@@ -349,8 +349,7 @@ def test_a_convolutional_network_trains_in_half_precision_on_the_processor(
         model[0].register_forward_hook(lambda m, i, output: print("dtype", output.dtype))
         """,
         precision=precision,
-        input_shape=(3, 8, 8),
-        num_classes=10,
+        shape=",input=3x8x8,classes=10",
     )
     prober.load()
     trial = prober.measure(8)
