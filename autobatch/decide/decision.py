@@ -119,21 +119,19 @@ class Decision:
     @property
     def is_rising(self) -> bool:
         """Whether the largest size is faster than all before it by more than the tolerance."""
-        *before, last = self.rates.sizes or (0,)
-        if not before:
-            return True
-        best = max(before, key=self.rates.log_rate)
-        log_ratio, _ = self.rates.log_ratio(last, best)
-        return log_ratio > math.log1p(self.asked.tolerance_fraction)
+        return self._lead_of_largest()[0] > math.log1p(self.asked.tolerance_fraction)
 
     @property
     def may_rise(self) -> bool:
         """Whether the largest size may be faster than all before it, within its error."""
-        *before, last = self.rates.sizes or (0,)
-        if not before:
-            return True
-        log_ratio, error = self.rates.log_ratio(last, max(before, key=self.rates.log_rate))
-        return log_ratio + error > math.log1p(self.asked.tolerance_fraction)
+        return sum(self._lead_of_largest()) > math.log1p(self.asked.tolerance_fraction)
+
+    def _lead_of_largest(self) -> tuple[float, float]:
+        """Log ratio of the largest size to the best of those before it, and its error."""
+        if len(self.rates.sizes) < 2:
+            return math.inf, 0.0
+        *before, last = self.rates.sizes
+        return self.rates.log_ratio(last, max(before, key=self.rates.log_rate))
 
     def to_record(
         self, chosen: int, trials: Mapping[int, Trial], doubts: tuple[Doubt, ...] = ()

@@ -3,8 +3,8 @@
 The threads of a parallel region wait for the slowest of them. Where other processes want the same
 cores, one thread is always waiting for its turn, and by default the others spin while they wait for
 it, on the core that it needs. Sizes computed by several threads were seen to be a hundred times
-slower than a single sample, which one thread computes. Two remedies are tried on one size, in
-turn with the usual way: fewer threads, and threads that sleep while they wait.
+slower than a single sample, which one thread computes.
+Two remedies are tried on one size: fewer threads, and threads that sleep while they wait.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def find_remedy(
     size = max(evidence.fitting)
     num_cores = evidence.loaded.environment.num_cores
     num_threads = max(1, num_cores - round(others_busy_cores))
-    (fewer,) = _time_in_turn(measure, size, (num_threads,))
+    fewer = _time(measure, size, num_threads)
     best: tuple[float, int | None, dict[str, str]] = (fewer, num_threads, {})
     can_be_passive = isinstance(prober, AdjustableProber) and not any(
         name in evidence.settings.variables for name in _CHOSEN_BY_USER
@@ -72,7 +72,7 @@ def find_remedy(
     if can_be_passive:
         assert isinstance(prober, AdjustableProber)
         prober.use_variables(PASSIVE)
-        (passive,) = _time_in_turn(measure, size, (None,))
+        passive = _time(measure, size, None)
         # Prefer all threads even if a little slower: they are right once the others are gone.
         if passive >= NUMBERS.passive_ratio * fewer:
             best = (passive, None, dict(PASSIVE))
@@ -94,12 +94,7 @@ def find_remedy(
     )
 
 
-def _time_in_turn(
-    measure: Callable[[int, int | None], Trial], size: int, threads: tuple[int | None, ...]
-) -> tuple[float, ...]:
-    """Median throughput of some cells of each number of threads, in samples per second."""
-    rates: dict[int | None, list[float]] = {each: [] for each in threads}
-    for _ in range(_NUM_CELLS):
-        for each in threads:
-            rates[each].append(measure(size, each).samples_per_s or 0.0)
-    return tuple(statistics.median(rates[each]) for each in threads)
+def _time(measure: Callable[[int, int | None], Trial], size: int, num_threads: int | None) -> float:
+    """Median throughput of some cells, in samples per second."""
+    cells = [measure(size, num_threads) for _ in range(_NUM_CELLS)]
+    return statistics.median(cell.samples_per_s or 0.0 for cell in cells)

@@ -72,11 +72,13 @@ def find(
         session.run()
         return session.conclude(target)
     except KeyboardInterrupt:
+        session.keep_answer()
         if session.evidence is None or not session.evidence.has_answer:
             raise
         session.evidence.stop_reason = StopReason.INTERRUPTED
         raise SearchInterrupted(session.conclude(target)) from None
     except AutobatchError as error:
+        session.keep_answer()
         if isinstance(error, WorkerError) and session.stop_for_time():
             return session.conclude(target)  # it died, and there was no time to start another
         if session.evidence is not None:
@@ -103,6 +105,7 @@ class _Session:
         self._clock = clock
         self._begin = self._first_trial_s = self._limit_begin = clock()
         self._looked_for_remedy = False
+        self._before_remedy: dict[int, Trial] = {}
 
     def run(self) -> None:
         if self._worth is not None:
@@ -125,10 +128,17 @@ class _Session:
             else:
                 self._carry_out(evidence, action)
         evidence.stop_reason = action.reason
+        self.keep_answer()
         if not evidence.has_answer:
             raise nothing_fits(evidence)
         self._evaluate(evidence)
         self._find_buckets(evidence)
+
+    def keep_answer(self) -> None:
+        """Where the search ended before anything ran with a remedy, keep what ran without it."""
+        if self.evidence is not None and not self.evidence.trials and self._before_remedy:
+            self.evidence.trials.update(self._before_remedy)
+            self.evidence.contention = None
 
     def stop_for_time(self) -> bool:
         """Whether time is up and there is an answer; if so, note it as the reason to stop."""
@@ -184,6 +194,7 @@ class _Session:
 
         evidence.contention = find_remedy(self._prober, evidence, others_busy_cores, measure)
         if evidence.contention is not None:
+            self._before_remedy = dict(evidence.trials)
             evidence.trials.clear()
 
     def _measure_worth(self, evidence: Evidence) -> None:

@@ -64,12 +64,6 @@ class ThroughputCurve:
     is_good: bool
     band: tuple[tuple[int, float, float], ...]
 
-    @property
-    def num_terms(self) -> int:
-        """How many parameters were fitted."""
-        terms = (self.latency_s, self.per_sample_s, self.late_per_sample_s, self.quadratic_s)
-        return sum(term > 0 for term in terms) + (self.late_per_sample_s > 0)
-
     def step_time_s(self, batch_size: float) -> float:
         """Fitted step time in seconds."""
         return (

@@ -120,3 +120,15 @@ def test_what_the_user_chose_is_not_chosen_otherwise() -> None:
     finding = search(prober, variables={"OMP_WAIT_POLICY": "ACTIVE"})
     assert finding.contention is None
     assert not prober.is_passive
+
+
+def test_a_search_that_ends_with_the_remedy_keeps_what_ran_before_it() -> None:
+    class Slow(AdjustableContendedProber):
+        def use_variables(self, variables: dict[str, str]) -> None:
+            super().use_variables(variables)
+            self.elapsed_s += 100.0  # starting a process takes all the time there is
+
+    prober = Slow(lambda threads, passive: 1.1 if passive else 50.0)
+    finding = search(prober, time_limit_s=60.0)
+    assert finding.batch_size in (1, 2, 4)
+    assert finding.contention is None
