@@ -19,6 +19,7 @@ LAYERS = (
     ("records",),
     ("devices", "decide"),
     ("workload",),
+    ("prediction",),
     ("recommend", "probe"),
     ("reporting", "finder"),
     # What the commands share.

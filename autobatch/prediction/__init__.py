@@ -1,0 +1,1 @@
+"""What a GPU that is not here would do."""
