@@ -164,6 +164,14 @@ def first_line_of(error: BaseException) -> str:
     return message_of(error).strip().partition("\n")[0][:300]
 
 
+def cause_of(error: BaseException) -> str:
+    """What was raised, in one line: ``RuntimeError: CUDA error: invalid argument``."""
+    line = first_line_of(error)
+    if isinstance(error, AutobatchError):  # its message says it all
+        return line
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
 def message_of(error: BaseException) -> str:
     """The message of an exception, even if its ``__str__`` fails."""
     try:

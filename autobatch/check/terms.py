@@ -11,6 +11,7 @@ _OUTCOMES = {
     Outcome.OVER_BUDGET: "more memory than there is to have",
     Outcome.KILLED: "killed",
     Outcome.TIMED_OUT: "timed out",
+    Outcome.FAILED: "ended in an error",
 }
 
 

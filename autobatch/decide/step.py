@@ -24,7 +24,7 @@ from autobatch.decide.grid import Grid
 from autobatch.decide.memory import fit_memory
 from autobatch.decide.numbers import NUMBERS, Numbers
 from autobatch.decide.stop import STEPS_OF_A_TRIAL, has_levelled_off
-from autobatch.records import Goal, StopReason, Trial
+from autobatch.records import Goal, Outcome, StopReason, Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +198,10 @@ def _refine(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, followi
     """Try multiples between the last candidate that fits and the first that does not."""
     multiple = rules.grid.multiple
     is_known = bracket.refuted is not None or _is_refuted(rules, trials, following)
-    end = Step(stop_reason=StopReason.MEMORY if is_known else StopReason.MEMORY_EXPECTED)
+    reason = StopReason.MEMORY if is_known else StopReason.MEMORY_EXPECTED
+    if bracket.refuted is not None and trials[bracket.refuted].outcome is Outcome.FAILED:
+        reason = StopReason.FAILED
+    end = Step(stop_reason=reason)
     if multiple is None:
         return end
     high = min(bracket.refuted or following, following)

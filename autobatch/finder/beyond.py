@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from autobatch.errors import AutobatchError, first_line_of
 from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.records import FindingWarning, Trial, WarningCode
 
@@ -15,19 +14,17 @@ Measure: TypeAlias = Callable[[int, TimingPlan], Trial | None]
 IsOver: TypeAlias = Callable[[], bool]
 
 
-def failed(batch_size: int, plan: TimingPlan, error: Exception) -> FindingWarning:
+def failed(batch_size: int, plan: TimingPlan, cause: str) -> FindingWarning:
     """The warning for a search beyond the answer that ended in an error.
 
     Args:
         batch_size: The size that ran.
         plan: How it ran, and for what purpose.
-        error: What was raised.
+        cause: What was raised, in one line.
     """
-    # Errors of this package already name the exception that the user's code raised.
-    kind = "" if isinstance(error, AutobatchError) else f"{type(error).__name__}: "
     figures: dict[str, float] = {"batch_size": batch_size}
     if plan.longest is not None:
         figures["longest"] = plan.longest
     is_evaluation = plan.purpose is Purpose.EVALUATION
     code = WarningCode.EVALUATION_FAILED if is_evaluation else WarningCode.LENGTHS_FAILED
-    return FindingWarning(code=code, figures=figures, details=(kind + first_line_of(error),))
+    return FindingWarning(code=code, figures=figures, details=(cause,))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from autobatch.decide.action import Finish, MeasureWorth, Run, Time, next_action
 from autobatch.decide.numbers import NUMBERS
-from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError
+from autobatch.errors import AutobatchError, SearchInterrupted, WorkerError, cause_of
 from autobatch.finder.beyond import IsOver, Measure, failed
 from autobatch.finder.buckets import find_buckets
 from autobatch.finder.conclude import conclude, nothing_fits
@@ -283,7 +283,10 @@ class _Session:
             try:
                 trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
             except Exception as error:  # the user's code may raise anything
-                evidence.failures[phase] = failed(batch_size, plan, error)
+                evidence.failures[phase] = failed(batch_size, plan, cause_of(error))
+                return None
+            if trial.outcome is Outcome.FAILED:
+                evidence.failures[phase] = failed(batch_size, plan, trial.message)
                 return None
             self._observer.trial_finished(trial, phase)
             return trial

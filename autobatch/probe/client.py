@@ -46,6 +46,11 @@ class _Ready:
         """Whether it has a process of its own for each piece of work, and watches that."""
         return self.loaded.environment.isolation == "process"
 
+    @property
+    def smallest(self) -> int:
+        """The size that ran while the workload was loaded."""
+        return self.loaded.smallest_batch_size
+
     def limit(self, timeout_s: float | None) -> Limits:
         """What a piece of work may use."""
         host_budget = self.loaded.host_budget
@@ -118,7 +123,7 @@ class TargetProber:
         """Run one size; a worker that dies of it is replaced for the next one.
 
         Raises:
-            WorkloadError: If the user's code raised, other than out of memory.
+            WorkloadError: If the user's code raised at the smallest size, other than out of memory.
         """
         ready = self._ready or self._load(timeout_s)
         request = TrialRequest(batch_size=batch_size, plan=plan, limits=ready.limit(timeout_s))
@@ -130,6 +135,10 @@ class TargetProber:
             reply = self._ask(ready, replace(request, limits=ready.limit(timeout_s)))
         if isinstance(reply, Crash):
             return TrialReply.from_crash(batch_size, reply).trial
+        if isinstance(reply, Failure) and reply.cause and batch_size > ready.smallest:
+            if not ready.forks:  # the error may have left its device in any state
+                self._end_worker()
+            return Trial(batch_size=batch_size, outcome=Outcome.FAILED, message=reply.cause)
         if not isinstance(reply, TrialReply):
             raise self._to_error(reply, f"at batch size {batch_size}")
         if reply.lost_device is not None or self._spoiled_weights(ready, reply.trial):

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from autobatch.devices.select import prefer, select_device
-from autobatch.errors import WorkloadError
+from autobatch.errors import AutobatchError, WorkloadError, cause_of
 from autobatch.probe.client import TargetProber
 from autobatch.probe.isolation.endings import WorkFailed
 from autobatch.probe.isolation.openmp import end_openmp_threads
@@ -36,7 +36,7 @@ from autobatch.probe.protocol import (
 )
 from autobatch.probe.worker.load import load
 from autobatch.probe.worker.loaded import LoadedWorker
-from autobatch.records import Settings, Trial
+from autobatch.records import Outcome, Settings, Trial
 from autobatch.workload.contract import Workload
 from autobatch.workload.live import build_task
 
@@ -82,7 +82,8 @@ def make_forking_prober(workload: Workload, settings: Settings) -> TargetProber:
 class SharingProber:
     """Measures the caller's objects in this process, and puts back what that changed.
 
-    An exception of the user's code passes through as it is, with its batch size as a note.
+    An exception of the user's code at the smallest size passes through as it is, with its batch
+    size as a note.
 
     Args:
         workload: The objects.
@@ -93,15 +94,15 @@ class SharingProber:
         self._workload = workload
         self._settings = settings
         self._isolation = PutBack(workload, settings)
-        self._worker: LoadedWorker | None = None
+        self._loaded: tuple[LoadedWorker, Loaded] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.device.release()
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded[0].device.release()
 
     def load(self, *, timeout_s: float | None = None) -> Loaded:
         """Build the workload and run one step of it."""
@@ -111,11 +112,18 @@ class SharingProber:
         self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
     ) -> Trial:
         """Run one size; a step that hangs cannot be stopped, but none starts too late."""
-        worker = self._worker or self._load()[0]
+        worker, loaded = self._loaded or self._load()
         limits = Limits(budget_bytes=worker.budget.budget_bytes, timeout_s=timeout_s)
         request = TrialRequest(batch_size=batch_size, plan=plan, limits=limits)
-        with self._put_back():
-            return worker.measure(request).trial
+        try:
+            with self._put_back():
+                return worker.measure(request).trial
+        except Exception as error:
+            is_users = isinstance(error, WorkloadError) or not isinstance(error, AutobatchError)
+            if not is_users or batch_size <= loaded.smallest_batch_size:
+                raise
+            message = cause_of(error)
+            return Trial(batch_size=batch_size, outcome=Outcome.FAILED, message=message)
 
     def run(self, job: Job[R], *, timeout_s: float | None = None) -> R:
         """Carry out a job.
@@ -123,7 +131,7 @@ class SharingProber:
         Raises:
             WorkloadError: If memory ran out.
         """
-        worker = self._worker or self._load()[0]
+        worker = (self._loaded or self._load())[0]
         limits = Limits(budget_bytes=worker.budget.budget_bytes, timeout_s=timeout_s)
         with self._put_back():
             reply = worker.run(JobRequest(job=job, limits=limits))
@@ -136,10 +144,10 @@ class SharingProber:
         settings = self._settings
         device = select_device(settings.device)
         with self._put_back():
-            self._worker, loaded = load(
+            self._loaded = load(
                 lambda: build_task(self._workload, settings), settings, device, self._isolation
             )
-        return self._worker, loaded
+        return self._loaded
 
     @contextmanager
     def _put_back(self) -> Iterator[None]:

@@ -106,12 +106,15 @@ class Failure:
         message: What happened.
         hint: One thing to try.
         user_traceback: Through the user's own frames.
+        cause: What the user's code raised, in one line; empty if nothing that its batch size could
+            have caused.
     """
 
     error: str
     message: str
     hint: str = ""
     user_traceback: str = ""
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ from autobatch.records import Outcome, Trial
 # Peaks that fit a line well over a range say little of sizes far beyond it: n x n matrices are
 # not seen beside the libraries at n = 512, and fill the memory at n = 32,768.
 _FARTHEST_RATIO = 8
-_OUT_OF_MEMORY = (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET, Outcome.KILLED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +22,8 @@ class Largest:
     Attributes:
         batch_size: The size.
         was_run: Whether it ran; else the memory line predicts it.
-        is_lower_bound: Whether larger ones may fit: none of them ran out of memory or is
-            expected to.
+        is_lower_bound: Whether larger ones may fit: none of them ran out of memory, ended
+            in an error, or is expected to run out of memory.
     """
 
     batch_size: int
@@ -47,7 +46,9 @@ def find_largest(rules: Rules, trials: Mapping[int, Trial]) -> Largest:
     is_predicted = fitted < predicted and is_near and _is_affine(rules, trials, predicted)
     size = predicted if is_predicted else fitted
     has_failed = any(
-        trial.outcome in _OUT_OF_MEMORY for failed, trial in trials.items() if failed > size
+        not trial.fits and trial.outcome is not Outcome.TIMED_OUT
+        for failed, trial in trials.items()
+        if failed > size
     )
     is_known = has_failed or _limit(rules, trials) < 2 * size
     return Largest(batch_size=size, was_run=size == fitted, is_lower_bound=not is_known)

@@ -281,6 +281,14 @@ def _trial_killed(evidence: _Evidence) -> FindingWarning | None:
     return _warning(WarningCode.TRIAL_KILLED, (first.message,), batch_size=first.batch_size)
 
 
+def _trial_failed(evidence: _Evidence) -> FindingWarning | None:
+    failed = [trial for trial in evidence.trials if trial.outcome is Outcome.FAILED]
+    if not failed:
+        return None
+    first = min(failed, key=lambda trial: trial.batch_size)
+    return _warning(WarningCode.TRIAL_FAILED, (first.message,), batch_size=first.batch_size)
+
+
 def _throttled(evidence: _Evidence) -> FindingWarning | None:
     affected = [trial for trial in evidence.fitting if trial.throttle_reasons]
     if not affected:
@@ -327,6 +335,7 @@ _CHECKS: tuple[Callable[[_Evidence], FindingWarning | None], ...] = (
     _falling_throughput,
     _few_updates,
     _trial_killed,
+    _trial_failed,
     _memory_not_monotone,
     _not_confirmed,
     _budget_not_enforced,

@@ -13,6 +13,7 @@ class Outcome(str, Enum):
     OVER_BUDGET = "over_budget"
     KILLED = "killed"
     TIMED_OUT = "timed_out"
+    FAILED = "failed"
 
 
 class StopReason(str, Enum):
@@ -24,6 +25,7 @@ class StopReason(str, Enum):
     CAP = "cap"
     PLATEAU = "plateau"
     COST = "cost"
+    FAILED = "failed"
     TIME_LIMIT = "time_limit"
     INTERRUPTED = "interrupted"
 
@@ -130,6 +132,7 @@ class WarningCode(str, Enum):
     DATASET_SIZE_UNKNOWN = "dataset_size_unknown"
     NO_BASE_LEARNING_RATE = "no_base_learning_rate"
     TRIAL_KILLED = "trial_killed"
+    TRIAL_FAILED = "trial_failed"
     THROTTLED = "throttled"
     BUDGET_NOT_ENFORCED = "budget_not_enforced"
     EVALUATION_TOO_LARGE = "evaluation_too_large"

@@ -88,7 +88,7 @@ def _draw_failures(axes: Axes, finding: Finding, scale: int) -> None:
     refused = {
         trial.batch_size: max(trial.peak_bytes or 0, budget_bytes)
         for trial in failed
-        if trial.outcome is not Outcome.TIMED_OUT
+        if trial.outcome not in (Outcome.TIMED_OUT, Outcome.FAILED)
     }
     cross = {"markersize": 8, "markeredgewidth": 2}
     _scatter(axes, refused, scale, "x", color=RED, label="did not fit", **cross)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autobatch import units
-from autobatch.records import MemoryBudget, Phase, Trial, WorkloadSummary
+from autobatch.records import MemoryBudget, Outcome, Phase, Trial, WorkloadSummary
 from autobatch.reporting.screen import Lines, printable
 from autobatch.reporting.tables import outcome_text, throughput_figure
 from autobatch.reporting.wording import OUTCOMES
@@ -68,6 +68,8 @@ class LineProgress:
             facts.append(units.format_seconds(trial.step_time_s))
         if trial.samples_per_s is not None:
             facts.append(units.format_rate(trial.samples_per_s))
+        if trial.outcome is Outcome.FAILED:
+            facts.append(trial.message)
         self._lines.write(f"batch {units.format_count(trial.batch_size)}: {', '.join(facts)}")
 
 

@@ -30,6 +30,7 @@ _OUTCOME_STYLES = {
     Outcome.OVER_BUDGET: "red",
     Outcome.KILLED: "bold red",
     Outcome.TIMED_OUT: "yellow",
+    Outcome.FAILED: "red",
 }
 
 

@@ -148,6 +148,8 @@ def _limits(finding: Finding) -> Iterator[str]:
         yield f"ended by the time limit{_time_limit(finding)}"
     if finding.stop_reason is StopReason.COST:
         yield "larger sizes would have taken too long"
+    if finding.stop_reason is StopReason.FAILED:
+        yield "larger sizes end in an error"
     if finding.stop_reason is StopReason.INTERRUPTED:
         yield "interrupted"
 

@@ -59,6 +59,7 @@ FIGURES: dict[WarningCode, tuple[str, ...]] = {
     WarningCode.DATASET_SIZE_UNKNOWN: (),
     WarningCode.NO_BASE_LEARNING_RATE: ("learning_rate_multiplier", "base_batch_size"),
     WarningCode.TRIAL_KILLED: ("batch_size",),
+    WarningCode.TRIAL_FAILED: ("batch_size",),
     WarningCode.THROTTLED: ("batch_size",),
     WarningCode.BUDGET_NOT_ENFORCED: (),
     WarningCode.EVALUATION_TOO_LARGE: ("batch_size", "eval_peak_bytes", "budget_bytes"),
@@ -191,6 +192,15 @@ _TEXTS: dict[WarningCode, Advice] = {
         happened="The trial of batch size {batch_size} died ({details}); it counts as not fitting.",
         remedy="If memory ran out, set --memory-limit below what the machine or the container can "
         "really give; otherwise run one training step of that size by itself.",
+    ),
+    WarningCode.TRIAL_FAILED: Advice(
+        title="a trial ended in an error",
+        happened=(
+            "At batch size {batch_size} training raised {details}. It counts as not fitting, and "
+            "the answer rests on smaller sizes, which ran."
+        ),
+        remedy="Run one training step of that size by itself: the size may exceed what a kernel "
+        "can take, or the error may come from your code.",
     ),
     WarningCode.THROTTLED: Advice(
         title="the GPU's clocks were held down",

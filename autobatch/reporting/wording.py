@@ -22,6 +22,7 @@ OUTCOMES = {
     Outcome.OVER_BUDGET: "over budget",
     Outcome.KILLED: "killed",
     Outcome.TIMED_OUT: "timed out",
+    Outcome.FAILED: "failed",
 }
 BOTTLENECKS = {
     Bottleneck.DATA_LOADING: "data loading",
@@ -87,6 +88,7 @@ def _stop_reason(reason: StopReason, settings: Settings) -> str:
         StopReason.PLATEAU: "throughput has levelled off",
         StopReason.COST: "the next size up would have taken longer than all before it, and "
         "throughput was not rising",
+        StopReason.FAILED: "the next size up ends in an error",
         StopReason.TIME_LIMIT: "the time was used up"
         + (f" (--time-limit {units.format_seconds(limit_s)})" if limit_s else ""),
         StopReason.INTERRUPTED: "it was interrupted",

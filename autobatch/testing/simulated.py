@@ -238,10 +238,14 @@ class SimulatedProber:
         """Run one size in simulated time.
 
         Raises:
-            WorkloadError: If the simulated workload raises at this size.
+            WorkloadError: If the simulated workload raises at the smallest size.
         """
         self.runs.append((batch_size, plan))
         if batch_size in self._workload.broken_sizes:
+            if batch_size > self._workload.smallest_batch_size:
+                return Trial(
+                    batch_size=batch_size, outcome=Outcome.FAILED, message="RuntimeError: broken"
+                )
             raise WorkloadError(f"RuntimeError in a trial at batch size {batch_size}: broken")
         outcome = self._workload.outcomes.get(batch_size)
         if outcome is not None:

@@ -294,19 +294,53 @@ def test_a_reader_that_goes_away_causes_no_traceback(small: Path) -> None:
     assert "Exception ignored" not in stderr
 
 
+KERNEL_LIMIT = """
+def training_step(model, batch):
+    if len(batch[0]) >= {limit}:
+        raise RuntimeError("CUDA error: invalid configuration argument\\nand more")
+    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
+"""
+
+
+def test_a_size_beyond_a_kernels_limit_ends_the_climb_with_an_answer(tmp_path: Path) -> None:
+    target = write(tmp_path, SMALL + KERNEL_LIMIT.format(limit=64))
+    done = run_autobatch("probe", target, "-q", "--goal", "memory", "--json")
+    assert done.returncode == 0, done.stderr
+    finding = json.loads(done.stdout)
+    assert finding["largest_batch_size"] == 32
+    assert finding["stop_reason"] == "failed"
+    warning = next(each for each in finding["warnings"] if each["code"] == "trial_failed")
+    assert warning["details"] == ["RuntimeError: CUDA error: invalid configuration argument"]
+    first = next(trial for trial in finding["trials"] if trial["batch_size"] == 64)
+    assert first["outcome"] == "failed"
+
+
+def test_an_error_at_size_1_is_the_users_and_shows_where(tmp_path: Path) -> None:
+    target = write(tmp_path, SMALL + KERNEL_LIMIT.format(limit=1))
+    done = run_autobatch("probe", target, "-q")
+    assert done.returncode == 2
+    assert "in training_step\n    raise RuntimeError(" in done.stderr
+    assert "RuntimeError in a trial at batch size 1: CUDA error: invalid config" in done.stderr
+
+
 def test_a_search_that_fails_keeps_the_trials_it_had_made(tmp_path: Path) -> None:
     text = SMALL + (
+        "import os, pathlib, signal\n"
+        f"flag = pathlib.Path({str(tmp_path / 'flag')!r})\n"
+        "assert not flag.exists(), 'loaded twice'\n"
         "def training_step(model, batch):\n"
-        "    assert len(batch[0]) < 8, 'too many for me'\n"
+        "    if len(batch[0]) == 8:\n"
+        "        flag.touch()\n"
+        "        os.kill(os.getppid(), signal.SIGKILL)\n"
         "    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])\n"
     )
     saved = tmp_path / "partial.json"
     done = run_autobatch("probe", write(tmp_path, text), "-q", "-o", saved)
-    assert_clear_error(done, "too many for me", "batch size 8")
+    assert_clear_error(done, "loaded twice")
     partial = json.loads(saved.read_text())
     assert [trial["batch_size"] for trial in partial["trials"]] == [1, 2, 4]
-    assert "too many for me" in partial["error"]["message"]
-    assert_clear_error(run_autobatch("show", saved), "too many for me")
+    assert "loaded twice" in partial["error"]["message"]
+    assert_clear_error(run_autobatch("show", saved), "loaded twice")
 
 
 def test_a_size_that_hangs_is_given_up_and_the_search_goes_on(tmp_path: Path) -> None:

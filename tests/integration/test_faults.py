@@ -131,8 +131,9 @@ def test_an_interrupted_search_that_cannot_save_shows_its_answer(
 
 
 def test_a_failed_search_that_cannot_save_says_why_it_failed(start: Start, tmp_path: Path) -> None:
-    text = SLOW_STEPS.replace("time.sleep(0.1)", "time.sleep(0.1); assert len(batch[0]) < 4, 'no'")
     folder = tmp_path / "results"
+    no_folder = f"assert __import__('os').path.exists({str(folder)!r}), 'no'"
+    text = SLOW_STEPS.replace("time.sleep(0.1)", f"time.sleep(0.1); {no_folder}")
     folder.mkdir()
     process = start(text, "-o", str(folder / "finding.json"))
     wait_for(process, "^batch 1: fits")
@@ -140,7 +141,7 @@ def test_a_failed_search_that_cannot_save_says_why_it_failed(start: Start, tmp_p
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "Not saved: " in stderr
-    assert "Error: AssertionError in a trial at batch size 4: no" in stderr
+    assert "Error: AssertionError in a trial at batch size 1: no" in stderr
 
 
 def test_a_file_that_takes_no_more_is_an_error_and_no_draft_is_left(

@@ -217,6 +217,22 @@ def test_nothing_has_changed_after_an_exception_in_a_step(scene: Objects, isolat
         return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
     before = take_snapshot(scene)
+    finding = run(scene, isolation, loss=None, training_step=fail)
+    assert differences(before, take_snapshot(scene)) == []
+    failed = finding.trials[-1]
+    assert failed.outcome is autobatch.Outcome.FAILED
+    assert failed.message == "LookupError: a step of my own making"
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_nothing_has_changed_after_an_exception_in_the_first_step(
+    scene: Objects, isolation: str
+) -> None:
+    def fail(model: nn.Module, batch: Any) -> torch.Tensor:
+        model(batch[0]).sum().backward()
+        raise LookupError("a step of my own making")
+
+    before = take_snapshot(scene)
     kind = autobatch.WorkloadError if isolation == "process" else LookupError
     with pytest.raises(kind, match="a step of my own making"):
         run(scene, isolation, loss=None, training_step=fail)

@@ -180,13 +180,22 @@ def test_a_trial_that_leaves_the_program_was_killed_and_the_next_one_runs(perils
     assert _still_works(perils)
 
 
-def test_an_error_at_one_size_alone_is_raised_with_that_size(perils: Any) -> None:
+def test_an_error_above_the_smallest_size_is_an_outcome(perils: Any) -> None:
+    trial = perils.measure(6)
+    assert trial.outcome is Outcome.FAILED
+    assert trial.message == "LookupError: no sample of the sixth kind"
+    assert _still_works(perils)
+
+
+def test_an_error_at_the_smallest_size_is_raised_with_the_users_frames(
+    probe: Callable[..., Any],
+) -> None:
+    prober = probe(PERILS.replace("size == 6", "size == 1"))
     with pytest.raises(WorkloadError) as caught:
-        perils.measure(6)
-    assert "LookupError in a trial at batch size 6: no sample" in str(caught.value)
+        prober.load()
+    assert "LookupError in a trial at batch size 1: no sample" in str(caught.value)
     assert 'raise LookupError("no sample of the sixth kind")' in caught.value.user_traceback
     assert "autobatch/" not in caught.value.user_traceback
-    assert _still_works(perils)
 
 
 def test_a_loss_that_is_not_a_number_fits_and_is_noticed(perils: Any) -> None:
@@ -196,9 +205,9 @@ def test_a_loss_that_is_not_a_number_fits_and_is_noticed(perils: Any) -> None:
     assert perils.measure(4).loss_is_finite
 
 
-def test_a_trial_that_asks_python_to_exit_is_an_error_and_the_next_one_runs(perils: Any) -> None:
-    with pytest.raises(WorkloadError, match="SystemExit in a trial at batch size 15"):
-        perils.measure(15)
+def test_a_trial_that_asks_python_to_exit_has_failed_and_the_next_one_runs(perils: Any) -> None:
+    trial = perils.measure(15)
+    assert (trial.outcome, trial.message) == (Outcome.FAILED, "SystemExit: done")
     assert _still_works(perils)
 
 

@@ -10,6 +10,7 @@ from autobatch.errors import (
     AutobatchError,
     DeviceLostError,
     WorkloadError,
+    cause_of,
     first_line_of,
     message_of,
 )
@@ -98,6 +99,7 @@ def to_failure(error: BaseException, *, doing: str = "") -> Failure:
             message=str(error),
             hint=error.hint,
             user_traceback=error.user_traceback,
+            cause=cause_of(error),
         )
     if isinstance(error, AutobatchError):
         return Failure(error=type(error).__name__, message=str(error), hint=error.hint)
@@ -107,6 +109,7 @@ def to_failure(error: BaseException, *, doing: str = "") -> Failure:
             message=f"memory ran out {doing or 'while the workload was loaded'}: "
             f"{message_of(error)}",
             hint="use a smaller model, or a machine with more memory",
+            cause=cause_of(error),
         )
     where = f" {doing}" if doing else ""
     return Failure(
@@ -114,6 +117,7 @@ def to_failure(error: BaseException, *, doing: str = "") -> Failure:
         message=f"{type(error).__name__}{where}: {message_of(error)}",
         hint="the traceback above shows where in your code it was raised",
         user_traceback=format_user_traceback(error),
+        cause=cause_of(error),
     )
 
 

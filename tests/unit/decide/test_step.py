@@ -45,6 +45,13 @@ def test_below_a_size_that_failed_there_is_no_doubt() -> None:
     assert not is_expected_last(RULES, trials, 16)
 
 
+@pytest.mark.parametrize("goal", [Goal.MEMORY, Goal.THROUGHPUT])
+def test_an_error_at_the_next_size_is_the_reason_to_stop(goal: Goal) -> None:
+    trials = {**fitted(at_16=132, at_32=164), 64: Trial(batch_size=64, outcome=Outcome.FAILED)}
+    step = next_step(replace(RULES, goal=goal), trials)
+    assert (step.batch_size, step.stop_reason) == (None, StopReason.FAILED)
+
+
 def test_the_last_candidate_is_the_last() -> None:
     assert is_expected_last(RULES, fitted(at_1=101), 1024)
     assert not is_expected_last(RULES, fitted(at_1=101), 512)

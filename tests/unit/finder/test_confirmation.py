@@ -16,6 +16,7 @@ from autobatch.records import (
     Phase,
     Settings,
     SilentObserver,
+    StopReason,
     Trial,
     WarningCode,
 )
@@ -103,15 +104,51 @@ def test_timing_in_turn_leaves_time_for_the_final_run(time_limit_s: float) -> No
         assert finding.search_time_s <= time_limit_s
 
 
-def test_an_error_in_the_middle_carries_the_trials_before_it() -> None:
-    broken = SimulatedWorkload(
+def broken_at(*sizes: int) -> SimulatedProber:
+    workload = SimulatedWorkload(
         peak_bytes=lambda size: 2**20 * size,
         step_time_s=lambda size: 1e-3,
-        broken_sizes=frozenset({8}),
+        broken_sizes=frozenset(sizes),
     )
-    prober = SimulatedProber(broken, SimulatedDevice(GIB))
-    with pytest.raises(WorkloadError) as caught:
+    return SimulatedProber(workload, SimulatedDevice(GIB))
+
+
+@pytest.mark.parametrize("goal", [Goal.THROUGHPUT, Goal.MEMORY])
+def test_a_large_size_that_raises_ends_the_climb_and_the_smaller_ones_answer(goal: Goal) -> None:
+    prober = broken_at(*range(64, 2048))
+    finding = find(prober, Settings(goal=goal), target="simulated", clock=prober.clock)
+    recommendation = finding.recommendation
+    assert (finding.batch_size, recommendation.largest_batch_size) == (32, 32)
+    assert not recommendation.largest_is_lower_bound
+    assert finding.stop_reason is StopReason.FAILED
+    failed = {trial.batch_size for trial in finding.trials if trial.outcome is Outcome.FAILED}
+    assert min(failed) == 64
+    warning = next(each for each in finding.warnings if each.code is WarningCode.TRIAL_FAILED)
+    assert warning.figures == {"batch_size": 64}
+    assert warning.details == ("RuntimeError: broken",)
+
+
+def test_an_error_at_the_smallest_size_is_the_users_own() -> None:
+    prober = broken_at(1, 2, 4)
+    with pytest.raises(WorkloadError, match="RuntimeError in a trial at batch size 1: broken"):
         find(prober, Settings(), target="simulated", clock=prober.clock)
+
+
+class BrokenInTheEnd(SimulatedProber):
+    """The final run raises, at the smallest size."""
+
+    def measure(
+        self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
+    ) -> Trial:
+        if plan.is_confirmation:
+            raise WorkloadError("broken in the end")
+        return super().measure(batch_size, plan, timeout_s=timeout_s)
+
+
+def test_an_error_in_the_middle_carries_the_trials_before_it() -> None:
+    prober = BrokenInTheEnd(WORKLOAD, SimulatedDevice(10 * GIB))
+    with pytest.raises(WorkloadError) as caught:
+        find(prober, Settings(max_batch_size=4), target="simulated", clock=prober.clock)
     assert [trial.batch_size for trial in caught.value.trials] == [1, 2, 4]
 
 

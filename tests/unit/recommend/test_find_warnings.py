@@ -299,6 +299,11 @@ def test_a_killed_trial_is_named_by_the_smallest_size(warn: Warn, make_trial) ->
     assert warn(make_trial(64), *killed) == {WarningCode.TRIAL_KILLED: {"batch_size": 128}}
 
 
+def test_a_size_that_raised_is_named_with_the_error(warn: Warn, make_trial) -> None:
+    failed = [make_trial(size, outcome=Outcome.FAILED) for size in (256, 128)]
+    assert warn(make_trial(64), *failed) == {WarningCode.TRIAL_FAILED: {"batch_size": 128}}
+
+
 def test_a_budget_that_nobody_enforces_is_named(warn: Warn) -> None:
     assert warn(memory_is_enforced=False) == {WarningCode.BUDGET_NOT_ENFORCED: {}}
 

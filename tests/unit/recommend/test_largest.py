@@ -64,10 +64,8 @@ def test_peaks_that_grow_with_the_square_predict_nothing(find: Find) -> None:
     assert find(peaks, 2_900) == Largest(batch_size=4_096, was_run=True, is_lower_bound=True)
 
 
-def test_what_failed_for_memory_ends_the_search_for_the_largest(
-    find: Find, make_trial: Any
-) -> None:
-    for outcome in (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET, Outcome.KILLED):
+def test_what_failed_ends_the_search_for_the_largest(find: Find, make_trial: Any) -> None:
+    for outcome in (Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET, Outcome.KILLED, Outcome.FAILED):
         found = find(line(16, 32, 64), 10_000, make_trial(128, outcome=outcome))
         assert found == Largest(batch_size=64, was_run=True, is_lower_bound=False)
 

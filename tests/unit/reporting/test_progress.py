@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from autobatch.records import Observer, Outcome, Phase
+from autobatch.records import Observer, Outcome, Phase, Trial
 from autobatch.reporting.progress import LineProgress, LiveProgress
 
 
@@ -64,6 +64,13 @@ def live_console(height=40):
         file=io.StringIO(), force_terminal=True, width=80, height=height, legacy_windows=False
     )
     return console, console.file
+
+
+def test_a_size_that_raised_is_shown_with_its_error():
+    stream = io.StringIO()
+    failed = Trial(batch_size=64, outcome=Outcome.FAILED, message="RuntimeError: too large")
+    LineProgress(stream).trial_finished(failed, Phase.SEARCH)
+    assert stream.getvalue() == "batch 64: failed, RuntimeError: too large\n"
 
 
 def test_the_live_display_shows_trials_and_what_runs(make_finding):
