@@ -49,6 +49,15 @@ def measured_peaks(trials: Mapping[int, Trial]) -> dict[int, int]:
     }
 
 
+def measured_needs(trials: Mapping[int, Trial]) -> dict[int, int]:
+    """What the trials that fitted could not have run without, by batch size, ascending."""
+    return {
+        size: trial.needed_bytes
+        for size, trial in sorted(trials.items())
+        if trial.outcome is Outcome.FITS and trial.needed_bytes is not None
+    }
+
+
 def measured_host_peaks(trials: Mapping[int, Trial]) -> dict[int, int]:
     """Peaks of host memory of the trials that fitted, by batch size, ascending."""
     return {
@@ -61,11 +70,15 @@ def measured_host_peaks(trials: Mapping[int, Trial]) -> dict[int, int]:
 def lower_bound_bytes(
     trials: Mapping[int, Trial], size: int, *, uncertainty_fraction: float
 ) -> float:
-    """Bound from below the peak of a size above all measured ones.
+    """Bound from below the memory that a size above all measured ones needs.
 
     Peak memory is convex in the batch size, so the line through the last two measured sizes
     can only underestimate. An allocator may deviate from it by ``uncertainty_fraction`` of the
     growth, and two peaks of one size differ by up to 2 %.
+
+    What a caching allocator holds beyond the tensors does not count: it gives that back at its
+    limit. And on a GPU a library may take workspace at one size and not at the next, so there
+    three sizes must lie on a line before it is believed.
 
     Args:
         trials: All trials, by batch size.
@@ -75,13 +88,25 @@ def lower_bound_bytes(
     Returns:
         Bytes; 0 if the peaks allow no bound.
     """
-    peaks = measured_peaks(trials)
-    if len(peaks) < 2 or not is_monotone(peaks):
+    needs = measured_needs(trials)
+    if len(needs) < 2 or not is_monotone(needs):
         return 0.0
-    (small, small_peak), (large, large_peak) = list(peaks.items())[-2:]
+    (small, small_peak), (large, large_peak) = list(needs.items())[-2:]
+    if trials[large].peak_reserved_bytes is not None and not _goes_on_straight(needs):
+        return 0.0
     slope = max(0.0, (large_peak - small_peak) / (large - small))
     growth = slope * (size - large) * (1 - uncertainty_fraction)
     return (large_peak + growth) * (1 - NUMBERS.peak_noise_fraction)
+
+
+def _goes_on_straight(needs_bytes: Mapping[int, int]) -> bool:
+    """Whether the last size needs no more than the line through the two before it says."""
+    if len(needs_bytes) < 3:
+        return False
+    (first, first_need), (middle, middle_need), (last, last_need) = list(needs_bytes.items())[-3:]
+    slope = (middle_need - first_need) / (middle - first)
+    expected = middle_need + slope * (last - middle)
+    return last_need <= expected * (1 + NUMBERS.peak_noise_fraction)
 
 
 def slack_bytes(peak_bytes: int) -> float:

@@ -17,6 +17,7 @@ from autobatch.decide.bracket import (
     is_monotone,
     lower_bound_bytes,
     measured_host_peaks,
+    measured_needs,
     measured_peaks,
 )
 from autobatch.decide.decision import Decision
@@ -160,9 +161,11 @@ def is_expected_last(rules: Rules, trials: Mapping[int, Trial], size: int) -> bo
     return limit is not None and limit < following
 
 
-def _expected_limit(rules: Rules, trials: Mapping[int, Trial]) -> float | None:
+def _expected_limit(
+    rules: Rules, trials: Mapping[int, Trial], peaks_bytes: Mapping[int, int] | None = None
+) -> float | None:
     """Where the memory curves meet the budgets; ``None`` if there is no curve."""
-    curve = fit_memory(measured_peaks(trials))
+    curve = fit_memory(peaks_bytes or measured_peaks(trials))
     if curve is None:
         return None
     limit = curve.batch_size_at(rules.budget_bytes)
@@ -190,7 +193,7 @@ def _is_out(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
         return False
     if not _has_grown(min(peaks.values()), max(peaks.values()), rules.numbers):
         return False
-    limit = _expected_limit(rules, trials)
+    limit = _expected_limit(rules, trials, measured_needs(trials))
     return limit is not None and size > limit
 
 

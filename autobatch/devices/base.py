@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,6 +26,20 @@ class PeakReading:
     allocated_bytes: int | None = None
     reserved_bytes: int | None = None
     is_lower_bound: bool = False
+
+
+def highest(readings: Sequence[PeakReading]) -> PeakReading:
+    """Combine readings of one stretch of work: the highest of each figure."""
+
+    def top(figures: Iterable[int | None]) -> int | None:
+        return max((figure for figure in figures if figure is not None), default=None)
+
+    return PeakReading(
+        peak_bytes=top(reading.peak_bytes for reading in readings),
+        allocated_bytes=top(reading.allocated_bytes for reading in readings),
+        reserved_bytes=top(reading.reserved_bytes for reading in readings),
+        is_lower_bound=any(reading.is_lower_bound for reading in readings),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +103,13 @@ class Device(Protocol):
         """Make allocations beyond a budget fail as ordinary exceptions.
 
         The context's value says whether the budget is enforced.
+        """
+
+    def count_alloc_retries(self) -> int | None:
+        """Times so far that the allocator met its limit, gave its cache back and went on.
+
+        Returns:
+            The count; ``None`` where none is kept.
         """
 
     def cpu_use(self) -> CpuUse | None:

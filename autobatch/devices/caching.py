@@ -92,6 +92,13 @@ class CachingGpu:
         with undo_at_end(lambda: self._api.set_per_process_memory_fraction(1.0, self._index)):
             yield True
 
+    def count_alloc_retries(self) -> int | None:
+        """The allocator's own count, where this PyTorch tells it."""
+        if not hasattr(self._api, "memory_stats"):
+            return None
+        count = self._api.memory_stats(self._index).get("num_alloc_retries")
+        return None if count is None else int(count)
+
     def cpu_use(self) -> CpuUse | None:
         """The host's page faults do not bound a GPU's work."""
         return None

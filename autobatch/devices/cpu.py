@@ -111,6 +111,10 @@ class CpuDevice:
         with linux.data_limit(growth_bytes) as is_enforced:
             yield is_enforced
 
+    def count_alloc_retries(self) -> int | None:
+        """Memory of the host is not cached."""
+        return None
+
     def cpu_use(self) -> CpuUse | None:
         """The kernel's accounts of this process."""
         if not self._uses_kernel:

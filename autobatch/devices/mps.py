@@ -117,6 +117,10 @@ class MpsDevice:
             usual = os.environ.get("PYTORCH_MPS_HIGH_WATERMARK_RATIO", _USUAL_FRACTION)
             self._mps.set_per_process_memory_fraction(float(usual))
 
+    def count_alloc_retries(self) -> int | None:
+        """Metal's allocator keeps no count."""
+        return None
+
     def cpu_use(self) -> CpuUse | None:
         """The host's page faults do not bound a GPU's work."""
         return None

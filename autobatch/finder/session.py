@@ -323,5 +323,11 @@ class _Session:
 def _without_memory(trial: Trial) -> Trial:
     """A compiled run without memory figures, which do not belong on the eager runs' curve."""
     return replace(
-        trial, peak_bytes=None, host_peak_bytes=None, loader_bytes=None, pinned_bytes=None
+        trial,
+        peak_bytes=None,
+        peak_allocated_bytes=None,
+        peak_reserved_bytes=None,
+        host_peak_bytes=None,
+        loader_bytes=None,
+        pinned_bytes=None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -31,15 +32,19 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _GRACE_S = 10.0
+# A final run takes seconds: it gets a process of its own if loading leaves it as much time.
+_LOADING_RATIO = 2.0
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Ready:
-    """A worker that has loaded the workload, and what it said of it."""
+    """A worker that has loaded the workload, what it said of it, and the seconds that this took."""
 
     process: WorkerProcess
     loaded: Loaded
+    load_time_s: float
+    has_worked: bool = False
 
     @property
     def forks(self) -> bool:
@@ -122,10 +127,16 @@ class TargetProber:
     ) -> Trial:
         """Run one size; a worker that dies of it is replaced for the next one.
 
+        A final run has a process to itself, as the training will: the worker that has run other
+        trials is replaced for it.
+
         Raises:
             WorkloadError: If the user's code raised at the smallest size, other than out of memory.
         """
         ready = self._ready or self._load(timeout_s)
+        if plan.is_confirmation and _can_be_replaced(ready, timeout_s):
+            self._end_worker()
+            ready = self._load(timeout_s)
         request = TrialRequest(batch_size=batch_size, plan=plan, limits=ready.limit(timeout_s))
         reply = self._ask(ready, request)
         if isinstance(reply, Crash) and reply.outcome is Outcome.KILLED and ready.forks:
@@ -163,6 +174,7 @@ class TargetProber:
         return job.from_crash(reply)
 
     def _load(self, timeout_s: float | None) -> _Ready:
+        begin = time.monotonic()
         worker = self._worker = self._worker or self._start()
         worker.send(
             LoadRequest(
@@ -183,7 +195,7 @@ class TargetProber:
             ) from None
         if not isinstance(reply, Loaded):
             raise self._to_error(reply, "while the workload was loaded")
-        self._ready = _Ready(worker, reply)
+        self._ready = _Ready(worker, reply, load_time_s=time.monotonic() - begin)
         return self._ready
 
     def _spoiled_weights(self, ready: _Ready, trial: Trial) -> bool:
@@ -206,6 +218,7 @@ class TargetProber:
             look = watch.look
         elif timeout_s is not None:
             timeout_s += _GRACE_S  # it ends the work by itself, and can go on
+        ready.has_worked = True
         ready.process.send(request)
         try:
             reply = ready.process.receive(timeout_s, look)
@@ -254,3 +267,10 @@ class TargetProber:
             exit_code=exit_code,
             stderr_tail=tail,
         )
+
+
+def _can_be_replaced(ready: _Ready, timeout_s: float | None) -> bool:
+    """Whether a final run is to have another worker: one that is still as it was loaded."""
+    if ready.forks or not ready.has_worked:
+        return False
+    return timeout_s is None or _LOADING_RATIO * ready.load_time_s < timeout_s

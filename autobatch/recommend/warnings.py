@@ -7,18 +7,19 @@ training slow, then what makes the answer uncertain, then what was not known.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from statistics import median
 
 from autobatch.decide.bracket import slack_bytes
 from autobatch.recommend.accumulation import split_global_batch
-from autobatch.recommend.bottleneck import (
-    data_fraction,
-    has_costly_page_faults,
-    waits_for_data,
-)
+from autobatch.recommend.evidence import Evidence, make_warning
 from autobatch.recommend.inputs import find_dataset_size, find_fitting_trial
 from autobatch.recommend.leak import find_growth_bytes_per_step
+from autobatch.recommend.slowness import (
+    alloc_retries,
+    data_loading,
+    falling_throughput,
+    page_faults,
+)
 from autobatch.records import (
     Confirmation,
     FindingWarning,
@@ -34,7 +35,6 @@ from autobatch.records import (
     WorkloadSummary,
 )
 
-_FALL_FRACTION = 0.1
 _CONTENDED_CORES = 0.3
 _FEW_UPDATES = 20
 
@@ -64,7 +64,7 @@ def find_warnings(
         memory_is_enforced: Whether a trial over the budget would have been stopped.
         num_cores: Cores that the trials could use.
     """
-    evidence = _Evidence(
+    evidence = Evidence(
         settings=settings,
         workload=workload,
         trials=trials,
@@ -82,38 +82,18 @@ def find_warnings(
     return tuple(warning for warning in found if warning is not None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Evidence:
-    settings: Settings
-    workload: WorkloadSummary
-    trials: tuple[Trial, ...]
-    answer: Recommendation
-    confirmation: Confirmation | None
-    budget: MemoryBudget
-    chosen: Trial
-    fitting: tuple[Trial, ...]
-    dataset_size: int | None
-    decision: TimingDecision
-    memory_is_enforced: bool
-    num_cores: int
-
-
-def _warning(code: WarningCode, words: tuple[str, ...] = (), **figures: float) -> FindingWarning:
-    return FindingWarning(code=code, figures=figures, details=words)
-
-
-def _drop_last_drops_all(evidence: _Evidence) -> FindingWarning | None:
+def _drop_last_drops_all(evidence: Evidence) -> FindingWarning | None:
     answer, dataset_size = evidence.answer, evidence.dataset_size
     if dataset_size is None or not answer.drop_last or answer.iterations_per_epoch != 0:
         return None
-    return _warning(
+    return make_warning(
         WarningCode.DROP_LAST_DROPS_ALL,
         dataset_size=dataset_size,
         global_batch_size=answer.global_batch_size,
     )
 
 
-def _last_batch_of_one(evidence: _Evidence) -> FindingWarning | None:
+def _last_batch_of_one(evidence: Evidence) -> FindingWarning | None:
     answer = evidence.answer
     if answer.drop_last or not evidence.workload.has_batch_norm or answer.batch_size == 1:
         return None
@@ -122,23 +102,25 @@ def _last_batch_of_one(evidence: _Evidence) -> FindingWarning | None:
     per_device = -(-answer.last_batch_size // answer.num_devices)
     if per_device % answer.batch_size != 1:
         return None
-    return _warning(WarningCode.LAST_BATCH_OF_ONE, iterations_per_epoch=answer.iterations_per_epoch)
+    return make_warning(
+        WarningCode.LAST_BATCH_OF_ONE, iterations_per_epoch=answer.iterations_per_epoch
+    )
 
 
-def _loss_not_finite(evidence: _Evidence) -> FindingWarning | None:
+def _loss_not_finite(evidence: Evidence) -> FindingWarning | None:
     affected = [trial for trial in evidence.fitting if not trial.loss_is_finite]
     if not affected:
         return None
     shown = evidence.chosen if evidence.chosen in affected else affected[0]
-    return _warning(WarningCode.LOSS_NOT_FINITE, batch_size=shown.batch_size)
+    return make_warning(WarningCode.LOSS_NOT_FINITE, batch_size=shown.batch_size)
 
 
-def _global_batch_remainder(evidence: _Evidence) -> FindingWarning | None:
+def _global_batch_remainder(evidence: Evidence) -> FindingWarning | None:
     settings, answer = evidence.settings, evidence.answer
     split = split_global_batch(settings.global_batch_size, settings.num_devices, answer.batch_size)
     if split.remainder == 0:
         return None
-    return _warning(
+    return make_warning(
         WarningCode.GLOBAL_BATCH_REMAINDER,
         global_batch_size=answer.global_batch_size,
         batch_size=answer.batch_size,
@@ -147,59 +129,7 @@ def _global_batch_remainder(evidence: _Evidence) -> FindingWarning | None:
     )
 
 
-def _data_loading(evidence: _Evidence) -> FindingWarning | None:
-    chosen = evidence.chosen
-    if not waits_for_data(chosen) or chosen.data_time_s is None or chosen.step_time_s is None:
-        return None
-    return _warning(
-        WarningCode.DATA_LOADING,
-        data_fraction=data_fraction(chosen),
-        data_time_s=chosen.data_time_s,
-        step_time_s=chosen.step_time_s,
-        num_loader_workers=evidence.workload.num_loader_workers,
-    )
-
-
-def _page_faults(evidence: _Evidence) -> FindingWarning | None:
-    chosen = evidence.chosen
-    larger = [trial for trial in evidence.fitting if trial.batch_size > chosen.batch_size]
-    for trial in (chosen, *reversed(larger)):
-        faults, kernel = trial.page_faults_per_step, trial.kernel_time_fraction
-        if has_costly_page_faults(trial) and faults is not None and kernel is not None:
-            return _warning(
-                WarningCode.PAGE_FAULTS,
-                page_faults_per_step=faults,
-                kernel_time_fraction=kernel,
-                batch_size=trial.batch_size,
-            )
-    return None
-
-
-def _falling_throughput(evidence: _Evidence) -> FindingWarning | None:
-    """Larger sizes that are slower than the recommended one, beyond both intervals."""
-    chosen = evidence.decision.estimate_of(evidence.answer.batch_size)
-    if chosen is None:
-        return None
-    slower = [
-        each
-        for each in evidence.decision.estimates
-        if each.batch_size > chosen.batch_size
-        and each.samples_per_s < (1 - _FALL_FRACTION) * chosen.samples_per_s
-        and each.high < chosen.low
-    ]
-    if not slower:
-        return None
-    worst = min(slower, key=lambda each: each.samples_per_s)
-    return _warning(
-        WarningCode.FALLING_THROUGHPUT,
-        batch_size=chosen.batch_size,
-        samples_per_s=chosen.samples_per_s,
-        worst_batch_size=worst.batch_size,
-        worst_samples_per_s=worst.samples_per_s,
-    )
-
-
-def _few_updates(evidence: _Evidence) -> FindingWarning | None:
+def _few_updates(evidence: Evidence) -> FindingWarning | None:
     """Few updates an epoch, unless they were asked for or samples were weighed against time."""
     answer, settings = evidence.answer, evidence.settings
     if settings.global_batch_size is not None or settings.goal is Goal.EFFICIENCY:
@@ -208,14 +138,14 @@ def _few_updates(evidence: _Evidence) -> FindingWarning | None:
     own = settings.base_batch_size or evidence.workload.base_batch_size or 0
     if not iterations or iterations >= _FEW_UPDATES or answer.global_batch_size <= own:
         return None
-    return _warning(
+    return make_warning(
         WarningCode.FEW_UPDATES,
         iterations_per_epoch=iterations,
         global_batch_size=answer.global_batch_size,
     )
 
 
-def _leak(evidence: _Evidence) -> FindingWarning | None:
+def _leak(evidence: Evidence) -> FindingWarning | None:
     confirmation = evidence.confirmation
     if confirmation is None or confirmation.peak_bytes is None:
         return None
@@ -223,7 +153,7 @@ def _leak(evidence: _Evidence) -> FindingWarning | None:
     if growth == 0:
         return None
     left_bytes = max(0, evidence.budget.budget_bytes - confirmation.peak_bytes)
-    return _warning(
+    return make_warning(
         WarningCode.LEAK,
         batch_size=confirmation.batch_size,
         growth_bytes=growth,
@@ -231,13 +161,13 @@ def _leak(evidence: _Evidence) -> FindingWarning | None:
     )
 
 
-def _not_confirmed(evidence: _Evidence) -> FindingWarning | None:
+def _not_confirmed(evidence: Evidence) -> FindingWarning | None:
     if evidence.confirmation is not None:
         return None
-    return _warning(WarningCode.NOT_CONFIRMED, batch_size=evidence.answer.batch_size)
+    return make_warning(WarningCode.NOT_CONFIRMED, batch_size=evidence.answer.batch_size)
 
 
-def _memory_not_monotone(evidence: _Evidence) -> FindingWarning | None:
+def _memory_not_monotone(evidence: Evidence) -> FindingWarning | None:
     peaks = [(t.batch_size, t.peak_bytes) for t in evidence.fitting if t.peak_bytes is not None]
     drops = [
         (small_peak - large_peak, small, small_peak, large, large_peak)
@@ -248,7 +178,7 @@ def _memory_not_monotone(evidence: _Evidence) -> FindingWarning | None:
     if not drops:
         return None
     _, small, small_peak, large, large_peak = max(drops)
-    return _warning(
+    return make_warning(
         WarningCode.MEMORY_NOT_MONOTONE,
         small_batch_size=small,
         small_peak_bytes=small_peak,
@@ -257,7 +187,7 @@ def _memory_not_monotone(evidence: _Evidence) -> FindingWarning | None:
     )
 
 
-def _busy_machine(evidence: _Evidence) -> FindingWarning | None:
+def _busy_machine(evidence: Evidence) -> FindingWarning | None:
     others = [t.others_busy_cores for t in evidence.fitting if t.others_busy_cores is not None]
     num_threads = evidence.workload.num_threads
     if not others or num_threads < 2:
@@ -265,7 +195,7 @@ def _busy_machine(evidence: _Evidence) -> FindingWarning | None:
     others_busy_cores = median(others)
     if others_busy_cores + num_threads <= evidence.num_cores + _CONTENDED_CORES:
         return None
-    return _warning(
+    return make_warning(
         WarningCode.BUSY_MACHINE,
         others_busy_cores=others_busy_cores,
         num_cores=evidence.num_cores,
@@ -273,66 +203,67 @@ def _busy_machine(evidence: _Evidence) -> FindingWarning | None:
     )
 
 
-def _trial_killed(evidence: _Evidence) -> FindingWarning | None:
+def _trial_killed(evidence: Evidence) -> FindingWarning | None:
     killed = [trial for trial in evidence.trials if trial.outcome is Outcome.KILLED]
     if not killed:
         return None
     first = min(killed, key=lambda trial: trial.batch_size)
-    return _warning(WarningCode.TRIAL_KILLED, (first.message,), batch_size=first.batch_size)
+    return make_warning(WarningCode.TRIAL_KILLED, (first.message,), batch_size=first.batch_size)
 
 
-def _trial_failed(evidence: _Evidence) -> FindingWarning | None:
+def _trial_failed(evidence: Evidence) -> FindingWarning | None:
     failed = [trial for trial in evidence.trials if trial.outcome is Outcome.FAILED]
     if not failed:
         return None
     first = min(failed, key=lambda trial: trial.batch_size)
-    return _warning(WarningCode.TRIAL_FAILED, (first.message,), batch_size=first.batch_size)
+    return make_warning(WarningCode.TRIAL_FAILED, (first.message,), batch_size=first.batch_size)
 
 
-def _throttled(evidence: _Evidence) -> FindingWarning | None:
+def _throttled(evidence: Evidence) -> FindingWarning | None:
     affected = [trial for trial in evidence.fitting if trial.throttle_reasons]
     if not affected:
         return None
     shown = evidence.chosen if evidence.chosen in affected else affected[0]
     reasons = dict.fromkeys(each for trial in affected for each in trial.throttle_reasons or ())
-    return _warning(WarningCode.THROTTLED, tuple(reasons), batch_size=shown.batch_size)
+    return make_warning(WarningCode.THROTTLED, tuple(reasons), batch_size=shown.batch_size)
 
 
-def _budget_not_enforced(evidence: _Evidence) -> FindingWarning | None:
+def _budget_not_enforced(evidence: Evidence) -> FindingWarning | None:
     if evidence.memory_is_enforced:
         return None
-    return _warning(WarningCode.BUDGET_NOT_ENFORCED)
+    return make_warning(WarningCode.BUDGET_NOT_ENFORCED)
 
 
-def _dataset_size_unknown(evidence: _Evidence) -> FindingWarning | None:
+def _dataset_size_unknown(evidence: Evidence) -> FindingWarning | None:
     if evidence.dataset_size is not None:
         return None
-    return _warning(WarningCode.DATASET_SIZE_UNKNOWN)
+    return make_warning(WarningCode.DATASET_SIZE_UNKNOWN)
 
 
-def _no_base_learning_rate(evidence: _Evidence) -> FindingWarning | None:
+def _no_base_learning_rate(evidence: Evidence) -> FindingWarning | None:
     answer = evidence.answer
     is_scaled = answer.learning_rate_rule is not LearningRateRule.NONE
     if answer.base_learning_rate is not None or not is_scaled:
         return None
     if not evidence.workload.optimizer_was_given or answer.learning_rate_multiplier is None:
         return None
-    return _warning(
+    return make_warning(
         WarningCode.NO_BASE_LEARNING_RATE,
         learning_rate_multiplier=answer.learning_rate_multiplier,
         base_batch_size=answer.base_batch_size,
     )
 
 
-_CHECKS: tuple[Callable[[_Evidence], FindingWarning | None], ...] = (
+_CHECKS: tuple[Callable[[Evidence], FindingWarning | None], ...] = (
     _drop_last_drops_all,
     _last_batch_of_one,
     _loss_not_finite,
     _leak,
     _global_batch_remainder,
-    _data_loading,
-    _page_faults,
-    _falling_throughput,
+    data_loading,
+    page_faults,
+    alloc_retries,
+    falling_throughput,
     _few_updates,
     _trial_killed,
     _trial_failed,

@@ -119,6 +119,7 @@ class WarningCode(str, Enum):
 
     DATA_LOADING = "data_loading"
     PAGE_FAULTS = "page_faults"
+    ALLOC_RETRIES = "alloc_retries"
     BUSY_MACHINE = "busy_machine"
     FALLING_THROUGHPUT = "falling_throughput"
     FEW_UPDATES = "few_updates"

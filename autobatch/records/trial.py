@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from statistics import median
+from typing import TypeVar
 
 from autobatch.records.enums import Outcome
+
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,8 @@ class Trial:
         window_peaks_bytes: Where a trial was run in several windows of steps, the peak of each.
         rounds: The timed steps; empty if the trial did not fit.
         page_faults_per_step: Minor page faults, on CPU.
+        alloc_retries_per_step: Times per timed step that the caching allocator met its limit, gave
+            its cache back and asked the driver again; ``None`` where none counts.
         kernel_time_fraction: Fraction of the steps' CPU time spent in the kernel, on CPU.
         others_busy_cores: Cores that other processes kept busy meanwhile, on CPU; ``None`` if
             that cannot be told.
@@ -74,6 +79,7 @@ class Trial:
     window_peaks_bytes: tuple[int, ...] = ()
     rounds: tuple[TimingRound, ...] = ()
     page_faults_per_step: float | None = None
+    alloc_retries_per_step: float | None = None
     kernel_time_fraction: float | None = None
     others_busy_cores: float | None = None
     throttle_reasons: tuple[str, ...] | None = None
@@ -89,6 +95,19 @@ class Trial:
     def fits(self) -> bool:
         """Whether this size ran inside the budget."""
         return self.outcome is Outcome.FITS
+
+    @property
+    def needed_bytes(self) -> int | None:
+        """The part of the peak that it cannot run without: all but the allocator's cache.
+
+        At its limit a caching allocator gives its cache back and goes on, so that reserved memory
+        proves nothing about what is too large.
+        """
+        parts = (self.peak_bytes, self.peak_reserved_bytes, self.peak_allocated_bytes)
+        if None in parts:
+            return self.peak_bytes
+        peak_bytes, reserved_bytes, allocated_bytes = (part or 0 for part in parts)
+        return peak_bytes - reserved_bytes + allocated_bytes
 
     @property
     def step_times_s(self) -> tuple[float, ...]:
@@ -156,9 +175,14 @@ class Trial:
         merged = replace(
             self,
             peak_bytes=_highest(self.peak_bytes, again.peak_bytes),
+            peak_allocated_bytes=_highest(self.peak_allocated_bytes, again.peak_allocated_bytes),
+            peak_reserved_bytes=_highest(self.peak_reserved_bytes, again.peak_reserved_bytes),
             host_peak_bytes=_highest(self.host_peak_bytes, again.host_peak_bytes),
             loader_bytes=_highest(self.loader_bytes, again.loader_bytes),
             pinned_bytes=_highest(self.pinned_bytes, again.pinned_bytes),
+            alloc_retries_per_step=_highest(
+                self.alloc_retries_per_step, again.alloc_retries_per_step
+            ),
             throttle_reasons=tuple(dict.fromkeys(sum(told, ()))) if told else None,
             loss_is_finite=self.loss_is_finite and again.loss_is_finite,
         )
@@ -167,5 +191,5 @@ class Trial:
         return replace(merged, unknown=unknown)
 
 
-def _highest(*figures: int | None) -> int | None:
+def _highest(*figures: N | None) -> N | None:
     return max((figure for figure in figures if figure is not None), default=None)

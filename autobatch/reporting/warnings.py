@@ -36,6 +36,7 @@ FIGURES: dict[WarningCode, tuple[str, ...]] = {
         "num_loader_workers",
     ),
     WarningCode.PAGE_FAULTS: ("page_faults_per_step", "kernel_time_fraction", "batch_size"),
+    WarningCode.ALLOC_RETRIES: ("batch_size", "alloc_retries_per_step"),
     WarningCode.BUSY_MACHINE: ("others_busy_cores", "num_cores", "num_threads"),
     WarningCode.FALLING_THROUGHPUT: (
         "batch_size",
@@ -89,6 +90,18 @@ _TEXTS: dict[WarningCode, Advice] = {
         remedy=(
             "Let glibc keep its memory: --env MALLOC_MMAP_THRESHOLD_=4294967296 "
             "--env MALLOC_TRIM_THRESHOLD_=4294967296; if that is faster, train with them too."
+        ),
+    ),
+    WarningCode.ALLOC_RETRIES: Advice(
+        title="the caching allocator meets its limit in every step",
+        happened=(
+            "At batch size {batch_size} it gave its cache back to the driver and fetched memory "
+            "anew {alloc_retries_per_step} times a step, and the GPU waits for that."
+        ),
+        remedy=(
+            "Let its segments grow in place: --env "
+            "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True; if the warning goes away, train "
+            "with it too."
         ),
     ),
     WarningCode.BUSY_MACHINE: Advice(
@@ -288,7 +301,7 @@ def _figure(name: str, number: float) -> str:
         return units.format_fraction(number)
     if name.endswith("_s"):
         return units.format_seconds(number)
-    if name.endswith("_busy_cores"):
+    if name.endswith(("_busy_cores", "_retries_per_step")):
         return f"{number:.1f}"
     if name.startswith("learning_rate"):
         return units.format_factor(number)

@@ -116,6 +116,10 @@ class SimulatedDevice:
         finally:
             self._budget_bytes = before
 
+    def count_alloc_retries(self) -> int | None:
+        """Nothing is ever kept."""
+        return None
+
     def cpu_use(self) -> CpuUse | None:
         """No CPU is simulated."""
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from autobatch.compare.jobs import SplitJob, TrainJob
 from autobatch.compare.records import RunOutcome
 from autobatch.probe.client import TargetProber
-from autobatch.probe.protocol import TimingPlan
+from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.probe.worker.process import start_process
 from autobatch.records import Outcome, Settings, Trial
 
@@ -95,6 +96,32 @@ def test_where_every_loss_is_finite_no_worker_is_replaced(
     measure: Callable[[int], Trial], printed: list[str]
 ) -> None:
     assert all(measure(size).loss_is_finite for size in (2, 16, 2))
+    assert printed.count("loaded") == 1
+
+
+def test_a_final_run_has_a_worker_that_has_run_nothing_else(
+    write: Callable[..., str], printed: list[str]
+) -> None:
+    final = replace(PLAN, purpose=Purpose.FINAL)
+    with start_shared(write(SPOILING), printed) as prober:
+        prober.load()
+        assert prober.measure(2, final, timeout_s=100).fits
+        assert printed.count("loaded") == 1, "nothing had run"
+        assert prober.measure(16, PLAN, timeout_s=100).fits
+        assert prober.measure(2, final, timeout_s=100).fits
+        assert printed.count("loaded") == 2
+        assert prober.measure(2, PLAN, timeout_s=100).fits
+        assert printed.count("loaded") == 2, "the new worker goes on with the search"
+
+
+def test_unless_loading_would_take_the_time_that_is_left(
+    write: Callable[..., str], printed: list[str]
+) -> None:
+    slow = "import time\ntime.sleep(1)\n" + SPOILING
+    with start_shared(write(slow), printed) as prober:
+        prober.load()
+        assert prober.measure(16, PLAN, timeout_s=100).fits
+        assert prober.measure(2, replace(PLAN, purpose=Purpose.FINAL), timeout_s=1.5).fits
     assert printed.count("loaded") == 1
 
 

@@ -1,10 +1,16 @@
-"""Work in the worker's own process: on GPUs, and where the system cannot fork."""
+"""Work in the worker's own process: on GPUs, and where the system cannot fork.
+
+Each piece of work begins as a training begins. What an optimizer makes in its first step, such as
+Adam's moments, a training makes in memory that activations have just given back; a trial that
+found it there already would measure another layout of the same memory.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import TypeVar
 
 import torch
@@ -25,7 +31,8 @@ R = TypeVar("R")
 class InPlace:
     """Does each piece of work in this process.
 
-    Learning rates are zero, so that weights stay as they are.
+    Learning rates are zero, so that weights stay as they are. The optimizer's state is what it
+    was when the task was made, before each piece of work.
 
     Args:
         keeps_weights: Whether to put a copy of the weights and the optimizer's state back after
@@ -39,6 +46,7 @@ class InPlace:
     def __init__(self, *, keeps_weights: bool = False) -> None:
         self._keeps_weights = keeps_weights
         self._restore: Callable[[], None] = lambda: None
+        self._drop_new_state: Callable[[], None] = lambda: None
 
     def load(self, make: Callable[[], TrainingTask], device: Device) -> tuple[TrainingTask, int]:
         """Make the task, and a copy of its weights if one is kept."""
@@ -46,6 +54,7 @@ class InPlace:
         if self._keeps_weights:
             model = task.model.to(device.name)
             self._restore = SavedState([model, task.built.optimizer], []).restore
+        self._drop_new_state = _remember_state(task.built.optimizer)
         return task, torch.get_num_threads()
 
     def read(self, work: Callable[[], R]) -> R | None:
@@ -54,6 +63,7 @@ class InPlace:
 
     def run(self, work: Callable[[JobContext], R], context: JobContext) -> Ended[R]:
         """Do a piece of work here; the user's code may still end the process."""
+        self._drop_new_state()
         with use_threads(context.num_threads):
             result = attempt(lambda: work(context), doing=context.doing)
         # A device that was lost must be left alone.
@@ -62,6 +72,18 @@ class InPlace:
         if isinstance(result, Failure):
             raise WorkFailed(result)
         return Ended(result=result)
+
+
+def _remember_state(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+    """Make a function that leaves the optimizer only the state that it has now."""
+    known = {parameter: copy(state) for parameter, state in optimizer.state.items()}
+
+    def drop_new() -> None:
+        optimizer.state.clear()
+        for parameter, state in known.items():
+            optimizer.state[parameter] = copy(state)
+
+    return drop_new
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 import torch
 
-from autobatch.devices.base import CpuUse, Device, PeakReading
+from autobatch.devices.base import CpuUse, Device, PeakReading, highest
 from autobatch.devices.host import HostMemory, HostReading, open_pinned
 from autobatch.devices.sticky import is_sticky, undo_at_end
 from autobatch.devices.watch import DeviceWatch, watch_device
@@ -75,6 +75,7 @@ def run_trial(
             measured = replace(measured, loss_is_finite=steps.loss_is_finite)
             reading = device.read_peak()
         held = host.read()  # loader workers live until the steps are dropped
+    reading = highest((*steps.window_readings, reading))
     return _with_memory(measured, limits, reading, held, is_on_host=device.name == "cpu")
 
 
@@ -88,7 +89,7 @@ def _with_memory(
 ) -> Trial:
     trial = replace(
         trial,
-        peak_bytes=max((reading.peak_bytes or 0, *trial.window_peaks_bytes)) or None,
+        peak_bytes=reading.peak_bytes or None,
         peak_allocated_bytes=reading.allocated_bytes,
         peak_reserved_bytes=reading.reserved_bytes,
         peak_is_lower_bound=reading.is_lower_bound,
@@ -168,6 +169,7 @@ class _Steps:
         self._batches: Iterator[Any] = iter(())
         self._last_look_s = clock()
         self._loss: Any = torch.zeros(())
+        self.window_readings: list[PeakReading] = []
 
     def run(self, batch_size: int, plan: TimingPlan) -> Trial:
         if plan.is_confirmation:
@@ -207,6 +209,7 @@ class _Steps:
         warmup_time_s = self._clock() - warmup_begin
         is_finite = self.loss_is_finite
         self._watch.start()
+        num_retries = self._device.count_alloc_retries()
         before, begin = self._device.cpu_use(), self._clock()
         is_slow = warmup_time_s > num_warmup_steps * plan.patience_s
         rounds, peaks = self._run_windows(plan, has_slow_steps=is_slow)
@@ -222,6 +225,10 @@ class _Steps:
             unknown={"throttle_reasons": reasons.reason} if isinstance(reasons, Unknown) else {},
             loss_is_finite=is_finite and self.loss_is_finite,
         )
+        if num_retries is not None:
+            num_retries = (self._device.count_alloc_retries() or 0) - num_retries
+            per_step = num_retries / len(trial.step_times_s)
+            trial = replace(trial, alloc_retries_per_step=per_step)
         if first_step_s is not None:
             compile_time_s = max(0.0, first_step_s - (trial.step_time_s or 0.0))
             trial = replace(trial, compile_time_s=compile_time_s)
@@ -251,9 +258,9 @@ class _Steps:
         return tuple(rounds), tuple(peaks)
 
     def _take_peak(self) -> int:
-        peak_bytes = self._device.read_peak().peak_bytes or 0
+        self.window_readings.append(self._device.read_peak())
         self._device.reset_peak()
-        return peak_bytes
+        return self.window_readings[-1].peak_bytes or 0
 
     def _time_first_step(self, plan: TimingPlan) -> float | None:
         """Time the first step of a compiled model, which compiles it."""

@@ -130,6 +130,18 @@ def test_page_faults_of_smaller_sizes_alone_do_not_matter(warn: Warn, make_trial
     assert warn(make_trial(64), faulting(make_trial, 32)) == {}
 
 
+def test_a_size_that_meets_the_allocators_limit_in_every_step_is_named(
+    warn: Warn, make_trial
+) -> None:
+    found = warn(make_trial(64, alloc_retries_per_step=1.5))
+    assert found == {WarningCode.ALLOC_RETRIES: {"batch_size": 64, "alloc_retries_per_step": 1.5}}
+
+
+def test_a_cache_that_was_given_back_now_and_then_is_let_pass(warn: Warn, make_trial) -> None:
+    assert warn(make_trial(64, alloc_retries_per_step=0.1)) == {}
+    assert warn(make_trial(64), make_trial(128, alloc_retries_per_step=2.0)) == {}
+
+
 def test_falling_throughput_names_the_answer_and_the_worst_size(warn: Warn, make_trial) -> None:
     trials = (make_trial(64, 0.1), make_trial(128, 0.25), make_trial(256, 1.0))
     assert warn(*trials) == {

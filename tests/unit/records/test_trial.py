@@ -30,6 +30,28 @@ def test_the_higher_peak_is_kept(first: int | None, second: int | None) -> None:
     assert _trial(peak_bytes=first).confirmed_by(_trial(peak_bytes=second)).peak_bytes == 5
 
 
+def test_every_part_of_the_higher_peak_is_kept() -> None:
+    first = _trial(peak_bytes=9, peak_reserved_bytes=8, peak_allocated_bytes=3)
+    second = _trial(peak_bytes=8, peak_reserved_bytes=7, peak_allocated_bytes=5)
+    for merged in (first.confirmed_by(second), second.confirmed_by(first)):
+        parts = (merged.peak_bytes, merged.peak_reserved_bytes, merged.peak_allocated_bytes)
+        assert parts == (9, 8, 5)
+
+
+def test_the_more_retries_are_kept() -> None:
+    often, never = _trial(alloc_retries_per_step=2.0), _trial(alloc_retries_per_step=0.0)
+    assert never.confirmed_by(often).alloc_retries_per_step == 2.0
+    assert often.with_round(never).alloc_retries_per_step == 2.0
+    assert _trial().confirmed_by(_trial()).alloc_retries_per_step is None
+
+
+def test_a_trial_needs_its_peak_less_what_the_allocator_cached() -> None:
+    assert _trial(peak_bytes=9).needed_bytes == 9
+    assert _trial().needed_bytes is None
+    whole = _trial(peak_bytes=9, peak_reserved_bytes=7, peak_allocated_bytes=4)
+    assert whole.needed_bytes == 6, "4 of tensors, and 2 that the driver holds besides"
+
+
 def test_why_a_figure_is_unknown_is_kept_while_it_is() -> None:
     known, unknown = _trial(throttle_reasons=()), _trial(unknown={"throttle_reasons": "no counter"})
     assert known.confirmed_by(unknown).unknown == unknown.confirmed_by(known).unknown == {}

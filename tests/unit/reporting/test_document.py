@@ -72,6 +72,7 @@ TRIAL_KEYS = [
     "window_peaks_bytes",
     "rounds",
     "page_faults_per_step",
+    "alloc_retries_per_step",
     "kernel_time_fraction",
     "others_busy_cores",
     "throttle_reasons",

@@ -89,6 +89,14 @@ def test_the_page_fault_remedy_can_be_pasted():
     )
 
 
+def test_the_remedy_for_an_allocator_at_its_limit_can_be_pasted():
+    figures = {"batch_size": 64, "alloc_retries_per_step": 1.5}
+    advice = advise(FindingWarning(code=WarningCode.ALLOC_RETRIES, figures=figures))
+    assert "At batch size 64 it gave its cache back" in advice.happened
+    assert "1.5 times a step" in advice.happened
+    assert "--env PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True" in advice.remedy
+
+
 def test_a_throttled_gpu_is_told_with_the_drivers_reasons():
     advice = advise(
         FindingWarning(

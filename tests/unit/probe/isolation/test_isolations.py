@@ -62,6 +62,38 @@ def test_work_finds_the_workload_and_brings_its_result_back(run: Run) -> None:
     assert run(lambda context: type(context.task.model).__name__) == "Linear"
 
 
+def _step(context: JobContext) -> int:
+    """Have the optimizer make its state; how much it had before."""
+    optimizer = context.task.built.optimizer
+    num_before = len(optimizer.state)
+    context.task.model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    assert len(optimizer.state) == 2
+    return num_before
+
+
+@of_every_kind
+def test_each_piece_of_work_finds_the_optimizer_as_a_training_does(run: Run) -> None:
+    assert [run(_step) for _ in range(3)] == [0, 0, 0]
+
+
+def test_state_that_an_optimizer_had_when_it_was_made_stays() -> None:
+    given = Workload(
+        model=WORKLOAD.model, batch=WORKLOAD.batch, optimizer=torch.optim.Adagrad, lr=0.1
+    )
+    isolation = InPlace()
+    task, _ = isolation.load(lambda: build_task(given, SETTINGS), CpuDevice())
+    context = make_context(task)
+
+    def count(context: JobContext) -> int:
+        state = context.task.built.optimizer.state
+        num_before = sum(len(each) for each in state.values())
+        state[task.model.weight]["further"] = torch.ones(3)
+        return num_before
+
+    assert [isolation.run(count, context).result for _ in range(2)] == [4, 4]
+
+
 @of_every_kind
 def test_work_has_the_threads_that_are_asked_for_and_the_next_the_usual_number(run: Run) -> None:
     before = torch.get_num_threads()

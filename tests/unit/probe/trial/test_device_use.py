@@ -126,6 +126,33 @@ class FragileOptimizer(torch.optim.SGD):
         super().zero_grad(set_to_none)
 
 
+class CountingDevice(CpuDevice):
+    """An allocator at its limit: it gives its cache back twice in each step."""
+
+    def __init__(self, num_before: int) -> None:
+        super().__init__()
+        self.num_retries = num_before
+
+    def synchronize(self) -> None:
+        self.num_retries += 2
+
+    def count_alloc_retries(self) -> int | None:
+        return self.num_retries
+
+
+@pytest.mark.parametrize("num_before", [0, 7])
+def test_retries_of_the_allocator_are_counted_over_the_timed_steps(
+    make_task: Any, num_before: int
+) -> None:
+    trial = _trial(make_task(nn.Linear(4, 3), dataset=SAMPLES), CountingDevice(num_before))
+    assert trial.alloc_retries_per_step == 2.0
+
+
+def test_where_none_counts_they_are_unknown(make_task: Any) -> None:
+    trial = _trial(make_task(nn.Linear(4, 3), dataset=SAMPLES))
+    assert trial.alloc_retries_per_step is None
+
+
 def test_a_lost_device_is_named_and_left_alone(make_task: Any) -> None:
     device, model = FragileDevice(), nn.Linear(4, 3)
     optimizer = FragileOptimizer(model.parameters())
