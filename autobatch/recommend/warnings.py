@@ -10,10 +10,10 @@ from collections.abc import Callable
 from statistics import median
 
 from autobatch.decide.bracket import slack_bytes
+from autobatch.decide.leak import find_growth_bytes_per_step
 from autobatch.recommend.accumulation import split_global_batch
 from autobatch.recommend.evidence import Evidence, make_warning
 from autobatch.recommend.inputs import find_dataset_size, find_fitting_trial
-from autobatch.recommend.leak import find_growth_bytes_per_step
 from autobatch.recommend.slowness import (
     alloc_retries,
     data_loading,
@@ -149,7 +149,9 @@ def _leak(evidence: Evidence) -> FindingWarning | None:
     confirmation = evidence.confirmation
     if confirmation is None or confirmation.peak_bytes is None:
         return None
-    growth = find_growth_bytes_per_step(confirmation)
+    growth = find_growth_bytes_per_step(
+        confirmation.window_peaks_bytes, confirmation.window_num_steps
+    )
     if growth == 0:
         return None
     left_bytes = max(0, evidence.budget.budget_bytes - confirmation.peak_bytes)

@@ -359,10 +359,11 @@ def test_a_size_that_hangs_is_given_up_and_the_search_goes_on(tmp_path: Path) ->
     assert finding["confirmation"]["batch_size"] == finding["batch_size"] < 8
 
 
-def test_a_leak_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step_time_s", [0, 0.6], ids=["short steps", "slow steps"])
+def test_a_leak_is_named(tmp_path: Path, step_time_s: float) -> None:
     text = SMALL + (
-        "kept = []\ndef training_step(model, batch):\n"
-        "    kept.append(torch.ones(2**20))\n"
+        "import time\nkept = []\ndef training_step(model, batch):\n"
+        f"    kept.append(torch.ones(2**20)); time.sleep({step_time_s})\n"
         "    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])\n"
     )
     target = write(tmp_path, text)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy
 import torch
 
+from autobatch.decide.leak import needs_more_steps
 from autobatch.devices.base import CpuUse, Device, PeakReading, highest
 from autobatch.devices.host import HostMemory, HostReading, open_pinned
 from autobatch.devices.sticky import is_sticky, undo_at_end
@@ -30,6 +31,8 @@ from autobatch.records import Outcome, TimingRound, Trial, Unknown
 _LONG_ENOUGH_S = 0.1
 # Each look is a call to the driver, between two steps.
 _LOOK_INTERVAL_S = 0.1
+# From the start of a trial; later, no more steps are run to see whether memory keeps growing.
+_LEAK_TIME_S = 20.0
 # The second has the gradients of the first beside it.
 _NUM_WORST_STEPS = 2
 
@@ -168,6 +171,8 @@ class _Steps:
         self._clock = clock
         self._batches: Iterator[Any] = iter(())
         self._last_look_s = clock()
+        leak_time_s = min(_LEAK_TIME_S, (context.limits.timeout_s or math.inf) / 2)
+        self._leak_deadline = clock() + leak_time_s
         self._loss: Any = torch.zeros(())
         self.window_readings: list[PeakReading] = []
 
@@ -212,7 +217,7 @@ class _Steps:
         num_retries = self._device.count_alloc_retries()
         before, begin = self._device.cpu_use(), self._clock()
         is_slow = warmup_time_s > num_warmup_steps * plan.patience_s
-        rounds, peaks = self._run_windows(plan, has_slow_steps=is_slow)
+        rounds, peaks = self._run_windows(plan, num_warmup_steps if is_slow else 0)
         after, elapsed_s = self._device.cpu_use(), self._clock() - begin
         reasons = self._watch.stop()
         trial = Trial(
@@ -245,15 +250,25 @@ class _Steps:
         )
 
     def _run_windows(
-        self, plan: TimingPlan, *, has_slow_steps: bool
+        self, plan: TimingPlan, num_slow_steps: int
     ) -> tuple[tuple[TimingRound, ...], tuple[int, ...]]:
+        """Time the steps of a trial, in windows if it is a final run.
+
+        Args:
+            plan: Has the number of windows; more follow while memory grows, for a limited time.
+            num_slow_steps: Steps of the warm-up if they were so slow that windows have one step
+                each: then they are a window too.
+        """
         if not plan.is_confirmation:
             return (time_steps(self._step, plan, self._clock, self._look),), ()
-        rounds, peaks = [], []
-        if has_slow_steps:  # a part of one step each: then those of the warm-up are one as well
-            peaks.append(self._take_peak())
-        while len(peaks) < plan.num_windows:
+        rounds: list[TimingRound] = []
+        counts = [num_slow_steps] if num_slow_steps else []
+        peaks = [self._take_peak() for _ in counts]
+        while len(peaks) < plan.num_windows or (
+            needs_more_steps(peaks, counts) and self._clock() < self._leak_deadline
+        ):
             rounds.append(time_steps(self._step, plan, self._clock, self._look))
+            counts.append(len(rounds[-1].step_times_s))
             peaks.append(self._take_peak())
         return tuple(rounds), tuple(peaks)
 

@@ -369,6 +369,17 @@ def test_memory_that_only_settles_is_no_leak(warn: Warn, peaks_mib: tuple[float,
     assert warn(confirmation=confirmation) == {}
 
 
+def test_growth_over_a_few_slow_steps_is_no_leak(warn: Warn) -> None:
+    few = Confirmation(
+        batch_size=64,
+        num_steps=4,
+        peak_bytes=1448 * MIB,
+        window_peaks_bytes=tuple(peak * MIB for peak in (1431, 1440, 1448)),
+        window_num_steps=(2, 1, 1),
+    )
+    assert warn(confirmation=few) == {}
+
+
 def test_an_answer_that_was_not_confirmed_says_so(warn: Warn) -> None:
     assert warn(confirmation=None) == {WarningCode.NOT_CONFIRMED: {"batch_size": 64}}
 
