@@ -12,7 +12,7 @@ test that uses it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,13 +36,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a marked test where the hardware is not what it needs."""
+    """Skip a marked test where the hardware is not what it needs; fail one marked wrongly."""
     for marker in item.iter_markers(_MARKER):
-        if marker.args:
-            raise pytest.UsageError(
-                f"{item.nodeid}: the marker takes names, not {marker.args[0]!r}: {_MARKER_HELP}"
-            )
-        reason = _find_lack(item.nodeid, marker.kwargs)
+        from autobatch.errors import AutobatchError
+
+        reason, mistake = "", ""
+        try:
+            reason = _find_lack(marker.args, marker.kwargs)
+        except (pytest.UsageError, AutobatchError) as error:
+            mistake = f"{error}\n{getattr(error, 'hint', '') or _MARKER_HELP}"
+        if mistake:
+            pytest.fail(mistake, pytrace=False)
         if reason:
             pytest.skip(reason)
 
@@ -125,8 +129,9 @@ class Checker:
         report = self._check(workload, settings)
         self._attach(report)
         if not report.is_met:
-            __tracebackhide__ = True
-            pytest.fail(_describe(report), pytrace=False)
+            # pytest begins the line with "Failed: " by itself.
+            _, _, reason = _describe(report).partition(": ")
+            pytest.fail(reason, pytrace=False)
         return report
 
     def _check(self, workload: Any, settings: Any) -> CheckReport:
@@ -149,20 +154,27 @@ class Checker:
         node.add_report_section("call", "autobatch", _describe(report))
 
 
-def _find_lack(node_id: str, wanted: Mapping[str, Any]) -> str:
-    """Why a test has to be skipped, or an empty string."""
+def _find_lack(positional: Sequence[Any], wanted: Mapping[str, Any]) -> str:
+    """Why a test has to be skipped, or an empty string.
+
+    Raises:
+        pytest.UsageError: If its marker means nothing.
+        AutobatchError: If a value of it cannot be used.
+    """
     from autobatch.check.hardware import read_hardware
     from autobatch.check.records import HardwareLimits
     from autobatch.check.report.wording import sentence
     from autobatch.errors import DeviceUnavailableError
     from autobatch.records import Status
 
+    if positional:
+        raise pytest.UsageError(f"the marker takes names, not {positional[0]!r}")
     name = wanted.get("device", "auto")
     required = {key: value for key, value in wanted.items() if key != "device"}
     try:
         limits = _make(HardwareLimits, required)
     except TypeError as error:
-        raise pytest.UsageError(f"{node_id}: {error}: {_MARKER_HELP}") from None
+        raise pytest.UsageError(str(error)) from None
     try:
         hardware = read_hardware(name, limits)
     except DeviceUnavailableError as error:

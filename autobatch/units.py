@@ -11,7 +11,6 @@ import re
 from autobatch.errors import SettingsError
 
 _BYTES_PER_UNIT = {
-    "": 1,
     "b": 1,
     "kib": 2**10,
     "mib": 2**20,
@@ -23,14 +22,22 @@ _BYTES_PER_UNIT = {
     "tb": 10**12,
 }
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
-_SECONDS_PER_UNIT = {"": 1.0, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+_SECONDS_PER_UNIT = {
+    "": 1.0,
+    "us": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "min": 60.0,
+    "m": 60.0,
+    "h": 3600.0,
+}
 
 
 def parse_bytes(text: str) -> int:
-    """Read a memory size such as ``8GiB``, ``500 MB`` or ``1073741824``.
+    """Read a memory size such as ``8GiB``, ``500 MB`` or ``1073741824B``.
 
     Args:
-        text: A positive number and an optional unit.
+        text: A positive number and its unit: 8 may be bytes or GiB.
 
     Returns:
         The size in bytes.
@@ -45,6 +52,19 @@ def parse_bytes(text: str) -> int:
     if num_bytes <= 0:
         raise SettingsError(f"{text!r} is not a memory size", hint="write it like 8GiB or 500MB")
     return num_bytes
+
+
+def add_unit(text: str) -> str:
+    """Guess the memory size that a number without a unit was meant to be: ``8`` is ``8GiB``.
+
+    Returns:
+        The number with a unit; empty if the text is no whole number above 0.
+    """
+    number = text.strip()
+    if not re.fullmatch(r"[1-9]\d{0,14}", number):
+        return ""
+    value = int(number)
+    return number + ("GiB" if value < 512 else "MiB" if value < 2**20 else "B")
 
 
 def parse_fraction(text: str) -> float:
@@ -70,7 +90,7 @@ def parse_fraction(text: str) -> float:
 
 
 def parse_seconds(text: str) -> float:
-    """Read a time such as ``90``, ``90s``, ``1.5min`` or ``2h``.
+    """Read a time such as ``90``, ``90s``, ``250us``, ``1.5min`` or ``2h``.
 
     Returns:
         The time in seconds, above 0.

@@ -28,6 +28,8 @@ class Kind:
         show: From a value to the text that stands for it.
         takes_none: Whether ``None`` is a value, and does not stand for the default.
         join: What several values come to, where the command line takes it several times.
+        correct: From a text that it does not take to the one that was probably meant, or to an
+            empty one.
     """
 
     parse: Callable[[Any], Any]
@@ -37,6 +39,7 @@ class Kind:
     show: Callable[[Any], str] = str
     takes_none: bool = False
     join: Callable[[Iterable[Any]], Any] | None = None
+    correct: Callable[[str], str] = lambda text: ""
 
     @property
     def is_flag(self) -> bool:
@@ -56,8 +59,10 @@ class Kind:
         try:
             return self.parse(value)
         except (ValueError, TypeError, OverflowError):
+            meant = self.correct(str(value))
             raise SettingsError(
-                f"`{name}` must be {self.expected}, got {value!r}", hint=f"use {self.example}"
+                f"`{name}` must be {self.expected}, got {value!r}",
+                hint=f"did you mean {meant}?" if meant else f"use {self.example}",
             ) from None
 
 
@@ -106,6 +111,10 @@ def _above_zero(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return number
 
     return parse_above_zero
+
+
+def _parse_bytes(value: Any) -> int:
+    return units.parse_bytes(value) if isinstance(value, str) else int(COUNT.parse(value))
 
 
 def _parse_seconds(value: Any) -> float:
@@ -161,8 +170,8 @@ def choice_of(members: type[Enum]) -> Kind:
 # fmt: off
 FLAG = Kind(_parse_flag, "True or False", "True or False")
 TEXT = Kind(str, "text", "text", "NAME")
-BYTES = Kind(lambda value: units.parse_bytes(str(value)), "a memory size above 0",
-             "a size such as 8GiB or 500MB", "SIZE")
+BYTES = Kind(_parse_bytes, "a memory size with its unit", "a size such as 8GiB or 500MB",
+             "SIZE", correct=units.add_unit)
 FRACTION = Kind(lambda value: units.parse_fraction(str(value)), "at least 0 % and below 100 %",
                 "10% or 0.1, for example", "PERCENT", show=lambda share: f"{100 * share:g}%")
 WHOLE = Kind(_parse_not_negative, "a whole number, at least 0", "a number such as 0 or 4", "N")

@@ -388,7 +388,10 @@ def test_inputs_can_be_described_instead() -> None:
             {"goal": "speed"},
             "`goal` must be one of 'throughput', 'memory', 'efficiency', got 'speed'",
         ),
-        ({"memory_limit": "lots"}, "`memory_limit` must be a memory size above 0, got 'lots'"),
+        (
+            {"memory_limit": "lots"},
+            "`memory_limit` must be a memory size with its unit, got 'lots'",
+        ),
         ({"max_batch_size": 2.5}, "`max_batch_size` must be a whole number above 0, got 2.5"),
         ({"max_batch_size": 0}, "`max_batch_size` must be a whole number above 0, got 0"),
         ({"headroom": "2"}, "`headroom` must be"),

@@ -246,7 +246,7 @@ REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "bad value in TOML": (
         lambda folder: (folder / "r.toml").write_text('max-memory = "lots"\n'),
         ("model.py", "--requirements", "r.toml"),
-        "--max-memory must be a memory size above 0, got 'lots'",
+        "--max-memory must be a memory size with its unit, got 'lots'",
     ),
     "list in TOML": (
         lambda folder: (folder / "r.toml").write_text("max-memory = [1]\n"),

@@ -76,6 +76,7 @@ def test_a_project_passes_fails_and_skips_and_its_junit_has_the_figures(
     assert done.returncode == 1, done.stdout + done.stderr
     assert "2 failed, 2 passed, 1 skipped" in done.stdout, done.stdout
     assert "max-memory NOT MET: measured" in done.stdout
+    assert "- Failed: 1 of 2 met" in done.stdout
     assert "no_such_file.py does not exist" in done.stdout
     cases = {
         case.get("name"): case
@@ -113,7 +114,7 @@ MEANINGLESS = {
     'autobatch(device="cpu", min_fre="1GiB")': "has no option 'min_fre'; did you mean 'min_free'?",
     'autobatch("cpu")': "the marker takes names, not 'cpu'",
     'autobatch(device="tpu")': "unknown device 'tpu'",
-    'autobatch(min_free="lots")': "`min_free` must be a memory size above 0, got 'lots'",
+    'autobatch(min_free="lots")': "`min_free` must be a memory size with its unit, got 'lots'",
 }
 
 
@@ -126,3 +127,4 @@ def test_a_marker_that_means_nothing_is_an_error_and_no_skip(tmp_path: Path) -> 
     assert f"{len(MEANINGLESS)} errors" in done.stdout.splitlines()[-1], done.stdout
     for words in MEANINGLESS.values():
         assert words in done.stdout
+    assert "pytest_plugin.py" not in done.stdout, "a traceback through the plugin"

@@ -15,7 +15,7 @@ from autobatch.errors import SettingsError
     [
         ("8GiB", 8 * 2**30),
         ("500 MB", 500_000_000),
-        ("1073741824", 2**30),
+        ("1073741824B", 2**30),
         ("1.5gib", 3 * 2**29),
         (" 64 KiB ", 65_536),
         ("1tb", 10**12),
@@ -27,13 +27,32 @@ def test_a_memory_size_is_read_with_any_unit(text, num_bytes):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "GiB", "8 bananas", "-1GiB", "0", "0.1B", "1e9", "8GiB!", "٣x"]
+    "text", ["", "GiB", "8", "1073741824", "8 bananas", "-1GiB", "0", "0.1B", "1e9", "8GiB!", "٣x"]
 )
 def test_what_is_not_a_memory_size_is_repeated_with_a_hint(text):
     with pytest.raises(SettingsError) as caught:
         units.parse_bytes(text)
     assert str(caught.value) == f"{text!r} is not a memory size"
     assert caught.value.hint == "write it like 8GiB or 500MB"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("8", "8GiB"),
+        (" 40 ", "40GiB"),
+        ("800", "800MiB"),
+        ("1073741824", "1073741824B"),
+        ("0", ""),
+        ("lots", ""),
+        ("8GiB", ""),
+        ("9" * 400, ""),
+    ],
+)
+def test_a_number_without_a_unit_is_taken_for_a_likely_size_and_never_for_bytes(text, meant):
+    assert units.add_unit(text) == meant
+    if meant:
+        assert units.parse_bytes(meant) >= 2**20
 
 
 @pytest.mark.parametrize(
@@ -53,7 +72,15 @@ def test_what_is_not_a_share_is_repeated_with_a_hint(text):
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("90s", 90), ("1.5min", 90), ("2h", 7200), ("3m", 180), ("250 ms", 0.25)],
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("1.5min", 90),
+        ("2h", 7200),
+        ("3m", 180),
+        ("250 ms", 0.25),
+        ("1us", 1e-6),
+    ],
 )
 def test_a_time_is_read_with_any_unit(text, seconds):
     assert units.parse_seconds(text) == pytest.approx(seconds)

@@ -11,6 +11,10 @@ from autobatch.errors import SettingsError
 
 _WORDS = {"none": None, "null": None, "true": True, "false": False}
 _MAX_NEAR = 3
+# Of difflib: at 0.6, "doesnotexist" resembles "dots3_note".
+_LEAST_LIKENESS = 0.7
+# "t5" is in "resnet50" by chance.
+_SHORTEST_PART = 3
 
 
 def parse_overrides(
@@ -57,8 +61,12 @@ def name_near(name: str, known: Iterable[str]) -> str:
         The names, most similar first; empty if there is none.
     """
     public = [each for each in known if not each.startswith("_")]
-    within = [each for each in public if name and (name in each or each in name)]
-    close = get_close_matches(name, public, n=_MAX_NEAR, cutoff=0.6)
+    within = [
+        each
+        for each in public
+        if (name in each or each in name) and min(len(name), len(each)) >= _SHORTEST_PART
+    ]
+    close = get_close_matches(name, public, n=_MAX_NEAR, cutoff=_LEAST_LIKENESS)
     near = [*close, *(each for each in sorted(within, key=len) if each not in close)]
     return " or ".join(near[:_MAX_NEAR])
 

@@ -65,5 +65,5 @@ def test_the_table_in_the_readme_is_read_as_it_is_written(
 
 
 def test_a_command_that_cannot_be_typed_is_found() -> None:
-    with pytest.raises(AutobatchError, match="must be a memory size above 0, got 'lots'"):
+    with pytest.raises(AutobatchError, match="must be a memory size with its unit, got 'lots'"):
         parse("model.py --max-memory lots")

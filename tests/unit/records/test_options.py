@@ -10,7 +10,8 @@ from autobatch.check.records import CheckSettings, HardwareLimits, TargetLimits
 from autobatch.compare.records import CompareSettings
 from autobatch.errors import SettingsError
 from autobatch.records import Goal, Settings
-from autobatch.records.options import options_of, read_keywords
+from autobatch.records.kinds import BYTES
+from autobatch.records.options import Option, options_of, read_keywords
 
 GIB = 2**30
 RECORDS = [Settings, CompareSettings, CheckSettings, TargetLimits, HardwareLimits]
@@ -75,7 +76,11 @@ def test_a_search_ends_after_two_minutes_unless_told_otherwise() -> None:
         ("max_batch_size", 0, "`max_batch_size` must be a whole number above 0, got 0"),
         ("max_batch_size", 2.5, "`max_batch_size` must be a whole number above 0, got 2.5"),
         ("num_devices", True, "`num_devices` must be a whole number above 0, got True"),
-        ("memory_limit", "lots", "`memory_limit` must be a memory size above 0, got 'lots'"),
+        (
+            "memory_limit",
+            "lots",
+            "`memory_limit` must be a memory size with its unit, got 'lots'",
+        ),
         ("headroom", 1.0, "`headroom` must be at least 0 % and below 100 %, got 1.0"),
         ("lr", float("nan"), "`lr` must be a number above 0, got nan"),
         ("lr", [], "`lr` must be a number above 0, got []"),
@@ -93,6 +98,17 @@ def test_a_value_that_cannot_be_used_is_repeated(keyword: str, value: Any, messa
     with pytest.raises(SettingsError) as again:  # whoever makes the record by hand
         Settings(**{options_of(Settings)[keyword].field: value})
     assert str(again.value) == str(caught.value)
+
+
+SIZES = [each for record in RECORDS for each in options_of(record).values() if each.kind is BYTES]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: size.name)
+def test_a_size_without_a_unit_is_refused_and_a_number_of_bytes_is_taken(size: Option) -> None:
+    with pytest.raises(SettingsError, match=f"`{size.name}` .* with its unit, got '8'") as caught:
+        size.kind.read(size.name, "8")
+    assert caught.value.hint == "did you mean 8GiB?"
+    assert size.kind.read(size.name, 8 * GIB) == 8 * GIB
 
 
 @pytest.mark.parametrize("name", ["max_batchsize", "env"])

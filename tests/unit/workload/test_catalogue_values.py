@@ -73,6 +73,21 @@ def test_names_near_come_most_alike_first_and_three_at_most() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("doesnotexist", ""),
+        ("resnet500", "resnet"),
+        ("gptt2", "gpt2"),
+        ("llama3", "llama or mllama or llama4"),
+        ("bart-large", "bart"),
+    ],
+)
+def test_only_names_that_resemble_it_are_offered(name: str, near: str) -> None:
+    known = ["dots3_note", "resnet", "regnet", "t5", "gpt2", "llama", "llama4", "mllama", "bart"]
+    assert name_near(name, known) == near
+
+
+@pytest.mark.parametrize(
     ("text", "value"),
     [("6", 6), ("0.5", 0.5), ("false", False), ("none", None), ("relu", "relu"), ("[1]", [1])],
 )
