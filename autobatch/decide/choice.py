@@ -60,8 +60,13 @@ def find_exact_size(settings: Settings, chosen: int) -> int | None:
     """
     if settings.global_batch_size is None or settings.goal is Goal.MEMORY:
         return None
-    share = settings.global_batch_size // settings.num_devices
-    divisor = largest_divisor(share, chosen)
+    share, multiple = (
+        settings.global_batch_size // settings.num_devices,
+        settings.grid_multiple or 1,
+    )
+    if share % multiple:
+        return None
+    divisor = multiple * largest_divisor(share // multiple, chosen // multiple)
     return None if divisor == chosen else divisor
 
 

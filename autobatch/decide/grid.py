@@ -17,9 +17,11 @@ class Grid:
     """Candidate sizes, ascending.
 
     Attributes:
-        sizes: Powers of two from the smallest size, and the cap where it is a candidate too.
+        sizes: Powers of two from the smallest size, or a multiple times powers of two; and others
+            that a user may train with, the cap among them.
         end: Why the grid ends at the last size.
-        multiple: At the memory limit, refine to multiples of this; ``None`` for no refinement.
+        multiple: All sizes are multiples of this, and at the memory limit every one of them is a
+            candidate; ``None`` where any size may be.
     """
 
     sizes: tuple[int, ...]
@@ -60,7 +62,8 @@ def make_grid(
     Raises:
         SettingsError: If the limits leave no candidate.
     """
-    first = max(settings.min_batch_size, smallest)
+    multiple = settings.grid_multiple or 1
+    first = -(-max(settings.min_batch_size, smallest) // multiple) * multiple
     caps = [(_LARGEST_POWER, StopReason.CAP)]
     if settings.max_batch_size is not None:
         caps.append((settings.max_batch_size, StopReason.CAP))
@@ -70,14 +73,21 @@ def make_grid(
         caps.append((dataset_size, StopReason.DATASET))
     cap, end = min(caps, key=lambda each: each[0])
     if cap < first:
+        limit = f"the largest candidate, {cap} ({_CAP_TEXTS[end]})"
+        if first > settings.min_batch_size and multiple > 1:
+            raise SettingsError(
+                f"`grid=multiple:{multiple}` begins at {first}, above {limit}",
+                hint="use a smaller multiple",
+            )
         raise SettingsError(
-            f"`min_batch_size={first}` exceeds the largest candidate, {cap} ({_CAP_TEXTS[end]})",
-            hint="lower `min_batch_size`",
+            f"`min_batch_size={first}` exceeds {limit}", hint="lower `min_batch_size`"
         )
-    sizes = {first, *(2**power for power in range(27) if first <= 2**power <= cap)}
-    # Full-batch training, one pass per global batch, and the user's own size are candidates too.
-    special = (dataset_size, _share(settings), your_batch_size)
-    sizes |= {each for each in special if each and first <= each <= cap}
+    sizes = {first, *(multiple * 2**power for power in range(27))}
+    # One pass per global batch, the user's own size, full-batch training and the largest size that
+    # was asked for are candidates too.
+    sizes |= {each for each in (_share(settings), your_batch_size) if each and each % multiple == 0}
+    sizes |= {each - each % multiple for each in (dataset_size, settings.max_batch_size) if each}
+    sizes = {each for each in sizes if first <= each <= cap}
     return Grid(sizes=tuple(sorted(sizes)), end=end, multiple=settings.grid_multiple)
 
 

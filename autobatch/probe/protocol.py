@@ -164,6 +164,7 @@ class JobContext:
         is_mid_training: Whether the optimizer had made steps before the workload was loaded.
         doing: What is going on, for errors: ``in a trial at batch size 8``.
         num_threads: CPU threads of the work; the worker's own number if ``None``.
+        smallest_batch_size: Samples that a training step takes at least; BatchNorm needs two.
     """
 
     task: TrainingTask
@@ -175,6 +176,7 @@ class JobContext:
     is_mid_training: bool = False
     doing: str = ""
     num_threads: int | None = None
+    smallest_batch_size: int = 2
 
 
 class Job(Protocol[R_co]):

@@ -54,8 +54,8 @@ class Settings:
     min_batch_size: int = _look(1, COUNT, "Smallest size to try.")
     max_batch_size: int | None = _look(None, COUNT, "Largest size to try.")
     grid_multiple: int | None = _look(
-        None, GRID, "Sizes to try: powers of two (powers), or also multiples of 8 at the memory "
-        "limit (multiple:8).", name="grid")
+        None, GRID, "Sizes to try: powers of two (powers), or multiples of 8 alone (multiple:8), "
+        "near the memory limit all of them.", name="grid")
     evaluation: bool = _look(
         False, FLAG, "Look for the largest size for evaluation, too.", name="eval")
     by_length: bool = _look(
@@ -96,12 +96,24 @@ class Settings:
                 f"`max_batch_size` must be at least `min_batch_size={low}`, got {high}",
                 hint="raise `max_batch_size`",
             )
+        if high is not None and high < self.first_batch_size:
+            raise SettingsError(
+                f"`grid=multiple:{self.grid_multiple}` has no size from `min_batch_size={low}` to "
+                f"`max_batch_size={high}`",
+                hint=f"use `max_batch_size={self.first_batch_size}`",
+            )
         if self.global_batch_size is not None and self.global_batch_size % self.num_devices:
             raise SettingsError(
                 f"`global_batch_size={self.global_batch_size}` cannot be shared equally by "
                 f"`num_devices={self.num_devices}`",
                 hint=f"use a multiple of {self.num_devices}",
             )
+
+    @property
+    def first_batch_size(self) -> int:
+        """Smallest size to try: the smallest one allowed that is a multiple, if all must be."""
+        multiple = self.grid_multiple or 1
+        return -(-self.min_batch_size // multiple) * multiple
 
     @property
     def wants_noise(self) -> bool:

@@ -359,6 +359,22 @@ def test_a_size_that_hangs_is_given_up_and_the_search_goes_on(tmp_path: Path) ->
     assert finding["confirmation"]["batch_size"] == finding["batch_size"] < 8
 
 
+def test_a_model_that_needs_multiples_is_searched_in_multiples_alone(tmp_path: Path) -> None:
+    text = SMALL + (
+        "def training_step(model, batch):\n"
+        "    return model(batch[0]).view(-1, 3, 3).square().mean()\n"
+    )
+    done = run_autobatch(
+        "probe", write(tmp_path, text), "--grid", "multiple:3", "--max-batch-size", "7", "--eval",
+        "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    finding = json.loads(done.stdout)
+    assert {each["batch_size"] for each in finding["trials"]} == {3, 6}
+    assert {each["batch_size"] for each in finding["eval_trials"]} <= {3, 6}
+    assert "evaluation_failed" not in {each["code"] for each in finding["warnings"]}
+
+
 @pytest.mark.parametrize("step_time_s", [0, 0.6], ids=["short steps", "slow steps"])
 def test_a_leak_is_named(tmp_path: Path, step_time_s: float) -> None:
     text = SMALL + (

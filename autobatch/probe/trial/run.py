@@ -197,7 +197,8 @@ class _Steps:
 
     def _prepare_evaluation(self, batch_size: int) -> None:
         """Have the optimizer make its state; gradients stay, as they do between two epochs."""
-        self._train(next(self._source.batches(min(2, batch_size))))
+        fewest = min(self._context.smallest_batch_size, batch_size)
+        self._train(next(self._source.batches(fewest)))
         self._run_step = self._evaluate
         self._device.release()
         self._device.reset_peak()

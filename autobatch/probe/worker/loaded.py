@@ -101,11 +101,14 @@ class LoadedWorker:
         Raises:
             SettingsError: If the dataset has fewer samples than the smallest size.
         """
-        batch_size, num_samples = self.settings.min_batch_size, self.task.source.dataset_size
+        batch_size, num_samples = self.settings.first_batch_size, self.task.source.dataset_size
         if num_samples is not None and num_samples < batch_size:
+            name, hint = f"`min_batch_size={batch_size}`", "lower `min_batch_size`"
+            if batch_size > self.settings.min_batch_size:
+                grid = f"`grid=multiple:{self.settings.grid_multiple}`"
+                name, hint = f"{grid} begins at {batch_size}, which", "use a smaller multiple"
             raise SettingsError(
-                f"`min_batch_size={batch_size}` is more than the dataset's {num_samples} samples",
-                hint="lower `min_batch_size`",
+                f"{name} is more than the dataset's {num_samples} samples", hint=hint
             )
         try:
             self._rehearse_at(batch_size)
@@ -138,6 +141,7 @@ class LoadedWorker:
             is_apart=self.isolation.is_apart,
             is_mid_training=self.is_mid_training,
             doing=doing,
+            smallest_batch_size=max(2, self.settings.first_batch_size),
         )
 
     def _within_what_is_left(self, limits: Limits) -> Limits:

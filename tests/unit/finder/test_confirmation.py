@@ -41,7 +41,7 @@ class Neighbour(SilentObserver):
 
 
 def search(neighbour_takes_bytes: int) -> tuple[Finding, Neighbour]:
-    asked = Settings(goal=Goal.MEMORY, grid_multiple=4096)  # no size is known to be the last one
+    asked = Settings(goal=Goal.MEMORY, grid_multiple=1024)  # no size is known to be the last one
     device = SimulatedDevice(10 * GIB)
     prober = SimulatedProber(WORKLOAD, device, asked)
     neighbour = Neighbour(device, after=8192, takes_bytes=neighbour_takes_bytes)
