@@ -54,6 +54,10 @@ class CachingGpu:
         available_bytes = self._memory.available_bytes()
         total_bytes = self._memory.total_bytes()
         bounds = [MemoryBound.of(self._memory_name, total_bytes, available_bytes)]
+        if self._users_fraction() < 1:
+            capped_bytes = round(self._users_fraction() * total_bytes)
+            capped_bytes += self._memory.overhead_bytes()  # the fraction does not count that
+            bounds.append(MemoryBound.of("per-process memory fraction", *[capped_bytes] * 2))
         if memory_limit_bytes is not None:
             bounds.append(MemoryBound.of_user(memory_limit_bytes))
         return tuple(bounds)
@@ -86,10 +90,13 @@ class CachingGpu:
         if not hasattr(self._api, "set_per_process_memory_fraction"):
             yield False
             return
+        users_fraction = self._users_fraction()
         reserved_bytes = max(1, budget_bytes - self._memory.overhead_bytes())
-        fraction = min(1.0, reserved_bytes / self._memory.total_bytes())
+        fraction = min(users_fraction, reserved_bytes / self._memory.total_bytes())
         self._api.set_per_process_memory_fraction(fraction, self._index)
-        with undo_at_end(lambda: self._api.set_per_process_memory_fraction(1.0, self._index)):
+        with undo_at_end(
+            lambda: self._api.set_per_process_memory_fraction(users_fraction, self._index)
+        ):
             yield True
 
     def count_alloc_retries(self) -> int | None:
@@ -102,3 +109,8 @@ class CachingGpu:
     def cpu_use(self) -> CpuUse | None:
         """The host's page faults do not bound a GPU's work."""
         return None
+
+    def _users_fraction(self) -> float:
+        """What the user's code lets this process have, of all; PyTorch tells it from 2.9 on."""
+        read = getattr(self._api, "get_per_process_memory_fraction", None)
+        return 1.0 if read is None else float(read(self._index))

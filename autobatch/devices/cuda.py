@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from typing import Any
 
 import torch
 
+from autobatch.devices.base import PeakReading
 from autobatch.devices.caching import CachingGpu
 from autobatch.devices.nvml import NvmlGpu, find_gpu, open_nvml
 from autobatch.devices.nvml.processes import find_own_pid, read_process_bytes
@@ -24,27 +27,39 @@ class CudaDevice(CachingGpu):
     reserved, address space that it only set aside does not, and the allocator looks at the cap
     of ``enforce`` before it maps any.
 
+    With ``backend:cudaMallocAsync`` the cap counts what tensors use, while CUDA's pool keeps what
+    was freed: there the peak is that of the tensors too.
+
+    Args:
+        index: Number of the GPU.
+        cuda: ``torch.cuda``, or a stand-in with the same names.
+        gpu: The GPU in NVML; looked up if left out.
+
     Raises:
         DeviceUnavailableError: If there is no such GPU.
     """
 
-    def __init__(self, index: int = 0) -> None:
-        _require_gpu(index)
-        torch.cuda.set_device(index)
-        # Read before this process has a context, which takes memory itself.
-        self._gpu = find_nvml_gpu(index)
+    def __init__(
+        self, index: int = 0, cuda: Any = None, gpu: NvmlGpu | Unknown | None = None
+    ) -> None:
+        self._cuda = cuda = torch.cuda if cuda is None else cuda
+        _require_gpu(cuda, index)
+        # Read before this process has a context, which takes memory itself: the driver makes one
+        # when a device other than the first is set, or when it is first used.
+        self._gpu = find_nvml_gpu(index) if gpu is None else gpu
         before = None if isinstance(self._gpu, Unknown) else read_memory(self._gpu)
         processes_before = self._process_bytes()
-        torch.zeros(1, device=f"cuda:{index}")
+        cuda.set_device(index)
+        cuda.synchronize(index)
         self._own_pid = find_own_pid(processes_before, self._process_bytes())
         memory = SharedMemory(
-            info=lambda: torch.cuda.mem_get_info(index),
-            reserved=lambda: torch.cuda.memory_reserved(index),
+            info=lambda: cuda.mem_get_info(index),
+            reserved=lambda: cuda.memory_reserved(index),
             own=self._own_bytes,
             free_before_bytes=None if isinstance(before, Unknown | None) else before.free_bytes,
         )
         super().__init__(
-            torch.cuda,
+            cuda,
             name=f"cuda:{index}",
             index=index,
             memory=memory,
@@ -60,12 +75,22 @@ class CudaDevice(CachingGpu):
         """Formats that came with later generations."""
         if precision is Precision.TF32 and torch.version.hip is not None:
             return "tf32 is a format of NVIDIA GPUs"
-        major, _ = torch.cuda.get_device_capability(self._index)
+        major, _ = self._cuda.get_device_capability(self._index)
         if precision is Precision.TF32 and major < 8:
             return f"{self.hardware_name()} has no tf32 (it came with compute capability 8.0)"
-        if precision is Precision.BF16 and not torch.cuda.is_bf16_supported():
-            return f"{self.hardware_name()} has no bf16"
+        if precision is Precision.BF16 and not self._cuda.is_bf16_supported(
+            including_emulation=False
+        ):
+            return f"{self.hardware_name()} has no bf16 (it came with compute capability 8.0)"
         return None
+
+    def read_peak(self) -> PeakReading:
+        """As of any caching allocator, unless CUDA's own pool is in its place."""
+        reading = super().read_peak()
+        if self._cuda.get_allocator_backend() != "cudaMallocAsync":
+            return reading
+        used_bytes = reading.allocated_bytes or 0
+        return replace(reading, peak_bytes=used_bytes + self._memory.overhead_bytes())
 
     def _process_bytes(self) -> dict[int, int | Unknown] | Unknown:
         return self._gpu if isinstance(self._gpu, Unknown) else read_process_bytes(self._gpu)
@@ -105,14 +130,14 @@ def read_driver_version() -> str | Unknown:
     return nvml.driver_version()
 
 
-def _require_gpu(index: int) -> None:
-    if not torch.cuda.is_available():
+def _require_gpu(cuda: Any, index: int) -> None:
+    if not cuda.is_available():
         raise DeviceUnavailableError(
             f"device 'cuda:{index}' is not available: PyTorch {torch.__version__} sees no GPU",
             hint="use `device=cpu`, or install a PyTorch build for your GPU",
         )
-    if index >= torch.cuda.device_count():
+    if index >= cuda.device_count():
         raise DeviceUnavailableError(
-            f"device 'cuda:{index}' is not available: there are {torch.cuda.device_count()}",
+            f"device 'cuda:{index}' is not available: there are {cuda.device_count()}",
             hint="use `device=cuda:0`",
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from autobatch import errors
+from autobatch.devices.cpu import CpuDevice
 from autobatch.devices.meter import ProcessMeter, meter_process
 from autobatch.probe.protocol import (
     Crash,
@@ -23,7 +24,7 @@ from autobatch.probe.protocol import (
     TrialReply,
     TrialRequest,
 )
-from autobatch.probe.trial.host import HostBudgetError, HostWatch
+from autobatch.probe.trial.host import HostBudgetError, HostWatch, grown_budget_bytes
 from autobatch.probe.worker.process import Process, WorkerProcess, start_process
 from autobatch.records import Outcome, Settings, Trial
 from autobatch.units import format_seconds
@@ -58,10 +59,12 @@ class _Ready:
 
     def limit(self, timeout_s: float | None) -> Limits:
         """What a piece of work may use."""
-        host_budget = self.loaded.host_budget
+        host = self.loaded.host_budget
         return Limits(
             budget_bytes=self.loaded.budget.budget_bytes,
-            host_budget_bytes=host_budget.budget_bytes if host_budget else None,
+            host_budget_bytes=None
+            if host is None
+            else grown_budget_bytes(host, CpuDevice().bounds(None)),
             timeout_s=timeout_s,
         )
 
@@ -103,7 +106,9 @@ class TargetProber:
             self._end_worker()
 
     def _start_python(self) -> Process:
-        return start_process({**self._settings.variables, **self._variables})
+        # A child that is forked for a trial on the CPU would open the GPUs at its first backward.
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self._settings.device == "cpu" else {}
+        return start_process({**hidden, **self._settings.variables, **self._variables})
 
     def __enter__(self) -> Self:
         self._worker = self._start()

@@ -71,7 +71,7 @@ def make_forking_prober(workload: Workload, settings: Settings) -> TargetProber:
         with plain_modes(settings.device):  # for good in the child
             return ForkedProcess(
                 lambda: Worker(
-                    make_task=lambda request: build_task(workload, request.settings),
+                    make_task=lambda request, _: build_task(workload, request.settings),
                     isolate=lambda device, request: Forked(pages),
                 )
             )

@@ -84,6 +84,17 @@ def build_optimizer(workload: Workload, model: nn.Module) -> BuiltOptimizer:
     )
 
 
+def move_state(optimizer: torch.optim.Optimizer) -> None:
+    """Move the state of an optimizer that was made before its parameters were moved to them."""
+    is_behind = any(
+        isinstance(value, torch.Tensor) and value.dim() > 0 and value.device != parameter.device
+        for parameter, state in optimizer.state.items()
+        for value in state.values()
+    )
+    if is_behind:
+        optimizer.load_state_dict(optimizer.state_dict())
+
+
 def _call(make: Any, model: nn.Module, learning_rate: float | None) -> Any:
     if not callable(make):
         raise WorkloadError(

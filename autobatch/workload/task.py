@@ -23,7 +23,7 @@ from autobatch.workload.names import (
     lacks_data,
     missing_data_error,
 )
-from autobatch.workload.optimizer import BuiltOptimizer, build_optimizer
+from autobatch.workload.optimizer import BuiltOptimizer, build_optimizer, move_state
 from autobatch.workload.synthetic import RandomBatches
 
 
@@ -78,12 +78,13 @@ class TrainingTask:
         )
 
 
-def load_task(target_text: str, settings: Settings) -> TrainingTask:
+def load_task(target_text: str, settings: Settings, device_name: str = "cpu") -> TrainingTask:
     """Load a target and build everything that training it needs.
 
     Args:
         target_text: The target as the user wrote it.
         settings: For the seed.
+        device_name: Where to train.
 
     Raises:
         WorkloadError: If something is missing or broken; ends in one thing to try.
@@ -97,7 +98,7 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
         workload, guesses = find_workload(target, load_namespace(target))
     model = build_model(workload, target_text)
     if target.catalogue:
-        return assemble(workload, model, random_source, guesses)
+        return _assemble_on(device_name, workload, model, random_source, guesses)
     if target.shape.input is not None:
         batches = RandomBatches(target.shape, settings.seed)
         source: BatchSource = RepeatedSource(batches, batches.description)
@@ -105,6 +106,22 @@ def load_task(target_text: str, settings: Settings) -> TrainingTask:
         raise missing_data_error(target_text, workload)
     else:
         source = make_source(workload)
+    return _assemble_on(device_name, workload, model, source, guesses)
+
+
+def _assemble_on(
+    device_name: str,
+    workload: Workload,
+    model: nn.Module,
+    source: BatchSource,
+    guesses: Sequence[str],
+) -> TrainingTask:
+    """Move everything that has tensors, and only then make the optimizer, whose state follows."""
+    model.to(device_name)
+    if isinstance(workload.loss, nn.Module):  # it may have weights
+        workload.loss.to(device_name)
+    if isinstance(workload.optimizer, torch.optim.Optimizer):
+        move_state(workload.optimizer)
     return assemble(workload, model, source, guesses)
 
 

@@ -7,6 +7,7 @@ found it there already would measure another layout of the same memory.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,12 +50,16 @@ class InPlace:
         self._drop_new_state: Callable[[], None] = lambda: None
 
     def load(self, make: Callable[[], TrainingTask], device: Device) -> tuple[TrainingTask, int]:
-        """Make the task, and a copy of its weights if one is kept."""
+        """Make the task, and a copy of its weights if one is kept.
+
+        What is loaded is left out of all later garbage collections: each trial begins with one.
+        """
         task = make()
         if self._keeps_weights:
-            model = task.model.to(device.name)
-            self._restore = SavedState([model, task.built.optimizer], []).restore
+            self._restore = SavedState([task.model, task.built.optimizer], []).restore
         self._drop_new_state = _remember_state(task.built.optimizer)
+        gc.collect()
+        gc.freeze()
         return task, torch.get_num_threads()
 
     def read(self, work: Callable[[], R]) -> R | None:

@@ -37,6 +37,14 @@ _BACKEND_FLAGS = (
     (torch.backends.cuda.matmul, "allow_bf16_reduced_precision_reduction"),
     (torch.backends.mkldnn, "enabled"),
 )
+# The widest first. The module attribute of ``mkldnn`` writes the generic setting, so they are read
+# and written below the attributes.
+_FP32_PRECISIONS = (
+    ("generic", "all"),
+    ("cuda", "all"),
+    ("mkldnn", "all"),
+    *((kind, operation) for kind in ("cuda", "mkldnn") for operation in ("matmul", "conv", "rnn")),
+)
 
 
 class ProcessState:
@@ -45,7 +53,13 @@ class ProcessState:
     def __init__(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._restorers = [*_plain(), *_backends(), *_autocast(), *_accelerators()]
+            self._restorers = [
+                *_plain(),
+                *_backends(),
+                *_autocast(),
+                *_accelerators(),
+                *_fp32_precisions(),  # last: they are another view of the flags above
+            ]
         self._environ = dict(os.environ)
         self._filters = list(warnings.filters)
 
@@ -63,17 +77,41 @@ class ProcessState:
 
 
 def _plain() -> list[Callable[[], object]]:
-    return [partial(put, get()) for get, put in _GETTERS_AND_SETTERS]
+    restorers: list[Callable[[], object]] = []
+    for get, put in _GETTERS_AND_SETTERS:
+        with suppress(RuntimeError):  # as of the backends' flags
+            restorers.append(partial(put, get()))
+    return restorers
 
 
 def _backends() -> list[Callable[[], object]]:
     restorers = []
     for backend, name in _BACKEND_FLAGS:
-        # PyTorch refuses to tell a flag that the caller has set under its newer name.
+        # PyTorch refuses to tell a flag that the caller has set under its newer name,
+        # ``fp32_precision``.
         with suppress(RuntimeError, AttributeError):
             value = getattr(backend, name)
             restorers.append(_attributepartial(backend, name, value))
     return restorers
+
+
+def _fp32_precisions() -> list[Callable[[], object]]:
+    if not hasattr(torch._C, "_get_fp32_precision_getter"):  # before PyTorch 2.9
+        return []
+    return [
+        _fp32_precision(backend, operation, torch._C._get_fp32_precision_getter(backend, operation))
+        for backend, operation in _FP32_PRECISIONS
+    ]
+
+
+def _fp32_precision(backend: str, operation: str, value: str) -> Callable[[], object]:
+    def restore() -> None:
+        # What is told may come from the backend or from the generic setting: if that was put back
+        # first, nothing is left to write.
+        if torch._C._get_fp32_precision_getter(backend, operation) != value:
+            torch._C._set_fp32_precision_setter(backend, operation, value)
+
+    return restore
 
 
 def _attributepartial(owner: Any, name: str, value: Any) -> Callable[[], object]:

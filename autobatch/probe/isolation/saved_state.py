@@ -57,12 +57,14 @@ class SavedState:
 
     def restore(self) -> None:
         """Put everything back."""
+        # First, since it drops what was made meanwhile, such as an optimizer's state: gradients
+        # need its memory again.
+        for restore in reversed(self._restorers):
+            restore()
         for storage, copy in self._storages.values():
             if storage.nbytes() != copy.nbytes:
                 storage.resize_(copy.nbytes)
             _bytes_of(storage).copy_(copy)
-        for restore in reversed(self._restorers):
-            restore()
         _set_versions(self._versions)
 
     def _visit(self, value: Any) -> None:

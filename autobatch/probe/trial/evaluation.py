@@ -91,6 +91,7 @@ def check_evaluation(trial: Trial, step: EvaluationStep, batch: Any, context: Jo
     limit: AbstractContextManager[Any] = nullcontext()
     if context.is_apart:  # fail as an exception, before the whole trial is ended for its memory
         limit = device.enforce(round(_WATCHED_FRACTION * budget_bytes))
+    device.release()  # else the peak is never below what training had reserved
     device.reset_peak()
     try:
         with limit:

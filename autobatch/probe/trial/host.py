@@ -6,15 +6,28 @@ host memory has a budget of its own, beside the device's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from autobatch.devices.host import HostReading
 from autobatch.devices.meter import ProcessMeter
 from autobatch.probe.protocol import Limits
-from autobatch.records import Outcome, Trial, Unknown
+from autobatch.records import MemoryBound, MemoryBudget, Outcome, Trial, Unknown
 from autobatch.units import format_bytes
 
 _WORTH_A_WORD_FRACTION = 0.05
+
+
+def grown_budget_bytes(budget: MemoryBudget, bounds: Iterable[MemoryBound]) -> int:
+    """A budget of host memory at this moment: some virtual machines get more as they use it.
+
+    Args:
+        budget: As it was when the workload was loaded.
+        bounds: The limits now.
+    """
+    now = (bound.capacity_bytes for bound in bounds if bound.name == budget.bound_by)
+    grown_bytes = max(0, max(now, default=0) - budget.capacity_bytes)
+    return budget.budget_bytes + round(grown_bytes * (1 - budget.headroom_fraction))
 
 
 class HostBudgetError(Exception):

@@ -21,6 +21,11 @@ _TEXTS = (
     r"std::bad_alloc",
     r"bad allocation",
     r"CU(?:DNN|BLAS|FFT|SPARSE|SOLVER)_(?:STATUS_)?(?:INTERNAL_ERROR_)?ALLOC_FAILED",
+    # cuBLAS takes its workspace when its handle is made.
+    r"CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",
+    # Where NVML does not know the device (MIG, vGPU, Jetson, gVisor), the allocator's own words for
+    # out of memory fail on the way.
+    r"NVML_SUCCESS == .*INTERNAL ASSERT FAILED at \S*CUDACachingAllocator",
     r"CUDNN_STATUS_INTERNAL_ERROR_(?:HOST|DEVICE)_ALLOCATION_FAILED",
     r"CUDNN_STATUS_NOT_SUPPORTED\. This error may appear if you passed in a non-contiguous",
     r"unable to find a valid cuDNN algorithm|(?:FIND|GET) was unable to find an engine",

@@ -39,9 +39,7 @@ class TrainingStep:
             self._device.type, init_scale=loss_scale, enabled=precision is Precision.FP16
         )
         if precision is Precision.TF32:
-            torch.set_float32_matmul_precision("high")
-            torch.backends.cudnn.allow_tf32 = True
-        task.model.to(self._device)
+            _switch_tf32_on()
 
     def __call__(self, batch: Any) -> torch.Tensor:
         """Train on one batch.
@@ -67,6 +65,19 @@ class TrainingStep:
         self._task.built.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
+
+
+def _switch_tf32_on() -> None:
+    """By the names that the user's code has used: PyTorch refuses a mixture of old and new."""
+    try:
+        torch.get_float32_matmul_precision()
+    except RuntimeError:  # it used those of PyTorch 2.9
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
+        torch.backends.cudnn.rnn.fp32_precision = "tf32"  # type: ignore[attr-defined]
+    else:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:

@@ -31,9 +31,9 @@ if _ON_LINUX:
     from autobatch.probe.isolation.forked import Forked
 
 
-def load_target(request: LoadRequest) -> TrainingTask:
-    """The task that a target makes."""
-    return load_task(request.target, request.settings)
+def load_target(request: LoadRequest, device_name: str) -> TrainingTask:
+    """The task that a target makes on a device."""
+    return load_task(request.target, request.settings, device_name)
 
 
 def choose_isolation(device: Device, request: LoadRequest) -> Isolation:
@@ -62,7 +62,7 @@ class Worker:
         self,
         select: Callable[[str], Device] = select_device,
         *,
-        make_task: Callable[[LoadRequest], TrainingTask] = load_target,
+        make_task: Callable[[LoadRequest, str], TrainingTask] = load_target,
         isolate: Callable[[Device, LoadRequest], Isolation] = choose_isolation,
         uses_kernel: bool = _ON_LINUX,
     ) -> None:
@@ -88,7 +88,7 @@ class Worker:
     def _load(self, request: LoadRequest) -> Reply:
         device = self._select(request.settings.device)
         self._loaded, reply = load(
-            lambda: self._make_task(request),
+            lambda: self._make_task(request, device.name),
             request.settings,
             device,
             self._isolate(device, request),

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from fixtures.cuda import FakeCuda
 
 from autobatch.devices.base import Device
 from autobatch.devices.cpu import CpuDevice
+from autobatch.records import Unknown
 from autobatch.testing import SimulatedDevice
 
 
@@ -126,6 +128,14 @@ def _cuda() -> DeviceUnderContract:
     return _accelerator(CudaDevice(0))
 
 
+def _fake_cuda() -> DeviceUnderContract:
+    from autobatch.devices.cuda import CudaDevice
+
+    cuda = FakeCuda(others_bytes=2**30)
+    device = CudaDevice(0, cuda, Unknown(reason="a stand-in"))
+    return DeviceUnderContract(device, cuda.allocate, 256 * 2**20)
+
+
 def _xpu() -> DeviceUnderContract:
     if not torch.xpu.is_available():
         pytest.skip(f"PyTorch {torch.__version__} sees no Intel GPU")
@@ -172,6 +182,7 @@ _DEVICES = [
     pytest.param(_simulated, id="simulated"),
     pytest.param(_cpu, id="cpu"),
     pytest.param(_cuda, id="cuda", marks=pytest.mark.gpu),
+    pytest.param(_fake_cuda, id="cuda on a model of its allocator"),
     pytest.param(_xpu, id="xpu"),
     pytest.param(_mps, id="mps"),
 ]

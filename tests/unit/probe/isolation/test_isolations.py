@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -52,6 +53,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
             return isolation.run(work, context).result
 
         yield run_work
+    gc.unfreeze()
 
 
 of_every_kind = pytest.mark.parametrize("run", KINDS, indirect=True)
@@ -159,3 +161,9 @@ def test_work_that_takes_too_long_is_given_up(run: Run) -> None:
 
     crash = run(go_on, timeout_s=0.2)
     assert (crash.outcome, crash.message) == (Outcome.TIMED_OUT, "no end after 200 ms")
+
+
+@pytest.mark.parametrize("run", ["in place"], indirect=True)
+def test_what_is_loaded_is_left_out_of_the_collection_before_each_trial(run: Run) -> None:
+    assert gc.get_freeze_count() > 100_000  # PyTorch alone
+    assert run(lambda context: len(gc.get_objects())) < 50_000

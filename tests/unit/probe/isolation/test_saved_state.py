@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict, defaultdict, deque
 from typing import Any
 
@@ -84,6 +85,30 @@ def test_arrays_and_tensors_among_the_attributes_are_put_back(make: Any) -> None
     module.scale += 1
     state.restore()
     assert module.scale.tolist() == [1, 1]
+
+
+def test_what_was_made_meanwhile_is_dropped_before_gradients_need_its_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = nn.Linear(3, 2)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer = torch.optim.Adam(model.parameters())
+    state = SavedState([model, optimizer], [])
+    state.free_gradients()
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    made = weakref.ref(optimizer.state[model.weight]["exp_avg"])
+    alive = []
+    resize = torch.UntypedStorage.resize_
+
+    def watch(storage: torch.UntypedStorage, size: int) -> Any:
+        alive.append(made() is not None)
+        return resize(storage, size)
+
+    monkeypatch.setattr(torch.UntypedStorage, "resize_", watch)
+    state.restore()
+    assert alive == [False, False]  # of the weight and of the bias
+    assert model.weight.grad.tolist() == [[1.0] * 3] * 2
 
 
 def test_the_copies_are_counted() -> None:

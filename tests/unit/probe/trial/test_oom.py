@@ -51,6 +51,19 @@ OUT_OF_MEMORY = [
     "FIND was unable to find an engine to execute this computation",
     # https://github.com/Lornatang/RFB_ESRGAN-PyTorch/issues/5
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    # https://github.com/EleutherAI/lm-evaluation-harness/issues/1689: no room for its workspace
+    "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+    # https://github.com/pytorch/pytorch/issues/112377, MIG slices
+    "NVML_SUCCESS == r INTERNAL ASSERT FAILED at "
+    '"/opt/conda/conda-bld/pytorch_1695392020201/work/c10/cuda/CUDACachingAllocator.cpp":1154, '
+    "please report a bug to PyTorch. ",
+    # https://github.com/fal-ai/fal/pull/478
+    'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":830, '
+    "please report a bug to PyTorch. ",
+    # https://github.com/pytorch/pytorch/issues/112950
+    "NVML_SUCCESS == DriverAPI::get()->nvmlDeviceGetHandleByPciBusId_v2_( pci_id, &nvml_device) "
+    'INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":815, please report a bug to '
+    "PyTorch.",
     # aten/src/ATen/cuda/detail/CUFFTPlanCache.h's error with cuFFT's name of 2
     "cuFFT error: CUFFT_ALLOC_FAILED",
     # https://github.com/mxfold/mxfold2/issues/20, Linux
