@@ -62,7 +62,7 @@ def test_it_is_read_before_each_request(monkeypatch: pytest.MonkeyPatch) -> None
     host_budget = MemoryBudget.from_bounds((bound,), headroom_fraction=0.0)
     workload = SimulatedWorkload.linear()
     loaded = SimulatedProber(workload, SimulatedDevice(GIB)).load()
-    ready = client._Ready(None, replace(loaded, host_budget=host_budget))  # type: ignore[arg-type]
+    ready = client._Ready(None, replace(loaded, host_budget=host_budget), 0.0)  # type: ignore[arg-type]
     for size in (GIB, 3 * GIB):
         now = (MemoryBound.of("physical memory", size, size),)
         monkeypatch.setattr(client.CpuDevice, "bounds", lambda *_, now=now: now)
