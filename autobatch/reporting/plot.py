@@ -18,6 +18,8 @@ from autobatch.reporting.throughput_panel import draw_throughput
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from autobatch.reporting.figure import NotebookFigure
+
 _SUFFIXES = (".png", ".svg", ".pdf")
 # A date in the file would make two plots of one finding differ.
 _METADATA: dict[str, dict[str, Any]] = {
@@ -75,8 +77,8 @@ def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     write_atomically(path, picture.getvalue())
 
 
-def draw(finding: Finding) -> Figure:
-    """A finding as a matplotlib figure that no global state knows of.
+def draw(finding: Finding) -> NotebookFigure:
+    """Draw a finding.
 
     Raises:
         SettingsError: If matplotlib is not installed.
@@ -91,7 +93,7 @@ def draw(finding: Finding) -> Figure:
     return figure
 
 
-def new_figure(title: str, *, width: float) -> Figure:
+def new_figure(title: str, *, width: float) -> NotebookFigure:
     """Make an empty figure.
 
     Args:
@@ -102,12 +104,10 @@ def new_figure(title: str, *, width: float) -> Figure:
         SettingsError: If matplotlib is not installed.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from autobatch.reporting.figure import NotebookFigure
     except ImportError as error:
         raise _no_matplotlib() from error
-    figure = Figure(figsize=(width, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure(figsize=(width, 4.8), layout="constrained")
     title = printable(title)
     if len(title) > _MAX_TITLE:
         title = f"...{title[3 - _MAX_TITLE :]}"

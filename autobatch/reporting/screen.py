@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
-from typing import TextIO
+from collections.abc import Callable
+from typing import TextIO, TypeVar
 
 from rich.console import Console, RenderableType
 from rich.segment import Segment, Segments
+
+_T = TypeVar("_T")
 
 # Lines of prose longer than this are hard to read, however wide the window.
 MAX_WIDTH = 120
@@ -24,6 +28,23 @@ def show(console: Console, *blocks: RenderableType) -> None:
         for line in console.render_lines(block, options, pad=False):
             segments = [*_without_trailing_blanks(line, console.encoding), Segment.line()]
             console.print(Segments(segments), end="", soft_wrap=True)
+
+
+def as_text(render: Callable[[_T, Console], None], result: _T, *, width: int) -> str:
+    """What a person would see of a result, as plain text.
+
+    Args:
+        render: Prints the result.
+        result: The result.
+        width: Characters in a line.
+    """
+    text = io.StringIO()
+    # In a notebook rich would show the lines instead of writing them, and in colour.
+    console = Console(
+        file=text, width=width, force_jupyter=False, force_terminal=False, highlight=False
+    )
+    render(result, console)
+    return text.getvalue()
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:

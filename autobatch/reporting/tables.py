@@ -48,7 +48,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column:
     """A column, whole or not at all.
 
     Attributes:
@@ -89,7 +89,7 @@ def trials_table(
         notes: What to say of some sizes.
     """
     rows = sorted(trials, key=lambda trial: trial.batch_size)
-    columns = _fit_columns(rows, width, budget_bytes, decision, notes or {})
+    columns = fit_columns(rows, width, budget_bytes, decision, notes or {})
     table = _empty_table()
     for column in columns:
         justify = "left" if column.is_words else "right"
@@ -164,14 +164,22 @@ def _empty_table() -> Table:
     return table
 
 
-def _fit_columns(
+def fit_columns(
     rows: Sequence[Trial],
     width: int,
     budget_bytes: int | None,
     decision: TimingDecision | None,
     notes: Mapping[int, Note],
-) -> list[_Column]:
-    """The columns that there is room for, those that are missed most kept longest."""
+) -> list[Column]:
+    """The columns that there is room for, those that are missed most kept longest.
+
+    Args:
+        rows: Trials by batch size.
+        width: Characters that there are.
+        budget_bytes: What peaks are a fraction of; ``None`` if it is not known.
+        decision: The estimates to show; without them the medians of the trials.
+        notes: What to say of some sizes.
+    """
     figures = [_Figures(trial, decision) for trial in rows]
     fractions = [
         each.peak_bytes / budget_bytes if budget_bytes and each.peak_bytes is not None else None
@@ -188,7 +196,7 @@ def _fit_columns(
     }
     long = _note_column([_note(trial, notes, is_short=False) for trial in rows])
     short = _note_column([_note(trial, notes, is_short=True) for trial in rows])
-    columns = {name: _Column(name, tuple(cells)) for name, cells in known.items()}
+    columns = {name: Column(name, tuple(cells)) for name, cells in known.items()}
     if decision is None:
         del columns["90 % interval"], columns["vs best"]
     elif decision.confidence is Confidence.LOW:  # the intervals are all that can be said
@@ -235,8 +243,8 @@ def _note(trial: Trial, notes: Mapping[int, Note], *, is_short: bool) -> str:
     return "; ".join(parts)
 
 
-def _note_column(cells: Sequence[str]) -> _Column:
-    return _Column("", tuple(cells), is_words=True)
+def _note_column(cells: Sequence[str]) -> Column:
+    return Column("", tuple(cells), is_words=True)
 
 
 def _or_nothing(value: _Number | None, write: Callable[[_Number], str]) -> str:

@@ -135,7 +135,7 @@ def _trials(finding: Finding, width: int) -> Iterator[RenderableType]:
         budget_bytes=finding.budget.budget_bytes,
         decision=finding.decision,
         chosen=finding.batch_size,
-        notes=_notes(finding),
+        notes=describe_sizes(finding),
     )
     yield Text("Estimates from all timed steps, with intervals of 90 %.", style="dim")
     if finding.workload.is_compiled:
@@ -145,7 +145,8 @@ def _trials(finding: Finding, width: int) -> Iterator[RenderableType]:
         )
 
 
-def _notes(finding: Finding) -> dict[int, Note]:
+def describe_sizes(finding: Finding) -> dict[int, Note]:
+    """What is said of the recommended size and of the user's own."""
     yours, chosen = finding.decision.your_batch_size, finding.batch_size
     notes = {chosen: Note("recommended", "recommended")}
     if yours == chosen:

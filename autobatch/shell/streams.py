@@ -85,7 +85,7 @@ def make_console(*, to_stderr: bool) -> Console:
     """A console on one of the standard streams, plain where it is not a terminal."""
     from rich.console import Console
 
-    return Console(stderr=to_stderr, soft_wrap=False, highlight=False)
+    return Console(stderr=to_stderr, force_jupyter=False, soft_wrap=False, highlight=False)
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import io
 import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,7 +87,7 @@ class TrainingFinding(Finding):
             path: A png, svg or pdf file to write as well.
 
         Returns:
-            A matplotlib figure, which a notebook shows by itself.
+            A matplotlib figure, which a notebook shows as a picture.
 
         Raises:
             SettingsError: If matplotlib is not installed or the file cannot be written.
@@ -103,13 +101,10 @@ class TrainingFinding(Finding):
     @_keep_random_state()
     def report(self) -> str:
         """The report that ``autobatch probe`` prints."""
-        from rich.console import Console
-
         from autobatch.reporting import render
+        from autobatch.reporting.screen import as_text
 
-        text = io.StringIO()
-        render(self, Console(file=text, width=_REPORT_WIDTH, highlight=False))
-        return text.getvalue()
+        return as_text(render, self, width=_REPORT_WIDTH)
 
     def apply(self, optimizer: torch.optim.Optimizer) -> None:
         """Set an optimizer's learning rates, and Adam's betas and epsilon with them.
@@ -280,20 +275,9 @@ class TrainingFinding(Finding):
 
     @_keep_random_state()
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-            for name, value in self._rows()
-        )
-        from autobatch.reporting.verdict import find_verdict
+        from autobatch.reporting.notebook import to_html
 
-        report = html.escape(self.report())
-        first, *others = map(html.escape, find_verdict(self).lines)
-        verdict = "<br>".join([f"<b>Batch size {first}</b>", *others])
-        return (
-            f"<p>{verdict}</p><table>{rows}</table>"
-            f"<details><summary>report</summary><pre>{report}</pre></details>"
-        )
+        return to_html(self, report=self.report())
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         recommendation = self.recommendation

@@ -199,7 +199,7 @@ def test_without_matplotlib_the_hint_says_what_to_install(tmp_path, make_finding
     find_spec, load = importlib.util.find_spec, builtins.__import__
 
     def missing(name, *rest, **more):
-        if name.startswith("matplotlib"):
+        if name.startswith(("matplotlib", "autobatch.reporting.figure")):
             raise ModuleNotFoundError(name)
         return load(name, *rest, **more)
 

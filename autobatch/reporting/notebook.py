@@ -1,0 +1,71 @@
+"""A finding as a notebook shows it: verdict, table, picture, warnings, and the report to unfold."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from html import escape
+
+from autobatch.errors import SettingsError
+from autobatch.records import Finding
+from autobatch.reporting.plot import draw
+from autobatch.reporting.tables import Column, fit_columns
+from autobatch.reporting.text import describe_sizes
+from autobatch.reporting.verdict import find_verdict
+from autobatch.reporting.warnings import advise
+
+# A notebook scrolls what is too wide, so that all columns can be shown.
+_WIDE = 200
+
+
+def to_html(finding: Finding, *, report: str) -> str:
+    """A finding as HTML, with a picture where matplotlib is installed.
+
+    Args:
+        finding: What to show.
+        report: The whole report as text, shown on demand.
+    """
+    first, *others = map(escape, find_verdict(finding).lines)
+    parts = [
+        f"<p>{'<br>'.join([f'<b>Batch size {first}</b>', *others])}</p>",
+        _table(finding),
+        *_picture(finding),
+        *_warnings(finding),
+        f"<details><summary>Report</summary><pre>{escape(report)}</pre></details>",
+    ]
+    return "\n".join(parts)
+
+
+def _table(finding: Finding) -> str:
+    trials = sorted(finding.trials, key=lambda trial: trial.batch_size)
+    budget_bytes, notes = finding.budget.budget_bytes, describe_sizes(finding)
+    columns = fit_columns(trials, _WIDE, budget_bytes, finding.decision, notes)
+    rows = ["".join(f"<th>{escape(column.header)}</th>" for column in columns)]
+    for index, trial in enumerate(trials):
+        is_chosen = trial.batch_size == finding.batch_size
+        rows.append("".join(_cell(column, index, is_bold=is_chosen) for column in columns))
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
+
+def _cell(column: Column, index: int, *, is_bold: bool) -> str:
+    text = escape(column.cells[index])
+    side = " style='text-align:left'" if column.is_words else ""
+    return f"<td{side}>{f'<b>{text}</b>' if is_bold else text}</td>"
+
+
+def _picture(finding: Finding) -> Iterator[str]:
+    try:
+        png, size = draw(finding)._repr_png_()
+    except SettingsError:  # no matplotlib
+        return
+    data = base64.b64encode(png).decode("ascii")
+    yield (
+        f"<img alt='throughput and peak memory against batch size' width='{size['width']}' "
+        f"style='max-width:100%' src='data:image/png;base64,{data}'>"
+    )
+
+
+def _warnings(finding: Finding) -> Iterator[str]:
+    for advice in map(advise, finding.warnings):
+        title, *sentences = map(escape, (advice.title, advice.happened, advice.remedy))
+        yield f"<p><b>Warning: {title}.</b> {' '.join(sentences)}</p>"
