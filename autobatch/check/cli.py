@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,12 +10,10 @@ import click
 
 from autobatch.check.records import (
     TRIAL_HEADROOM_FRACTION,
-    CheckObserver,
     CheckReport,
     CheckSettings,
     HardwareLimits,
     Measurement,
-    SilentCheckObserver,
     TargetLimits,
 )
 from autobatch.check.requirements_file import read_requirements
@@ -24,7 +21,13 @@ from autobatch.errors import CheckInterrupted, SettingsError
 from autobatch.records import Settings, Status
 from autobatch.records.options import options_of
 from autobatch.shell.options import OUTPUT, GroupedCommand, in_group, settings_options
-from autobatch.shell.streams import ignore, print_result, say, uninterrupted
+from autobatch.shell.streams import (
+    ignore,
+    print_result,
+    say,
+    show_activity,
+    uninterrupted,
+)
 
 _OF_TRAINING = ("device", "precision", "trial_timeout_s", "seed", "variables")
 _BASELINE = in_group("Comparison with a baseline")
@@ -153,27 +156,26 @@ def _run(
     quiet: bool,
     verbose: bool,
 ) -> CheckReport:
-    if target is None:
-        from autobatch.check.hardware import check_hardware
-
-        return check_hardware(settings)
-    from autobatch.check.start import check_target
-    from autobatch.workload.files import parse_target
-
-    parse_target(target)
-    return check_target(
-        target,
-        settings,
-        baseline=baseline,
-        observer=_watch(quiet=quiet),
-        on_output=say if verbose else ignore,
-    )
-
-
-def _watch(*, quiet: bool) -> CheckObserver:
     from autobatch.check.report import CheckLines
 
-    return SilentCheckObserver() if quiet else CheckLines(sys.stderr)
+    with show_activity(quiet=quiet) as activity:
+        observer = CheckLines(activity)
+        if target is None:
+            from autobatch.check.hardware import check_hardware
+
+            observer.loading("PyTorch, to look at the devices")
+            return check_hardware(settings)
+        from autobatch.check.start import check_target
+        from autobatch.workload.files import parse_target
+
+        parse_target(target)
+        return check_target(
+            target,
+            settings,
+            baseline=baseline,
+            observer=observer,
+            on_output=say if verbose else ignore,
+        )
 
 
 def _write_junit(report: CheckReport, path: str) -> None:

@@ -105,6 +105,7 @@ class CheckSession:
             raise CheckInterrupted(self._report(is_complete=False)) from None
 
     def _load(self) -> None:
+        self._observer.loading(self._target)
         timeout_s = self._settings.training.trial_timeout_s
         loaded = self._prober.load(timeout_s=timeout_s)
         self._measurement = Measurement(
@@ -128,6 +129,7 @@ class CheckSession:
         self._loaded = loaded
         self._observer.loaded(loaded.workload, loaded.budget, loaded.device)
         if self._is_compared and self._settings.reference != NO_REFERENCE:
+            self._observer.loading(f"the reference, {self._settings.reference}")
             self._reference = load_reference(
                 self._measurement, self._baseline, self._settings, self._start
             )
@@ -148,6 +150,8 @@ class CheckSession:
 
     def _measure_rounds(self) -> None:
         assert self._loaded is not None
+        assert self._measurement is not None
+        self._observer.measuring(self._measurement.batch_size, self._settings.time_limit_s)
         self._watch = self._make_watch(self._loaded.device)
         begin = self._clock()
         while not self._failure:
@@ -157,6 +161,7 @@ class CheckSession:
             is_time_up = self._clock() - begin >= self._settings.time_limit_s
             is_last = is_time_up or num_rounds >= MAX_ROUNDS
             if num_rounds < FEWEST_ROUNDS and (self._settings.keeps_baseline or not is_time_up):
+                self._observer.round_finished(num_rounds, ())
                 continue
             if not self._needs_time or self._is_decided(is_last=is_last):
                 return

@@ -7,7 +7,14 @@ from contextlib import ExitStack
 
 from autobatch.check.hardware import Hardware, read_hardware
 from autobatch.check.judge import memory, timing
-from autobatch.check.records import CheckObserver, CheckReport, CheckSettings, Measurement, Verdict
+from autobatch.check.records import (
+    CheckObserver,
+    CheckReport,
+    CheckSettings,
+    Measurement,
+    SilentCheckObserver,
+    Verdict,
+)
 from autobatch.check.reference import settings_of_reference
 from autobatch.check.session import CheckSession
 from autobatch.devices.watch import watch_device
@@ -37,19 +44,25 @@ def check_target(
         CheckInterrupted: On Ctrl-C; carries the verdicts so far.
         AutobatchError: If the target or the device cannot be measured.
     """
+    observer = observer or SilentCheckObserver()
     reference_settings = settings_of_reference(settings.training, baseline)
     hardware = None
     if not settings.hardware.is_empty:
+        observer.loading("PyTorch, to look at the devices")
         hardware = read_hardware(settings.training.device, settings.hardware)
         if not hardware.devices:
             return _not_run(target, settings, hardware, baseline)
     with ExitStack() as stack:
-        prober = stack.enter_context(TargetProber(target, settings.training, on_output=on_output))
+        prober = stack.enter_context(
+            TargetProber(target, settings.training, on_output=on_output, on_stage=observer.doing)
+        )
         session = CheckSession(
             prober,
             settings,
             target=target,
-            start=lambda name: stack.enter_context(TargetProber(name, reference_settings)),
+            start=lambda name: stack.enter_context(
+                TargetProber(name, reference_settings, on_stage=observer.doing)
+            ),
             baseline=baseline,
             hardware=hardware,
             observer=observer,

@@ -1,7 +1,7 @@
 """The command line: parse, call the library, report. The decisions are elsewhere.
 
 Exit status: 0 an answer, or requirements met; 1 measured, and nothing fits or a requirement is not
-met; 2 could not measure; 130 interrupted.
+met; 2 could not measure; 130 interrupted. A reader that leaves early (``| head``) changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from autobatch.errors import (
     WorkloadError,
 )
 from autobatch.shell.flags import to_flags
-from autobatch.shell.streams import abandon_stdout, make_console
+from autobatch.shell.streams import abandon, make_console, until_its_reader_leaves
 
 EXIT_ANSWER = 0
 EXIT_NOT_MET = 1
@@ -68,18 +68,20 @@ def run(arguments: Sequence[str] | None = None) -> int:
         status = command.main(arguments, prog_name="autobatch", standalone_mode=False)
         sys.stdout.flush()
     except click.Abort as abort:  # what click makes of every KeyboardInterrupt
-        return _report_interrupt(abort.__cause__)
+        with until_its_reader_leaves(sys.stderr):
+            _report_interrupt(abort.__cause__)
+        return EXIT_INTERRUPTED
     except AutobatchError as error:
         return _report_error(error)
     except click.ClickException as error:
         return _report_error(AutobatchError(error.format_message(), hint=_usage_hint(error)))
-    except BrokenPipeError:
-        abandon_stdout()  # its reader has gone
-        return EXIT_NOT_MEASURED
+    except (BrokenPipeError, SystemExit):  # click exits where nobody reads the help
+        abandon(sys.stdout)
+        return EXIT_ANSWER
     return status if isinstance(status, int) else EXIT_ANSWER
 
 
-def _report_interrupt(interrupt: BaseException | None) -> int:
+def _report_interrupt(interrupt: BaseException | None) -> None:
     from autobatch.check.report import render_check
     from autobatch.reporting import render
 
@@ -87,19 +89,18 @@ def _report_interrupt(interrupt: BaseException | None) -> int:
     if isinstance(interrupt, CheckInterrupted) and interrupt.report.verdicts:
         console.print("Interrupted; what was decided so far:\n")
         render_check(interrupt.report, console)
-        return EXIT_INTERRUPTED
-    if not isinstance(interrupt, SearchInterrupted):
+    elif isinstance(interrupt, SearchInterrupted):
+        console.print("Interrupted; the best answer so far:\n")
+        render(interrupt.finding, console)
+    else:
         console.print("Interrupted before any batch size had run")
-        return EXIT_INTERRUPTED
-    console.print("Interrupted; the best answer so far:\n")
-    render(interrupt.finding, console)
-    return EXIT_INTERRUPTED
 
 
 def _report_error(error: AutobatchError) -> int:
     from autobatch.reporting import render_error
 
-    render_error(_with_flags(error), make_console(to_stderr=True))
+    with until_its_reader_leaves(sys.stderr):
+        render_error(_with_flags(error), make_console(to_stderr=True))
     return EXIT_NOT_MET if isinstance(error, NothingFitsError) else EXIT_NOT_MEASURED
 
 

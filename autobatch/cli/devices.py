@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from autobatch.shell.streams import make_console
+from autobatch.shell.streams import print_result, show_activity
 
 
 @click.command(
@@ -30,11 +30,11 @@ def devices(name: str | None, as_json: bool) -> None:
 
     if name is not None:
         check_device_name(name)
-    # Loads PyTorch: not worth it for a name that no device can have.
-    from autobatch.devices.machine import report_machine
+    with show_activity(quiet=not sys.stderr.isatty()) as activity:
+        activity.begin("importing PyTorch")
+        # Not worth it for a name that no device can have.
+        from autobatch.devices.machine import report_machine
 
-    machine = report_machine(name)
-    if as_json:
-        sys.stdout.write(DEVICES.dumps(machine))
-    else:
-        render_devices(machine, make_console(to_stderr=False))
+        activity.begin("looking at the devices")
+        machine = report_machine(name)
+    print_result(machine, DEVICES.dumps if as_json else None, render_devices)

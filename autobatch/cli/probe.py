@@ -94,8 +94,14 @@ def _search(target: str, settings: Settings, *, quiet: bool, verbose: bool) -> F
     try:
         with (
             watch(quiet=quiet) as observer,
-            TargetProber(target, settings, on_output=say if verbose else ignore) as prober,
+            TargetProber(
+                target,
+                settings,
+                on_output=say if verbose else ignore,
+                on_stage=observer.doing,
+            ) as prober,
         ):
+            observer.loading(target)
             # Imported while the worker, started above, loads PyTorch.
             from autobatch.finder import find
             from autobatch.noise.worth import worth_of

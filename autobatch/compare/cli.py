@@ -7,16 +7,19 @@ from typing import Any
 
 import click
 
-from autobatch.compare.records import (
-    CompareObserver,
-    CompareSettings,
-    Comparison,
-    SilentCompareObserver,
-)
+from autobatch.compare.records import CompareSettings, Comparison
 from autobatch.errors import ComparisonInterrupted
 from autobatch.records import Settings
 from autobatch.shell.options import OUTPUT, GroupedCommand, settings_options
-from autobatch.shell.streams import ignore, make_console, print_result, say, uninterrupted
+from autobatch.shell.streams import (
+    ignore,
+    make_console,
+    print_result,
+    say,
+    show_activity,
+    uninterrupted,
+    until_its_reader_leaves,
+)
 
 _EXIT_NOTHING_TRAINED = 1
 _EXIT_INTERRUPTED = 130
@@ -110,15 +113,21 @@ def _train(
     quiet: bool,
     verbose: bool,
 ) -> Comparison:
+    from autobatch.compare.report import CompareLines
     from autobatch.probe.client import TargetProber
     from autobatch.workload.files import parse_target
 
     parse_target(target)
-    observer = _watch(quiet=quiet)
-    with TargetProber(target, settings, on_output=say if verbose else ignore) as prober:
-        from autobatch.compare.session import compare as run
+    with show_activity(quiet=quiet) as activity:
+        observer = CompareLines(activity)
+        observer.loading(target)
+        prober = TargetProber(
+            target, settings, on_output=say if verbose else ignore, on_stage=observer.doing
+        )
+        with prober:
+            from autobatch.compare.session import compare as run
 
-        return run(prober, settings, asked, target=target, observer=observer, previous=previous)
+            return run(prober, settings, asked, target=target, observer=observer, previous=previous)
 
 
 def _keep(comparison: Comparison, output: str | None, plot_path: str | None, force: bool) -> None:
@@ -137,11 +146,6 @@ def _print(comparison: Comparison, *, as_json: bool, to_stderr: bool) -> None:
         print_result(comparison, COMPARISON.dumps if as_json else None, render_comparison)
         return
     console = make_console(to_stderr=True)
-    console.print("\nInterrupted; what was done so far:\n")
-    render_comparison(comparison, console)
-
-
-def _watch(*, quiet: bool) -> CompareObserver:
-    from autobatch.compare.report import CompareLines
-
-    return SilentCompareObserver() if quiet else CompareLines(sys.stderr)
+    with until_its_reader_leaves(sys.stderr):
+        console.print("\nInterrupted; what was done so far:\n")
+        render_comparison(comparison, console)

@@ -191,6 +191,14 @@ class CompareObserver(Protocol):
             num_runs: Runs to make.
         """
 
+    def run_started(self, run: TrainingRun, num_epochs: int) -> None:
+        """A run is about to be trained.
+
+        Args:
+            run: The run, without an epoch.
+            num_epochs: Epochs that it will train at most.
+        """
+
     def run_advanced(self, run: TrainingRun, num_epochs: int) -> None:
         """A run has trained another epoch, or has ended.
 
@@ -204,6 +212,9 @@ class SilentCompareObserver:
     """An observer that says nothing."""
 
     def comparing(self, workload: WorkloadSummary, device: str, num_runs: int) -> None:
+        """Say nothing."""
+
+    def run_started(self, run: TrainingRun, num_epochs: int) -> None:
         """Say nothing."""
 
     def run_advanced(self, run: TrainingRun, num_epochs: int) -> None:

@@ -136,6 +136,8 @@ class _Session:
                 run.done = before
 
     def _train(self, run: PlannedRun, initial_path: str) -> None:
+        if not run.done.is_over:
+            self._observer.run_started(run.done, self._asked.num_epochs)
         while not run.done.is_over:
             run.add(self._prober.run(self._make_job(run, initial_path)))
             if not run.done.is_over and self._is_at_its_end(run):

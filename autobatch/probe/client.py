@@ -76,6 +76,7 @@ class TargetProber:
         target: ``model.py``, ``model.py:name`` or ``package.module:name``.
         settings: Settings of the search.
         on_output: Receives each line that the user's code prints.
+        on_stage: Receives what loading does now, in words; empty at its end.
         meter: Makes what looks at a worker's memory, where no worker forks for a trial.
         start: Starts a worker; by default a Python of its own.
     """
@@ -86,6 +87,7 @@ class TargetProber:
         settings: Settings,
         *,
         on_output: Callable[[str], None] = lambda line: None,
+        on_stage: Callable[[str], None] = lambda doing: None,
         meter: Callable[[int], ProcessMeter] = meter_process,
         start: Callable[[], Process] | None = None,
     ) -> None:
@@ -93,6 +95,7 @@ class TargetProber:
         self._meter = meter
         self._settings = settings
         self._on_output = on_output
+        self._on_stage = on_stage
         self._variables: dict[str, str] = {}
         self._start_process = start or self._start_python
         self._worker: WorkerProcess | None = None
@@ -181,6 +184,7 @@ class TargetProber:
     def _load(self, timeout_s: float | None) -> _Ready:
         begin = time.monotonic()
         worker = self._worker = self._worker or self._start()
+        self._on_stage("importing PyTorch")
         worker.send(
             LoadRequest(
                 target=self._target,
@@ -200,6 +204,7 @@ class TargetProber:
             ) from None
         if not isinstance(reply, Loaded):
             raise self._to_error(reply, "while the workload was loaded")
+        self._on_stage("")
         self._ready = _Ready(worker, reply, load_time_s=time.monotonic() - begin)
         return self._ready
 
@@ -248,7 +253,7 @@ class TargetProber:
         return reply
 
     def _start(self) -> WorkerProcess:
-        return WorkerProcess(self._start_process(), self._on_output)
+        return WorkerProcess(self._start_process(), self._on_output, self._on_stage)
 
     def _end_worker(self) -> int | None:
         worker, self._worker, self._ready = self._worker, None, None

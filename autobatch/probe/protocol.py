@@ -306,5 +306,16 @@ class JobReply:
     result: Any
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What a worker does now, told before its reply.
+
+    Attributes:
+        doing: In words, such as ``running a first step``.
+    """
+
+    doing: str
+
+
 Request: TypeAlias = "LoadRequest | TrialRequest | JobRequest"
 Reply: TypeAlias = "Loaded | TrialReply | JobReply | Crash | Failure"

@@ -3,7 +3,8 @@
     finding --> document   JSON, and back, by way of codec
             --> text       the answer on stdout
             --> plot       two panels, png svg or pdf
-    events  --> progress   what goes on meanwhile, on stderr
+    finding --> notebook   HTML, with the picture in it
+    events  --> progress   what goes on meanwhile, on stderr, by way of activity
     devices --> device_document, device_text
 
 Nothing here measures, decides or loads torch; matplotlib is loaded by ``plot`` when it draws.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import re
 from collections.abc import Callable
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 from rich.console import Console, RenderableType
 from rich.segment import Segment, Segments
@@ -19,6 +18,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ESCAPE_SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b."
 )
+
+
+class PipeConsole(Console):
+    """A console that raises ``BrokenPipeError``, where rich's would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the caller decide."""
+        raise
 
 
 def show(console: Console, *blocks: RenderableType) -> None:
@@ -56,42 +63,6 @@ def printable(text: str, encoding: str = "utf-8") -> str:
     """
     bare = _CONTROL.sub("", _ESCAPE_SEQUENCE.sub("", text))
     return bare.encode(encoding, "replace").decode(encoding)
-
-
-class Lines:
-    """Writes plain lines; on a terminal also passing ones, each of which the next replaces.
-
-    Args:
-        stream: Where to, usually standard error. One that fails does not end the work.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._encoding = getattr(stream, "encoding", None) or "utf-8"
-        self._num_passing = 0
-
-    def write(self, line: str) -> None:
-        """Write a line.
-
-        Args:
-            line: Without the newline.
-        """
-        self._put(line, "\n")
-        self._num_passing = 0
-
-    def write_passing(self, line: str) -> None:
-        """Write a line that the next one replaces; nothing where that is not possible."""
-        with contextlib.suppress(ValueError):  # it may be closed
-            if self._stream.isatty():
-                self._put(line, "")
-                self._num_passing = len(line)
-
-    def _put(self, line: str, end: str) -> None:
-        start = "\r" if self._num_passing else ""
-        text = printable(line, self._encoding).ljust(self._num_passing)
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.write(start + text + end)
-            self._stream.flush()
 
 
 def _without_trailing_blanks(line: list[Segment], encoding: str) -> list[Segment]:

@@ -8,15 +8,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from autobatch.errors import SettingsError
-from autobatch.records import Finding, Observer, SilentObserver
+from autobatch.records import Finding
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from autobatch.reporting import LineProgress
+    from autobatch.reporting.activity import Activity
+
 _T = TypeVar("_T")
+# Terminals that cannot replace a line.
+_DUMB = ("dumb", "unknown")
 
 
 def print_finding(finding: Finding, *, as_json: bool) -> None:
@@ -34,7 +39,7 @@ def print_finding(finding: Finding, *, as_json: bool) -> None:
 def print_result(
     result: _T, dumps: Callable[[_T], str] | None, render: Callable[[_T, Console], None]
 ) -> None:
-    """Write a result to standard output.
+    """Write a result to standard output; a reader that leaves early, such as ``head``, is no error.
 
     Args:
         result: What to write.
@@ -45,24 +50,40 @@ def print_result(
         SettingsError: If standard output takes no more, such as a file on a full disk.
     """
     try:
-        if dumps is not None:
-            sys.stdout.write(dumps(result))
-        else:
-            render(result, make_console(to_stderr=False))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
+        with until_its_reader_leaves(sys.stdout):
+            if dumps is not None:
+                sys.stdout.write(dumps(result))
+            else:
+                render(result, make_console(to_stderr=False))
+            sys.stdout.flush()
     except OSError as error:
-        abandon_stdout()
+        abandon(sys.stdout)
         raise SettingsError(
             f"cannot write to standard output: {(error.strerror or str(error)).lower()}",
             hint="redirect the output to another file",
         ) from error
 
 
-def abandon_stdout() -> None:
-    """Keep Python from flushing a closed output at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+@contextmanager
+def until_its_reader_leaves(stream: TextIO) -> Iterator[None]:
+    """Write to a pipe; where nobody reads it any more, drop what is left.
+
+    Args:
+        stream: One of the standard streams.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        abandon(stream)
+
+
+def abandon(stream: TextIO) -> None:
+    """Keep Python from flushing a closed output at exit.
+
+    Args:
+        stream: One of the standard streams.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -83,28 +104,63 @@ def uninterrupted() -> Iterator[None]:
 
 def make_console(*, to_stderr: bool) -> Console:
     """A console on one of the standard streams, plain where it is not a terminal."""
-    from rich.console import Console
+    from autobatch.reporting.screen import PipeConsole
 
-    return Console(stderr=to_stderr, force_jupyter=False, soft_wrap=False, highlight=False)
+    return PipeConsole(stderr=to_stderr, force_jupyter=False, soft_wrap=False, highlight=False)
 
 
 @contextmanager
-def watch(*, quiet: bool) -> Iterator[Observer]:
-    """An observer that suits standard error: live on a terminal, else a line per trial."""
-    from autobatch.reporting import LineProgress, LiveProgress
+def show_activity(*, quiet: bool) -> Iterator[Activity]:
+    """What suits standard error: a line that moves, or a line for each phase.
+
+    Args:
+        quiet: Whether to say nothing.
+    """
+    from autobatch.reporting.activity import (
+        LiveActivity,
+        PassingActivity,
+        PlainActivity,
+        SilentActivity,
+    )
 
     if quiet:
-        yield SilentObserver()
-    elif sys.stderr.isatty():
-        with LiveProgress(make_console(to_stderr=True)) as progress:
-            yield progress
+        yield SilentActivity()
+    elif sys.stderr.isatty() and os.environ.get("TERM") not in _DUMB:
+        with LiveActivity(make_console(to_stderr=True)) as live:
+            yield live
+    elif is_in_notebook():
+        with PassingActivity(sys.stderr) as passing:
+            yield passing
     else:
-        yield LineProgress(sys.stderr)
+        yield PlainActivity(sys.stderr)
+
+
+def is_in_notebook() -> bool:
+    """Whether what is written to standard error appears below a notebook's cell."""
+    return type(sys.stderr).__module__.startswith("ipykernel.")
+
+
+@contextmanager
+def watch(*, quiet: bool) -> Iterator[LineProgress]:
+    """An observer of a search that suits standard error.
+
+    Args:
+        quiet: Whether to say nothing.
+    """
+    from autobatch.reporting import LineProgress, LiveProgress
+    from autobatch.reporting.activity import LiveActivity
+
+    with show_activity(quiet=quiet) as activity:
+        if isinstance(activity, LiveActivity):
+            yield LiveProgress(activity)
+        else:
+            yield LineProgress(activity)
 
 
 def say(line: str) -> None:
-    """Pass on a line that the user's code printed."""
-    print(line, file=sys.stderr)
+    """Write a line to standard error, such as one that the user's code printed."""
+    with until_its_reader_leaves(sys.stderr):
+        print(line, file=sys.stderr)
 
 
 def ignore(line: str) -> None:

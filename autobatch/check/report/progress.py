@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TextIO
-
 from autobatch import units
 from autobatch.check.records import Verdict
 from autobatch.check.report.wording import STATUSES, figure_text
 from autobatch.records import MemoryBudget, WorkloadSummary
-from autobatch.reporting.screen import Lines
+from autobatch.reporting.activity import Activity
+from autobatch.reporting.progress import introduction
 
 
 class CheckLines:
-    """Writes one plain line whenever something may have been decided.
+    """Writes one line whenever something may have been decided, and shows rounds in between.
 
     Args:
-        stream: Where to, usually standard error. A stream that fails is written to no more.
+        activity: Where to.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._lines = Lines(stream)
+    def __init__(self, activity: Activity) -> None:
+        self._activity = activity
+
+    def loading(self, name: str) -> None:
+        """Say what is being loaded."""
+        self._activity.begin(f"loading {name}")
+
+    def doing(self, what: str) -> None:
+        """Show a part of loading."""
+        self._activity.detail(what)
 
     def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
         """Write what is being measured and the memory that there is for it."""
-        self._lines.write(
-            f"{workload.model} on {device}, memory budget "
-            f"{units.format_bytes(budget.budget_bytes)} ({budget.bound_by})"
-        )
+        self._activity.write(introduction(workload, budget, device))
+
+    def measuring(self, batch_size: int, time_limit_s: float) -> None:
+        """Say what is measured."""
+        size = units.format_count(batch_size)
+        limit = units.format_seconds(time_limit_s)
+        self._activity.begin(f"measuring batch size {size}, for up to {limit}")
 
     def round_finished(self, number: int, verdicts: tuple[Verdict, ...]) -> None:
-        """Write what the requirements on time look like; on a terminal, a count in between."""
+        """Write what the requirements on time look like; show a count in between."""
+        self._activity.detail(f"round {number}")
         if not verdicts:
-            self._lines.write_passing(f"round {number}")
             return
         parts = [
             f"{each.name} {figure_text(each)} {STATUSES[each.status].lower()}" for each in verdicts
         ]
-        self._lines.write(f"round {number}: {'; '.join(parts)}")
+        self._activity.write(f"round {number}: {'; '.join(parts)}")

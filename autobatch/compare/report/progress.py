@@ -1,41 +1,56 @@
-"""What goes on during a comparison, on standard error: a line per run."""
+"""What goes on during a comparison, on standard error: a line per run, and its epochs."""
 
 from __future__ import annotations
-
-from typing import TextIO
 
 from autobatch import units
 from autobatch.compare.records import RunOutcome, TrainingRun
 from autobatch.compare.report.text import outcome_words
 from autobatch.records import WorkloadSummary
-from autobatch.reporting.screen import Lines
+from autobatch.reporting.activity import Activity
 
 
 class CompareLines:
-    """Writes one plain line per run that came to its end; on a terminal, its epochs in between.
+    """Writes one line per run that came to its end, and shows its epochs in between.
 
     Args:
-        stream: Where to, usually standard error. A stream that fails is written to no more.
+        activity: Where to.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._lines = Lines(stream)
+    def __init__(self, activity: Activity) -> None:
+        self._activity = activity
+
+    def loading(self, target: str) -> None:
+        """Say what is being loaded."""
+        self._activity.begin(f"loading {target}")
+
+    def doing(self, what: str) -> None:
+        """Show a part of loading."""
+        self._activity.detail(what)
 
     def comparing(self, workload: WorkloadSummary, device: str, num_runs: int) -> None:
         """Write what is trained."""
-        self._lines.write(f"{workload.model} on {device}, {num_runs} runs")
+        runs = "1 run" if num_runs == 1 else f"{num_runs} runs"
+        self._activity.write(f"{workload.model} on {device}, {runs}")
+
+    def run_started(self, run: TrainingRun, num_epochs: int) -> None:
+        """Say which size is trained."""
+        epochs = "1 epoch" if num_epochs == 1 else f"{units.format_count(num_epochs)} epochs"
+        self._activity.begin(f"{_name(run)}: training {epochs}")
 
     def run_advanced(self, run: TrainingRun, num_epochs: int) -> None:
-        """Write how far a run has come."""
-        facts = [f"{len(run.epochs)} of {num_epochs} epochs", units.format_seconds(run.time_s)]
-        if run.epochs:
-            facts.append(f"loss {run.epochs[-1].loss:.4g}")
-        kind = " (full)" if run.is_full_batch else ""
-        name = f"batch {units.format_count(run.batch_size)}{kind}"
-        if run.is_over:
-            self._lines.write(f"{name}: {', '.join([_outcome(run, num_epochs), *facts])}")
-        else:
-            self._lines.write_passing(f"{name}: {', '.join(facts)}")
+        """Show how far a run has come, or write how it ended."""
+        loss = [f"loss {run.epochs[-1].loss:.4g}"] if run.epochs else []
+        if not run.is_over:
+            self._activity.detail(", ".join([f"{len(run.epochs)} done", *loss]))
+            return
+        epochs = f"{len(run.epochs)} of {num_epochs} epochs"
+        facts = (_outcome(run, num_epochs), epochs, units.format_seconds(run.time_s), *loss)
+        self._activity.write(f"{_name(run)}: {', '.join(facts)}")
+
+
+def _name(run: TrainingRun) -> str:
+    kind = " (full)" if run.is_full_batch else ""
+    return f"batch {units.format_count(run.batch_size)}{kind}"
 
 
 def _outcome(run: TrainingRun, num_epochs: int) -> str:

@@ -29,6 +29,7 @@ def load(
     isolation: Isolation,
     *,
     uses_kernel: bool = sys.platform == "linux",
+    tell: Callable[[str], None] = lambda doing: None,
 ) -> tuple[LoadedWorker, Loaded]:
     """Make a task, look at its data, and run one step of it.
 
@@ -38,6 +39,7 @@ def load(
         device: Where to train.
         isolation: Keeps one piece of work apart from the next.
         uses_kernel: Whether to ask the kernel for host memory, as Linux lets one; else sample.
+        tell: Receives what is done now, in words.
 
     Returns:
         The loaded worker, and the reply to the parent.
@@ -46,10 +48,11 @@ def load(
         WorkFailed: If the user's code raised in work that was kept apart.
     """
     _require_precision(device, settings.precision)
+    tell("making the model and its data")
     task, num_threads = isolation.load(make_task, device)
-    is_mid_training = bool(getattr(task.workload.optimizer, "state", None))
     source = task.source
     if isinstance(source, LoaderSource):
+        tell("looking at the lengths of its samples")
         found = isolation.read(lambda: source.scan(settings.seed))
         source.keep_lengths(found)
     bounds = device.bounds(settings.memory_limit_bytes)
@@ -62,8 +65,9 @@ def load(
         host_budget=find_host_budget(device, settings.headroom_fraction),
         pinned=open_pinned(device.name),
         uses_kernel=uses_kernel,
-        is_mid_training=is_mid_training,
+        is_mid_training=bool(getattr(task.workload.optimizer, "state", None)),
     )
+    tell("running a first step")
     smallest = worker.rehearse()
     with device.enforce(worker.budget.budget_bytes) as is_enforced:
         pass

@@ -17,7 +17,7 @@ from typing import IO, Any, Protocol
 
 import psutil
 
-from autobatch.probe.protocol import Reply, Request
+from autobatch.probe.protocol import Reply, Request, Stage
 
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 # The current folder is no place to import from: a user's random.py would shadow Python's.
@@ -80,10 +80,17 @@ class WorkerProcess:
     Args:
         process: Just started.
         on_output: Receives each line that the user's code prints.
+        on_stage: Receives what the worker does now, while it prepares a reply.
     """
 
-    def __init__(self, process: Process, on_output: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        process: Process,
+        on_output: Callable[[str], None],
+        on_stage: Callable[[str], None] = lambda doing: None,
+    ) -> None:
         self._on_output = on_output
+        self._on_stage = on_stage
         self._tail: deque[str] = deque(maxlen=_NUM_TAIL_LINES)
         self._replies: queue.Queue[Reply | None] = queue.Queue()
         self._process = process
@@ -162,7 +169,11 @@ class WorkerProcess:
     def _read_replies(self) -> None:
         try:
             while True:
-                self._replies.put(pickle.load(self._process.stdout))
+                reply = pickle.load(self._process.stdout)
+                if isinstance(reply, Stage):
+                    self._on_stage(reply.doing)
+                else:
+                    self._replies.put(reply)
         except Exception:  # half a record can make pickle raise almost anything
             self._replies.put(None)
 

@@ -20,7 +20,7 @@ from autobatch.errors import WorkerError
 from autobatch.probe.isolation.base import Isolation
 from autobatch.probe.isolation.endings import WorkFailed, to_failure
 from autobatch.probe.isolation.in_place import InPlace
-from autobatch.probe.protocol import LoadRequest, Reply, Request
+from autobatch.probe.protocol import LoadRequest, Reply, Request, Stage
 from autobatch.probe.worker.load import load
 from autobatch.probe.worker.loaded import LoadedWorker
 from autobatch.workload.task import TrainingTask, load_task
@@ -56,6 +56,9 @@ class Worker:
         make_task: Makes what is trained.
         isolate: Chooses how one piece of work is kept apart from the next.
         uses_kernel: Whether to ask the kernel for host memory, as Linux lets one; else sample.
+
+    Attributes:
+        tell: Receives what loading does now, in words.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Worker:
         self._isolate = isolate
         self._uses_kernel = uses_kernel
         self._loaded: LoadedWorker | None = None
+        self.tell: Callable[[str], None] = lambda doing: None
 
     def answer(self, request: Request) -> Reply:
         """Carry out a request; every exception becomes a ``Failure``."""
@@ -93,6 +97,7 @@ class Worker:
             device,
             self._isolate(device, request),
             uses_kernel=self._uses_kernel,
+            tell=self.tell,
         )
         return reply
 
@@ -120,13 +125,18 @@ def serve(worker: Worker, requests: BinaryIO, replies: BinaryIO) -> None:
         requests: Pickled requests.
         replies: Receives pickled replies.
     """
+
+    def send(reply: Reply | Stage) -> None:
+        pickle.dump(reply, replies)
+        replies.flush()
+
+    worker.tell = lambda doing: send(Stage(doing=doing))
     while True:
         try:
             request = pickle.load(requests)
         except EOFError:
             return
-        pickle.dump(worker.answer(request), replies)
-        replies.flush()
+        send(worker.answer(request))
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:

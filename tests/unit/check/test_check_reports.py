@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -11,8 +12,10 @@ import pytest
 from autobatch.check.records import CheckReport, CheckSettings, Verdict
 from autobatch.check.report.document import CHECK
 from autobatch.check.report.junit import dumps_junit
+from autobatch.check.report.progress import CheckLines
 from autobatch.check.report.text import render_check
 from autobatch.records import RequirementName, Status
+from autobatch.reporting.activity import PlainActivity
 
 VERDICTS = (
     Verdict(requirement=RequirementName.FITS, limit=64, status=Status.MET),
@@ -232,3 +235,20 @@ def test_a_report_of_hardware_alone_has_no_target(printed) -> None:
     )
     assert "no device" in printed(render_check, report)
     assert find_breaches(ElementTree.fromstring(dumps_junit(report))) == []
+
+
+def test_a_check_in_a_pipe_has_a_line_for_each_wait_and_each_decision(make_finding):
+    stream = io.StringIO()
+    lines, finding = CheckLines(PlainActivity(stream)), make_finding()
+    lines.loading("model.py")
+    lines.doing("importing PyTorch")
+    lines.loaded(finding.workload, finding.budget, "cpu")
+    lines.measuring(64, 90.0)
+    lines.round_finished(1, ())
+    lines.round_finished(6, VERDICTS[2:3])
+    assert stream.getvalue().splitlines() == [
+        "loading model.py",
+        "SmallCNN on cpu, memory budget 4.0 GiB (physical memory)",
+        "measuring batch size 64, for up to 90 s",
+        "round 6: min-throughput 6,400 (6,200 to 6,600) not met",
+    ]

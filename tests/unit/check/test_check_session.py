@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from autobatch.check.judge.looks import LOOKS, MAX_ROUNDS
-from autobatch.check.records import CheckSettings, TargetLimits
+from autobatch.check.records import CheckSettings, SilentCheckObserver, TargetLimits
 from autobatch.check.session import CheckSession
 from autobatch.errors import BaselineError, CheckInterrupted, SettingsError, WorkloadError
 from autobatch.records import Outcome, RequirementName, Settings, Status
@@ -240,7 +240,7 @@ def test_a_reference_that_does_not_run_is_an_error() -> None:
         check(make_prober(), reference=broken, keeps_baseline=True)
 
 
-class Interrupting:
+class Interrupting(SilentCheckObserver):
     """Presses Ctrl-C after some rounds."""
 
     def __init__(self, after: int) -> None:
@@ -276,3 +276,39 @@ def test_an_interruption_before_the_first_round_decides_nothing() -> None:
         )
     found = {each.status for each in caught.value.report.verdicts}
     assert found == {Status.INCONCLUSIVE}
+
+
+class Noting(SilentCheckObserver):
+    """Keeps what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[object, ...]] = []
+
+    def loading(self, name: str) -> None:
+        self.events.append(("loading", name))
+
+    def loaded(self, workload, budget, device) -> None:
+        self.events.append(("loaded", device))
+
+    def measuring(self, batch_size: int, time_limit_s: float) -> None:
+        self.events.append(("measuring", batch_size, time_limit_s))
+
+    def round_finished(self, number, verdicts) -> None:
+        self.events.append(("round", number))
+
+
+def test_every_wait_is_announced_before_it_begins() -> None:
+    seen = Noting()
+    check(
+        make_prober(),
+        reference=make_prober(seed=1),
+        observer=seen,
+        keeps_baseline=True,
+        time_limit_s=600,
+    )
+    target, loaded, reference, measuring, *rounds = seen.events
+    assert target[0] == "loading"
+    assert loaded == ("loaded", "simulated")
+    assert reference == ("loading", f"the reference, {OWN_CODE}")
+    assert measuring == ("measuring", 64, 600)
+    assert rounds[:2] == [("round", 1), ("round", 2)]

@@ -26,6 +26,7 @@ from autobatch.compare.report import (
 )
 from autobatch.compare.report.plot import draw_comparison
 from autobatch.errors import ResultFormatError
+from autobatch.reporting.activity import LiveActivity, PlainActivity
 
 
 def make_run(size: int, outcome: RunOutcome = RunOutcome.FINISHED, **fields: Any) -> TrainingRun:
@@ -173,30 +174,28 @@ def test_a_picture_of_nothing_is_still_one(comparison: Comparison) -> None:
 
 def test_a_run_that_is_over_has_its_line(comparison: Comparison) -> None:
     stream = io.StringIO()
-    lines = CompareLines(stream)
+    lines = CompareLines(PlainActivity(stream))
+    lines.loading("model.py")
     lines.comparing(comparison.workload, "cpu", 2)
+    lines.run_started(make_run(64, RunOutcome.UNFINISHED, epochs=()), 10)
     lines.run_advanced(make_run(64, RunOutcome.UNFINISHED), 10)
     lines.run_advanced(make_run(64), 3)
     lines.run_advanced(make_run(800), 10)
     shown = stream.getvalue().splitlines()
-    assert len(shown) == 3
-    assert "batch 64: finished, 3 of 3 epochs" in shown[1]
-    assert "batch 800 (full): reached the target, 3 of 10 epochs" in shown[2]
+    assert shown[0] == "loading model.py"
+    assert shown[2] == "batch 64: training 10 epochs"
+    assert "batch 64: finished, 3 of 3 epochs" in shown[3]
+    assert "batch 800 (full): reached the target, 3 of 10 epochs" in shown[4]
+    assert len(shown) == 5
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_on_a_terminal_the_epochs_of_a_run_pass_by() -> None:
-    stream = Terminal()
-    lines = CompareLines(stream)
-    lines.run_advanced(make_run(64, RunOutcome.UNFINISHED), 10)
-    assert stream.getvalue().startswith("batch 64: 3 of 10 epochs")
-    assert "\n" not in stream.getvalue()
-    lines.run_advanced(make_run(64, RunOutcome.FAILED, epochs=()), 10)
-    first, _, last = stream.getvalue().partition("\r")
-    assert last.startswith("batch 64: failed, 0 of 10 epochs")
-    assert last.endswith("\n")
-    assert len(last.removesuffix("\n")) >= len(first), "nothing is left of the line before"
+def test_on_a_terminal_the_epochs_of_a_run_are_counted() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=80, legacy_windows=False)
+    with LiveActivity(console) as activity:
+        lines = CompareLines(activity)
+        lines.run_started(make_run(64, RunOutcome.UNFINISHED, epochs=()), 10)
+        assert "batch 64: training 10 epochs (1 s)" in stream.getvalue()
+        lines.run_advanced(make_run(64, RunOutcome.UNFINISHED), 10)
+        loss = make_run(64).epochs[-1].loss
+        assert f"batch 64: training 10 epochs: 3 done, loss {loss:.4g} (1 s)" in stream.getvalue()

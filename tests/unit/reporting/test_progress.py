@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from autobatch.records import Observer, Outcome, Phase, Trial
+from autobatch.reporting.activity import LiveActivity, PlainActivity
 from autobatch.reporting.progress import LineProgress, LiveProgress
+
+
+def lines_to(stream: io.StringIO | io.TextIOWrapper) -> LineProgress:
+    return LineProgress(PlainActivity(stream))
+
+
+@contextlib.contextmanager
+def live_on(console: Console, **more) -> Iterator[LiveProgress]:
+    with LiveActivity(console, **more) as activity:
+        yield LiveProgress(activity)
 
 
 def tell(observer: Observer, finding) -> None:
@@ -24,7 +38,7 @@ def tell(observer: Observer, finding) -> None:
 def test_each_trial_is_one_plain_line(make_finding, make_trial):
     stream = io.StringIO()
     trials = (make_trial(64), make_trial(4096, Outcome.OUT_OF_MEMORY, peak_bytes=None))
-    tell(LineProgress(stream), make_finding(trials))
+    tell(lines_to(stream), make_finding(trials))
     assert stream.getvalue().splitlines() == [
         "SmallCNN on cpu, memory budget 4.0 GiB (physical memory)",
         "batch 64: fits, 442 MiB, 24 ms, 2,665 samples/s",
@@ -36,7 +50,7 @@ def test_each_trial_is_one_plain_line(make_finding, make_trial):
 def test_a_size_that_failed_when_timed_again_says_so(make_trial):
     stream = io.StringIO()
     trial = make_trial(64, Outcome.OVER_BUDGET)
-    LineProgress(stream).trial_finished(trial, Phase.TIMING)
+    lines_to(stream).trial_finished(trial, Phase.TIMING)
     assert stream.getvalue() == "batch 64: over budget, 442 MiB\n"
 
 
@@ -49,13 +63,13 @@ def test_a_search_outlives_the_stream_that_it_reports_to(make_finding):
     closed = io.StringIO()
     closed.close()
     for stream in (BrokenStream(), closed):
-        tell(LineProgress(stream), make_finding())
+        tell(lines_to(stream), make_finding())
 
 
 def test_a_stream_that_knows_only_ascii_gets_ascii(make_finding):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     finding = make_finding()
-    LineProgress(stream).loaded(finding.workload, finding.budget, "gerät\x1b[31m")
+    lines_to(stream).loaded(finding.workload, finding.budget, "gerät\x1b[31m")
     assert stream.buffer.getvalue().startswith(b"SmallCNN on ger?t, memory")
 
 
@@ -69,13 +83,13 @@ def live_console(height=40):
 def test_a_size_that_raised_is_shown_with_its_error():
     stream = io.StringIO()
     failed = Trial(batch_size=64, outcome=Outcome.FAILED, message="RuntimeError: too large")
-    LineProgress(stream).trial_finished(failed, Phase.SEARCH)
+    lines_to(stream).trial_finished(failed, Phase.SEARCH)
     assert stream.getvalue() == "batch 64: failed, RuntimeError: too large\n"
 
 
 def test_the_live_display_shows_trials_and_what_runs(make_finding):
     console, stream = live_console()
-    with LiveProgress(console) as progress:
+    with live_on(console) as progress:
         tell(progress, make_finding())
         progress.trial_started(2048, Phase.SEARCH)
         shown = stream.getvalue()
@@ -88,9 +102,10 @@ def test_the_live_display_shows_trials_and_what_runs(make_finding):
 def test_the_live_display_says_how_long_it_has_been_at_it(make_finding):
     console, stream = live_console()
     now_s = [0.0]
-    with LiveProgress(console, clock=lambda: now_s[0]) as progress:
-        progress.loaded(make_finding().workload, make_finding().budget, "cpu")
-        assert "loading the workload" in stream.getvalue()
+    with live_on(console, clock=lambda: now_s[0]) as progress:
+        progress.loading("model.py")
+        progress.doing("importing PyTorch")
+        assert "loading model.py: importing PyTorch (1 s)" in stream.getvalue()
         now_s[0] = 7.0
         progress.trial_started(64, Phase.SEARCH)
         now_s[0] = 12.0
@@ -99,12 +114,24 @@ def test_the_live_display_says_how_long_it_has_been_at_it(make_finding):
     assert "batch 64: running (5 s; 12 s in all)" in shown
 
 
+def test_compiling_is_named_in_the_final_run_where_it_takes_long(make_finding):
+    workload = replace(make_finding().workload, is_compiled=True)
+    console, shown = live_console()
+    written = io.StringIO()
+    with live_on(console) as live:
+        for progress in (live, lines_to(written)):
+            progress.loaded(workload, make_finding().budget, "cpu")
+            progress.trial_started(64, Phase.SEARCH)
+            progress.trial_started(64, Phase.CONFIRMATION)
+    assert "batch 64: compiling, then the final run (" in shown.getvalue()
+    assert written.getvalue().splitlines()[1:] == ["batch 64: compiling, then the final run"]
+
+
 def test_the_live_display_is_gone_when_the_search_ends_or_fails(make_finding):
     console, stream = live_console()
-    progress = LiveProgress(console)
 
     def search():
-        with progress:
+        with live_on(console) as progress:
             tell(progress, make_finding())
             raise KeyboardInterrupt
 
@@ -114,13 +141,13 @@ def test_the_live_display_is_gone_when_the_search_ends_or_fails(make_finding):
     assert "\x1b[?25h" in stream.getvalue()
     assert stream.getvalue().endswith("\x1b[2K")
     # One console takes one live display at a time, so a second says that the first has ended.
-    with LiveProgress(console):
+    with live_on(console):
         pass
 
 
 def test_a_low_terminal_shows_the_newest_sizes_and_the_one_that_runs(make_finding):
     console, stream = live_console(height=8)
-    with LiveProgress(console) as progress:
+    with live_on(console) as progress:
         tell(progress, make_finding())
         stream.truncate(0)
         progress.trial_started(4096, Phase.SEARCH)
