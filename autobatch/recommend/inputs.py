@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from autobatch.records import Settings, Trial, WorkloadSummary
-
-DEFAULT_BASE_BATCH_SIZE = 32
+from autobatch.records.settings import DEFAULT_BASE_BATCH_SIZE
 
 
 def find_dataset_size(settings: Settings, workload: WorkloadSummary) -> int | None:

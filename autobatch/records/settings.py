@@ -32,6 +32,10 @@ _rate = partial(option, group="Learning rate and global batch")
 _time = partial(option, group="Time")
 
 
+#: The default of most frameworks, where neither the user nor the data tell one.
+DEFAULT_BASE_BATCH_SIZE = 32
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of a search. Each field is an option, with its default, kind and help.

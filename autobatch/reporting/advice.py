@@ -115,7 +115,7 @@ def _epoch_time(finding: Finding, epoch_time_s: float) -> str:
 def _evaluation_rows(finding: Finding) -> Iterator[Row]:
     message = finding.confirmation.eval_message if finding.confirmation is not None else ""
     if message:
-        yield "evaluation", Text(f"not known: it raised {message}")
+        yield "evaluation", Text(f"not known: {message}")
     if finding.eval_batch_size is not None:
         yield "evaluation", Text(_evaluation(finding))
     elif finding.settings.evaluation and not message:

@@ -42,7 +42,7 @@ def find_batch_size(
     loss: Callable[..., torch.Tensor] | None = None,
     optimizer: Any = None,
     *,
-    training_step: Callable[[torch.nn.Module, Any], torch.Tensor] | None = None,
+    training_step: Callable[[torch.nn.Module, Any], Any] | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     length: Callable[[Any], int] | None = None,
     on_trial: Callable[[Trial], object] | None = None,
@@ -71,7 +71,7 @@ def find_batch_size(
         loss: A function of output and target; not needed by a model that returns its loss.
         optimizer: An optimizer of the model, a class, or a function of the parameters.
             AdamW if left out.
-        training_step: A function of the model and a batch that returns the loss.
+        training_step: A function of the model and a batch that returns the loss, or steps itself.
         collate_fn: How samples of a dataset become a batch.
         length: How long a sample is, where the number of its elements does not say it.
         on_trial: Called with each ``Trial`` when it is done.

@@ -34,7 +34,8 @@ class Workload:
         optimizer: A function of the parameters, an optimizer class, or an optimizer made from
             the model's parameters. AdamW if left out.
         training_step: A function of the model and a batch on the device, returning the loss,
-            for full control over what happens between the two.
+            for full control over what happens between the two. It may also do backward passes and
+            steps of its own optimizers itself, as that of a GAN does; then it returns anything.
         length: A function from a sample of ``dataset`` to its length, where samples differ and
             the number of their elements does not say how much memory they take.
         batch_size: The batch size trained with now: the base for scaling the learning rate.
@@ -50,7 +51,7 @@ class Workload:
     sample: Any = None
     loss: Callable[..., torch.Tensor] | None = None
     optimizer: Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer] | Any = None
-    training_step: Callable[[torch.nn.Module, Any], torch.Tensor] | None = None
+    training_step: Callable[[torch.nn.Module, Any], Any] | None = None
     length: Callable[[Any], int] | None = None
     batch_size: int | None = None
     lr: float | None = None

@@ -9,19 +9,19 @@ import importlib
 import importlib.util
 import os
 import sys
-import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from autobatch.errors import WorkloadError, message_of
+from autobatch.workload.scripts import advise_on_script
 from autobatch.workload.shape import InputShape, read_input, read_shape, split_target
+from autobatch.workload.training_watch import TrainingStopped, TrainingWatch
+from autobatch.workload.user_code import format_user_traceback
 
-_OWN_FOLDER = str(Path(__file__).resolve().parents[1])
-_IMPORT_FOLDER = str(Path(importlib.__file__).resolve().parent)
 CATALOGUES = ("hf", "timm", "torchvision")
 
 
@@ -88,60 +88,30 @@ def parse_target(text: str) -> Target:
     return target
 
 
-def load_namespace(target: Target) -> Mapping[str, Any]:
+def load_namespace(target: Target, watch: TrainingWatch | None = None) -> Mapping[str, Any]:
     """Run a target's file, or import its module, and return its names.
+
+    A file that trains meanwhile is stopped, and what it defined until then is returned.
+
+    Args:
+        target: What the user named.
+        watch: Sees any training meanwhile; one of its own if left out.
 
     Raises:
         WorkloadError: If it cannot be loaded; carries the user's part of the traceback.
     """
     try:
-        module = _run_file(target) if target.is_file else _import(target)
+        with watch or TrainingWatch.of(target):
+            module = _run_file(target) if target.is_file else _import(target)
     except Exception as error:
         raise _load_error(target, error) from error
     except SystemExit as error:
         raise WorkloadError(
             f"target {target.text!r} called sys.exit({error.code!r}) while it was loaded",
-            hint="put what runs the program under: if __name__ == '__main__'",
+            hint=advise_on_script(target)
+            or "put what runs the program under: if __name__ == '__main__'",
         ) from error
     return vars(module)
-
-
-@contextmanager
-def calling_user_code(what: str, hint: str) -> Iterator[None]:
-    """Make of whatever the user's code raises an error that shows where.
-
-    Args:
-        what: What failed then, such as ``making the model failed``.
-        hint: How the code is called.
-
-    Raises:
-        WorkloadError: If it raises.
-    """
-    try:
-        yield
-    except Exception as error:
-        raise WorkloadError(
-            f"{what}: {type(error).__name__}: {message_of(error)}",
-            hint=hint,
-            user_traceback=format_user_traceback(error),
-        ) from error
-
-
-def format_user_traceback(error: BaseException) -> str:
-    """Format an exception with the frames of this package and of the import system left out."""
-    trace = traceback.TracebackException.from_exception(error)
-    current: traceback.TracebackException | None = trace
-    while current is not None:
-        kept = [frame for frame in current.stack if _is_users(frame.filename)]
-        current.stack = traceback.StackSummary.from_list(kept)
-        current = current.__cause__ or current.__context__
-    return "".join(trace.format()).rstrip()
-
-
-def _is_users(filename: str) -> bool:
-    if filename.startswith("<frozen "):
-        return False
-    return not filename.startswith((_OWN_FOLDER + os.sep, _IMPORT_FOLDER + os.sep))
 
 
 def _run_file(target: Target) -> ModuleType:
@@ -156,7 +126,8 @@ def _run_file(target: Target) -> ModuleType:
     sys.path.insert(0, str(path.parent))
     sys.argv = [str(path)]
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    with suppress(TrainingStopped):
+        spec.loader.exec_module(module)
     return module
 
 

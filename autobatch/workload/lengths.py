@@ -14,7 +14,7 @@ import numpy
 import torch
 
 from autobatch.records import LengthScan
-from autobatch.workload.files import calling_user_code
+from autobatch.workload.user_code import calling_user_code
 
 _SCAN_TIME_S = 2.0
 _ELEMENTS = "elements"

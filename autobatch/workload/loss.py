@@ -3,52 +3,94 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from autobatch.errors import WorkloadError
 from autobatch.workload.contract import Workload
+from autobatch.workload.loss_values import find_loss, guess_loss, require_scalar
+from autobatch.workload.own_steps import OwnOptimizer, OwnSteps, detached_value, has_gradients
+from autobatch.workload.signatures import (
+    accepts_keyword,
+    count_forward_positional,
+    count_positional,
+)
+from autobatch.workload.user_code import describe, noting_call
 
 _TARGET_KEYS = ("labels", "label", "targets", "target", "y")
+_STEP = "training_step(model, batch)"
+_REGRESSIONS = frozenset(
+    {
+        "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss", "BCEWithLogitsLoss",
+        "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+    }
+)  # fmt: skip
+
+
+class NoLossError(WorkloadError):
+    """The model ran, and neither it nor the workload has a loss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossFacts:
+    """What the calls so far told of a loss.
+
+    Attributes:
+        description: What the loss is, in a user's words; complete after the first call.
+        guesses: What had to be assumed, one sentence each.
+        own_optimizers: Those that a training step steps itself.
+    """
+
+    description: str
+    guesses: tuple[str, ...] = ()
+    own_optimizers: tuple[OwnOptimizer, ...] = ()
+
+    @property
+    def steps_itself(self) -> bool:
+        """Whether the training step does backward passes and optimizer steps itself."""
+        return bool(self.own_optimizers)
 
 
 class LossFunction:
     """Runs the forward pass and the loss of a workload.
 
     Attributes:
-        description: What the loss is, in a user's words; complete after the first call.
-        guess: What had to be assumed, one sentence; empty if nothing was.
+        facts: What the calls so far told of the loss.
+        own_steps: Watches the training step for optimizers that it steps itself.
     """
 
     def __init__(self, workload: Workload, model: nn.Module) -> None:
         self._loss = workload.loss
         self._training_step = workload.training_step
-        self._max_positional = _count_positional(model)
-        self.guess = ""
-        self.description = "not known before the first step"
+        self._max_positional = count_forward_positional(model)
+        self._takes = count_positional(self._loss)
+        self.own_steps = OwnSteps()
+        self._has_stepped = False
+        description = "not known before the first step"
         if self._training_step is not None:
-            self.description = "training_step(model, batch)"
+            description = _STEP
         elif self._loss is not None:
-            self.description = getattr(self._loss, "__name__", type(self._loss).__name__)
+            description = _name_of(self._loss)
+        self.facts = LossFacts(description=description)
 
     def __call__(self, model: nn.Module, batch: Any) -> torch.Tensor:
         """Compute the loss of a batch that is already on the model's device.
 
         Returns:
-            A scalar that can be differentiated.
+            A scalar that can be differentiated; where the training step has done all by itself,
+            a scalar without a gradient.
 
         Raises:
             WorkloadError: If there is no such loss.
         """
         if self._training_step is not None:
-            loss = self._training_step(model, batch)
-            return _require_scalar(loss, "training_step(model, batch) returned")
-        return _require_scalar(self._compute(model, batch), "the loss is")
+            return self._run_step(model, batch)
+        return self._require_loss(self._compute(model, batch), "the loss is")
 
     def evaluate(self, model: nn.Module, batch: Any) -> Any:
         """Compute the loss as an evaluation does, without gradients.
@@ -59,19 +101,85 @@ class LossFunction:
 
         Returns:
             What the loss returns.
+
+        Raises:
+            NoLossError: If the model has run and there is no loss, as detection models have none
+                in evaluation.
         """
         if self._training_step is not None:
             return self._training_step(model, batch)
-        return self._compute(model, batch)
+        value = self._compute(model, batch)
+        return value if isinstance(value, torch.Tensor) else find_loss(value)[0]
+
+    def _run_step(self, model: nn.Module, batch: Any) -> torch.Tensor:
+        assert self._training_step is not None
+        looks = not self._has_stepped  # at the first call alone: large models have many parameters
+        had_gradients = looks and has_gradients(model)
+        with self.own_steps:
+            value = self._training_step(model, batch)
+        own = self.own_steps.optimizers
+        if own:
+            number = len(own)
+            what = "an optimizer" if number == 1 else f"{number} optimizers"
+            self.facts = replace(
+                self.facts, own_optimizers=own, description=f"{_STEP} with {what} of its own"
+            )
+            return detached_value(value)
+        self._has_stepped = True
+        if looks and not had_gradients and has_gradients(model):
+            raise WorkloadError(
+                f"{_STEP} called backward(), and no optimizer's step()",
+                hint="return the loss without backward(), or step your optimizers in it as well",
+            )
+        return self._require_loss(value, f"{_STEP} returned")
+
+    def _require_loss(self, value: Any, subject: str) -> torch.Tensor:
+        if not isinstance(value, torch.Tensor):
+            found, guess = find_loss(value)
+            if found is not None:
+                self._note(guess)
+                value = found
+        return require_scalar(value, subject)
+
+    def _note(self, guess: str) -> None:
+        if guess and guess not in self.facts.guesses:
+            self.facts = replace(self.facts, guesses=(*self.facts.guesses, guess))
 
     def _compute(self, model: nn.Module, batch: Any) -> Any:
         arguments, keywords, target = self._split(model, batch)
-        output = model(*arguments, **keywords)
+        with noting_call("model", *arguments, *keywords.values()):
+            output = model(*arguments, **keywords)
         if self._loss is None:
             return self._find_loss(output, target)
-        if target is None:
-            return self._loss(output)
-        return self._loss(output, target)
+        inputs = next(iter((*arguments, *keywords.values())), None)
+        given = self._arguments_of_loss(output, target, inputs)
+        with noting_call("loss", *given):
+            return self._loss(*given)
+
+    def _arguments_of_loss(self, output: Any, target: Any, inputs: Any) -> tuple[Any, ...]:
+        """What the loss is called with: output and target, or as its signature asks."""
+        if self._takes.most < 2:
+            return (output,)
+        if target is None or self._reconstructs(output, target, inputs):
+            if not isinstance(inputs, torch.Tensor):
+                return (output,) if target is None else (output, target)
+            self._note("the input as the target of the loss")
+            target = _in_shape_of(output, inputs)
+        if isinstance(output, tuple) and self._takes.least == len(output) + 1 > 2:
+            self._note(
+                "the loss is called with the first output, the target, and the other outputs"
+            )
+            return (output[0], target, *output[1:])
+        return output, target
+
+    def _reconstructs(self, output: Any, target: Any, inputs: Any) -> bool:
+        """Whether labels are beside the point: the output is compared with the input."""
+        first = output[0] if isinstance(output, tuple) and output else output
+        if not all(isinstance(each, torch.Tensor) for each in (first, target, inputs)):
+            return False
+        is_regression = _name_of(self._loss) in _REGRESSIONS or self._takes.least > 2
+        are_labels = not target.is_floating_point() and target.numel() < first.numel()
+        return is_regression and are_labels and bool(first.numel() == inputs.numel())
 
     def _split(self, model: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
         if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
@@ -80,7 +188,7 @@ class LossFunction:
         if isinstance(batch, Mapping):
             return self._split_mapping(model, dict(batch))
         if not isinstance(batch, (tuple, list)):
-            return (batch,), {}, batch if self._loss is not None else None
+            return (batch,), {}, None
         if len(batch) == 1:
             return (batch[0],), {}, None
         if self._loss is None and self._max_positional >= len(batch):
@@ -92,109 +200,38 @@ class LossFunction:
     ) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
         key = next((key for key in _TARGET_KEYS if key in batch), None)
         target = batch[key] if key else None
-        if key and not _accepts(model, key):
+        if key and not accepts_keyword(model, key):
             del batch[key]
-        if len(batch) == 1 and not _accepts(model, *batch):
+        if len(batch) == 1 and not accepts_keyword(model, *batch):
             return tuple(batch.values()), {}, target
         return (), batch, target
 
     def _find_loss(self, output: Any, target: Any) -> Any:
-        loss = _loss_in(output)
+        loss, guess = find_loss(output)
         if loss is not None:
-            self.description = "returned by the model"
+            self.facts = replace(self.facts, description="returned by the model")
+            self._note(guess)
             return loss
         if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):
-            name, function = _guess_loss(output, target)
+            name, function = guess_loss(output, target)
             dtype = str(target.dtype).removeprefix("torch.")
-            self.description = name
-            self.guess = f"{name} as the loss, since the targets are {dtype}"
-            return function(output, target)
-        raise WorkloadError(
-            f"there is no loss: the model returned {_describe(output)} and the batch has "
-            f"{'no target' if target is None else 'the target ' + _describe(target)}",
+            self.facts = replace(self.facts, description=name)
+            self._note(f"{name} as the loss, since the targets are {dtype}")
+            with noting_call(f"the {name}", output, target):
+                return function(output, target)
+        has = "no target" if target is None else f"{describe(target)} as its target"
+        raise NoLossError(
+            f"there is no loss: the model returned {describe(output)}, and the batch has {has}",
             hint="define loss(output, target), or training_step(model, batch)",
         )
 
 
-def _guess_loss(
-    output: torch.Tensor, target: torch.Tensor
-) -> tuple[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
-    if target.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8):
-        return "cross-entropy", _cross_entropy
-    if target.dtype == torch.bool:
-        return "binary cross-entropy with logits", _binary_cross_entropy
-    if output.shape != target.shape and output.numel() == target.numel():
-        return "mean squared error", lambda a, b: functional.mse_loss(a, b.reshape(a.shape))
-    return "mean squared error", functional.mse_loss
+def _name_of(loss: Any) -> str:
+    return str(getattr(loss, "__name__", type(loss).__name__))
 
 
-def _cross_entropy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    if output.dim() == target.dim() + 1 and output.shape[:-1] == target.shape:
-        # One prediction for each position of a sequence: classes come last.
-        output, target = output.flatten(0, -2), target.flatten()
-    return functional.cross_entropy(output, target.long())
-
-
-def _binary_cross_entropy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    target = target.reshape(output.shape).to(output.dtype)
-    return functional.binary_cross_entropy_with_logits(output, target)
-
-
-def _loss_in(output: Any) -> Any:
-    if isinstance(output, Mapping):
-        return output.get("loss")
-    if isinstance(output, torch.Tensor):
-        return output if output.dim() == 0 else None
-    if getattr(output, "loss", None) is not None:
-        return output.loss
-    if isinstance(output, (tuple, list)):
-        scalars = [part for part in output if isinstance(part, torch.Tensor) and part.dim() == 0]
-        return scalars[0] if len(scalars) == 1 else None
-    return None
-
-
-def _require_scalar(loss: Any, subject: str) -> torch.Tensor:
-    if not isinstance(loss, torch.Tensor):
-        raise WorkloadError(
-            f"{subject} {_describe(loss)}, not a tensor", hint="return the loss as a tensor"
-        )
-    # A vector of one element could be the losses of a batch of one.
-    if loss.dim() != 0:
-        raise WorkloadError(
-            f"{subject} a tensor of shape {tuple(loss.shape)}, not a scalar",
-            hint="reduce it, such as with .mean()",
-        )
-    if not loss.requires_grad:
-        raise WorkloadError(
-            f"{subject} a tensor that needs no gradient",
-            hint="look for torch.no_grad(), .detach() or .item() on its way, or frozen parameters",
-        )
-    return loss
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    return "None" if value is None else f"a {type(value).__name__}"
-
-
-def _accepts(model: nn.Module, name: str) -> bool:
-    parameters = _forward_parameters(model)
-    return name in parameters or any(
-        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
-    )
-
-
-def _count_positional(model: nn.Module) -> int:
-    """Arguments that the model takes one by one: ``*args`` says nothing of how many it uses."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = _forward_parameters(model).values()
-    return sum(parameter.kind in kinds for parameter in parameters)
-
-
-def _forward_parameters(model: nn.Module) -> Mapping[str, inspect.Parameter]:
-    inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    try:
-        return inspect.signature(inner.forward).parameters
-    except ValueError:  # a traced model does not say
-        return {}
+def _in_shape_of(output: Any, inputs: torch.Tensor) -> torch.Tensor:
+    first = output[0] if isinstance(output, tuple) and output else output
+    if not isinstance(first, torch.Tensor) or first.numel() != inputs.numel():
+        return inputs
+    return inputs.reshape(first.shape)

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from autobatch.errors import WorkloadError
 from autobatch.workload.contract import CONTRACT_NAMES, Workload
-from autobatch.workload.files import Target, calling_user_code
+from autobatch.workload.files import Target
+from autobatch.workload.roles import Roles
+from autobatch.workload.scripts import advise_on_script
+from autobatch.workload.training_watch import TrainingStopped, TrainingWatch
+from autobatch.workload.user_code import calling_user_code
 
+_TENSOR_PAIRS = (
+    ("x", "y"), ("X", "y"), ("X", "Y"), ("x_train", "y_train"), ("X_train", "y_train"),
+    ("X_train", "Y_train"), ("train_x", "train_y"), ("inputs", "targets"), ("inputs", "labels"),
+    ("features", "labels"), ("features", "targets"), ("images", "labels"),
+)  # fmt: skip
+_IS_SCRIPT = "it is a script, which trains when it is run"
 _EXAMPLE = "model = torch.nn.Linear(10, 1)\ndataset = [(torch.randn(10), torch.randn(1))] * 1000"
 
 
@@ -34,23 +45,19 @@ def find_workload(target: Target, namespace: Mapping[str, Any]) -> tuple[Workloa
                 f"{_describe_names(namespace)}",
                 hint="name one of those, or none",
             )
-        named = _call_if_workload_function(namespace[target.name], target)
+        named = _call_if_function(namespace[target.name], target)
         if isinstance(named, Workload):
             return _checked(target, named), []
-        return _from_names(target, {**namespace, "model": named}), []
+        return _from_names(target, {**namespace, "model": named})
     if "workload" in namespace:
-        workload = _call_if_workload_function(namespace["workload"], target)
+        workload = _call_if_function(namespace["workload"], target)
         if not isinstance(workload, Workload):
             raise WorkloadError(
                 f"target {target.text!r}: 'workload' is a {type(workload).__name__}",
                 hint="make it an autobatch.Workload, or a function that returns one",
             )
         return _checked(target, workload), []
-    if "model" in namespace:
-        return _from_names(target, namespace), []
-    name = _find_only_model(target, namespace)
-    guess = f"{name} is the model, as the only one in the file"
-    return _from_names(target, {**namespace, "model": namespace[name]}), [guess]
+    return _from_names(target, namespace)
 
 
 def build_model(workload: Workload, target_text: str) -> nn.Module:
@@ -82,28 +89,64 @@ def lacks_data(workload: Workload) -> bool:
     return all(source is None for source in sources)
 
 
-def missing_data_error(target_text: str, workload: Workload) -> WorkloadError:
+def missing_data_error(
+    target: Target, workload: Workload, namespace: Mapping[str, Any]
+) -> WorkloadError:
     """Make the error for a workload that has a model but no data.
 
     Args:
-        target_text: The target as the user wrote it.
+        target: What the user named.
         workload: What was found in it.
+        namespace: The names that its file defines.
     """
-    found = [name for name in CONTRACT_NAMES if getattr(workload, name) is not None]
+    given = {name: getattr(workload, name) for name in CONTRACT_NAMES}
+    found = [
+        f"{name} (the class {value.__name__})" if isinstance(value, type) else name
+        for name, value in given.items()
+        if value is not None
+    ]
+    message = f"target {target.text!r}: found {', '.join(found)}; missing: data, one of "
+    message += "train_loader, dataset, batch(batch_size), sample"
+    if hint := advise_on_script(target):
+        return WorkloadError(f"{message}; {_IS_SCRIPT}", hint=hint)
+    if line := _find_tensors_line(namespace):
+        return WorkloadError(message, hint=f"add the line: {line}")
     return WorkloadError(
-        f"target {target_text!r}: found {', '.join(found)}; missing: data, one of "
-        f"train_loader, dataset, batch(batch_size), sample. For example:\n\n{_EXAMPLE}",
-        hint=f"add one, or describe a sample: {target_text},input=3x224x224,classes=1000",
+        f"{message}. For example:\n\n{_EXAMPLE}",
+        hint=f"add one, or describe a sample: {target.text},input=3x224x224,classes=1000",
     )
 
 
-def _from_names(target: Target, namespace: Mapping[str, Any]) -> Workload:
-    given = {name: namespace[name] for name in CONTRACT_NAMES if name in namespace}
-    for name in ("batch", "length"):
-        if not callable(given.get(name)):
-            # A leftover of a loop, the last batch, is not a function that makes one.
-            given.pop(name, None)
-    return _checked(target, Workload(**given))
+def _missing_model_error(target: Target, namespace: Mapping[str, Any]) -> WorkloadError:
+    message = f"target {target.text!r}: found {_describe_names(namespace)}; missing: a model"
+    if hint := advise_on_script(target):
+        return WorkloadError(f"{message}; {_IS_SCRIPT}", hint=hint)
+    return WorkloadError(
+        f"{message}. For example:\n\n{_EXAMPLE}",
+        hint="define model, a torch.nn.Module or a class or function that returns one",
+    )
+
+
+def _find_tensors_line(namespace: Mapping[str, Any]) -> str:
+    """The line that makes a dataset of tensors of inputs and targets; empty if there are none."""
+    tensors = {
+        name: value
+        for name, value in namespace.items()
+        if isinstance(value, torch.Tensor) and value.dim()
+    }
+    for name, value in tensors.items():
+        other = next((target for x, target in _TENSOR_PAIRS if name == x), "")
+        if other in tensors and len(tensors[other]) == len(value):
+            return f"dataset = torch.utils.data.TensorDataset({name}, {other})"
+    return ""
+
+
+def _from_names(target: Target, namespace: Mapping[str, Any]) -> tuple[Workload, list[str]]:
+    roles = Roles(target, namespace)
+    roles.fill()
+    if "model" not in roles.found:
+        raise _missing_model_error(target, namespace)
+    return _checked(target, Workload(**roles.found)), roles.guesses
 
 
 def _checked(target: Target, workload: Workload) -> Workload:
@@ -135,43 +178,26 @@ def _require_positive_number(target: Target, name: str, value: object) -> None:
     )
 
 
-def _call_if_workload_function(value: Any, target: Target) -> Any:
+def _call_if_function(value: Any, target: Target) -> Any:
     if isinstance(value, (Workload, nn.Module, type)) or not callable(value):
         return value
-    doing = f"target {target.text!r}: {getattr(value, '__name__', value)}() failed"
-    with calling_user_code(doing, "it is called without arguments"):
-        return value()
-
-
-def _find_only_model(target: Target, namespace: Mapping[str, Any]) -> str:
-    module_name = namespace.get("__name__")
-    # A loss is a module too.
-    names = [
-        name
-        for name, value in namespace.items()
-        if isinstance(value, nn.Module) and not isinstance(value, nn.modules.loss._Loss)
-    ]
-    if not names:
-        names = [
-            name
-            for name, value in namespace.items()
-            if isinstance(value, type)
-            and issubclass(value, nn.Module)
-            and value.__module__ == module_name
-        ]
-    names = [name for name in names if name != "loss"]
-    if len(names) == 1:
-        return names[0]
-    if names:
+    name, advice = getattr(value, "__name__", str(value)), advise_on_script(target)
+    hint = advice or "it is called without arguments"
+    watch = TrainingWatch(target.location, max_time_s=0.0)
+    try:
+        with watch, calling_user_code(f"target {target.text!r}: {name}() failed", hint):
+            made = value()
+    except TrainingStopped:
         raise WorkloadError(
-            f"target {target.text!r} has several models: {', '.join(names)}",
-            hint=f"name one, such as {target.location}:{names[-1]}",
+            f"target {target.text!r}: {name}() trains, and was stopped at its second step",
+            hint=advice or "name a function that makes the model",
+        ) from None
+    if made is None:
+        raise WorkloadError(
+            f"target {target.text!r}: {name}() returned None, not a model",
+            hint=advice or "name a function that makes the model",
         )
-    raise WorkloadError(
-        f"target {target.text!r}: found {_describe_names(namespace)}; missing: a model. "
-        f"For example:\n\n{_EXAMPLE}",
-        hint="define model, a torch.nn.Module or a class or function that returns one",
-    )
+    return made
 
 
 def _describe_names(namespace: Mapping[str, Any]) -> str:

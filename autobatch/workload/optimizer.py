@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,7 @@ from torch import nn
 
 from autobatch.errors import WorkloadError
 from autobatch.workload.contract import Workload
-from autobatch.workload.files import calling_user_code
+from autobatch.workload.user_code import calling_user_code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +25,14 @@ class BuiltOptimizer:
         was_given: Whether the user chose it.
         learning_rate: Its learning rate before that; ``None`` if it has several.
         learning_rates: Of each parameter group, ``None`` for one that has none.
+        rate_is_default: Whether the rate is the default of the class, and the user named none.
     """
 
     optimizer: torch.optim.Optimizer
     was_given: bool
     learning_rate: float | None
     learning_rates: tuple[float | None, ...] = ()
+    rate_is_default: bool = False
 
     def set_rates(self, multiplier: float, learning_rate: float | None = None) -> None:
         """Set the learning rate of every parameter group.
@@ -76,11 +80,13 @@ def build_optimizer(workload: Workload, model: nn.Module) -> BuiltOptimizer:
     by_group = [None if rate is None else float(rate) for rate in by_group]
     for group in groups:
         group["lr"] = torch.zeros_like(group["lr"]) if torch.is_tensor(group["lr"]) else 0.0
+    rate = rates.pop() if len(rates) == 1 else None
     return BuiltOptimizer(
         optimizer=optimizer,
         was_given=given is not None,
-        learning_rate=rates.pop() if len(rates) == 1 else None,
+        learning_rate=rate,
         learning_rates=tuple(by_group),
+        rate_is_default=_is_default(rate, optimizer) and not _names_rate(given, rate),
     )
 
 
@@ -106,6 +112,22 @@ def _call(make: Any, model: nn.Module, learning_rate: float | None) -> Any:
         "making the optimizer failed", "it is called with the model's parameters"
     ):
         return make(model.parameters(), **keywords)
+
+
+def _is_default(rate: float | None, optimizer: torch.optim.Optimizer) -> bool:
+    parameter = inspect.signature(type(optimizer)).parameters.get("lr")
+    return parameter is not None and rate is not None and bool(parameter.default == rate)
+
+
+def _names_rate(given: Any, rate: float | None) -> bool:
+    """Whether what makes an optimizer says the rate, which may be the default all the same."""
+    if isinstance(given, torch.optim.Optimizer):  # it is what is trained with now
+        return True
+    if isinstance(given, functools.partial):
+        return "lr" in given.keywords
+    # Names of keywords are a tuple among the constants of a function's code.
+    constants = getattr(getattr(given, "__code__", None), "co_consts", ())
+    return any(each == rate or (isinstance(each, tuple) and "lr" in each) for each in constants)
 
 
 def _require_same_parameters(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:

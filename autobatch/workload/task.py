@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from autobatch.errors import WorkloadError
 from autobatch.records import Settings, WorkloadSummary
+from autobatch.records.settings import DEFAULT_BASE_BATCH_SIZE
+from autobatch.units import format_learning_rate
 from autobatch.workload.batches import BatchSource, RepeatedSource, make_source
 from autobatch.workload.catalogues.entry import load_entry
 from autobatch.workload.catalogues.require import require_usable
 from autobatch.workload.contract import Workload
-from autobatch.workload.files import load_namespace, parse_target
+from autobatch.workload.files import Target, load_namespace, parse_target
 from autobatch.workload.loss import LossFunction
 from autobatch.workload.names import (
     build_model,
@@ -24,7 +27,9 @@ from autobatch.workload.names import (
     missing_data_error,
 )
 from autobatch.workload.optimizer import BuiltOptimizer, build_optimizer, move_state
+from autobatch.workload.own_steps import OwnOptimizer
 from autobatch.workload.synthetic import RandomBatches
+from autobatch.workload.training_watch import TrainingWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,25 +52,30 @@ class TrainingTask:
     built: BuiltOptimizer
     guesses: tuple[str, ...]
 
-    def summarize(self, num_threads: int) -> WorkloadSummary:
-        """The task in words and numbers."""
-        guesses = [*self.guesses]
-        if self.loss.guess:
-            guesses.append(self.loss.guess)
-        if not self.built.was_given:
-            guesses.append("AdamW as the optimizer")
-        workload = self.workload
+    def summarize(self, num_threads: int, settings: Settings) -> WorkloadSummary:
+        """The task in words and numbers.
+
+        Args:
+            num_threads: CPU threads of a trial.
+            settings: What they say need not be assumed.
+        """
+        workload, own = self.workload, self.loss.facts.own_optimizers
+        optimizer: str | None = type(self.built.optimizer).__name__
         given_rate = self.built.learning_rate if self.built.was_given else None
+        if own:
+            optimizer, given_rate = _join(own, given_rate)
         loader_batch_size = getattr(workload.train_loader, "batch_size", None)
+        base_batch_size = workload.batch_size or loader_batch_size
+        assumed = self._assume(settings, base_batch_size)
         return WorkloadSummary(
             model=type(getattr(self.model, "_orig_mod", self.model)).__name__,
             num_parameters=sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             data=self.source.description,
-            loss=self.loss.description,
-            optimizer=type(self.built.optimizer).__name__,
-            optimizer_was_given=self.built.was_given,
+            loss=self.loss.facts.description,
+            optimizer=optimizer,
+            optimizer_was_given=self.built.was_given or bool(own),
             dataset_size=workload.dataset_size or self.source.dataset_size,
-            base_batch_size=workload.batch_size or loader_batch_size,
+            base_batch_size=base_batch_size,
             base_learning_rate=workload.lr if workload.lr is not None else given_rate,
             has_batch_norm=any(
                 isinstance(module, nn.modules.batchnorm._BatchNorm)
@@ -73,9 +83,36 @@ class TrainingTask:
             ),
             num_loader_workers=self.source.num_loader_workers,
             num_threads=num_threads,
-            guesses=tuple(guesses),
+            guesses=(*self.guesses, *self.loss.facts.guesses, *assumed),
             lengths=self.source.lengths,
         )
+
+    def _assume(self, settings: Settings, base_batch_size: int | None) -> Iterator[str]:
+        """What stands for what neither the workload nor the settings say."""
+        name = type(self.built.optimizer).__name__
+        if not self.loss.facts.steps_itself:
+            if not self.built.was_given:
+                yield f"{name} as the optimizer"
+            elif self.built.rate_is_default and self.workload.lr is settings.learning_rate is None:
+                rate = format_learning_rate(self.built.learning_rate or 0.0)
+                yield f"{rate} as the learning rate, the default of {name}"
+        if base_batch_size is None and settings.base_batch_size is None:
+            yield f"{DEFAULT_BASE_BATCH_SIZE} as the batch size trained with now"
+
+
+def _join(own: Sequence[OwnOptimizer], given_rate: float | None) -> tuple[str | None, float | None]:
+    """The class and the rate of all optimizers that a training step steps, where they have one.
+
+    Args:
+        own: Those optimizers.
+        given_rate: Rate of the one that the workload names, which has been set to zero.
+    """
+    names = {each.name for each in own}
+    rates = {each.learning_rate or given_rate for each in own}
+    return (
+        names.pop() if len(names) == 1 else None,
+        rates.pop() if len(rates) == 1 else None,
+    )
 
 
 def load_task(target_text: str, settings: Settings, device_name: str = "cpu") -> TrainingTask:
@@ -95,7 +132,9 @@ def load_task(target_text: str, settings: Settings, device_name: str = "cpu") ->
     if target.catalogue:
         workload, random_source, guesses = load_entry(target, settings)
     else:
-        workload, guesses = find_workload(target, load_namespace(target))
+        watch = TrainingWatch.of(target)
+        namespace = load_namespace(target, watch)
+        workload, guesses = _find_workload(target, namespace, watch)
     model = build_model(workload, target_text)
     if target.catalogue:
         return _assemble_on(device_name, workload, model, random_source, guesses)
@@ -103,7 +142,7 @@ def load_task(target_text: str, settings: Settings, device_name: str = "cpu") ->
         batches = RandomBatches(target.shape, settings.seed)
         source: BatchSource = RepeatedSource(batches, batches.description)
     elif lacks_data(workload):
-        raise missing_data_error(target_text, workload)
+        raise missing_data_error(target, workload, namespace)
     else:
         source = make_source(workload)
     return _assemble_on(device_name, workload, model, source, guesses)
@@ -123,6 +162,26 @@ def _assemble_on(
     if isinstance(workload.optimizer, torch.optim.Optimizer):
         move_state(workload.optimizer)
     return assemble(workload, model, source, guesses)
+
+
+def _find_workload(
+    target: Target, namespace: Mapping[str, Any], watch: TrainingWatch
+) -> tuple[Workload, list[str]]:
+    """The workload of a file, as it was before the file trained."""
+    trained = watch.describe()
+    try:
+        workload, guesses = find_workload(target, namespace)
+    except WorkloadError as error:
+        if trained:
+            error.args = (f"{error}; {trained}",)
+        raise
+    if not trained:
+        return workload, guesses
+    optimizer = workload.optimizer
+    if isinstance(optimizer, torch.optim.Optimizer):
+        optimizer.state.clear()
+        optimizer.zero_grad(set_to_none=True)
+    return workload, [*guesses, trained]
 
 
 def assemble(

@@ -477,3 +477,55 @@ def test_showing_what_was_found_changes_no_random_generator() -> None:
         [sys.executable, "-c", SHOWING], capture_output=True, text=True, check=True
     )
     assert done.stdout.split("\n")[:-1] == ["same"] * 5
+
+
+class Gan:
+    """Two models whose training step steps both of their optimizers."""
+
+    def __init__(self) -> None:
+        self.generator, self.discriminator = nn.Linear(6, 6), nn.Linear(6, 1)
+        self.optimizers = [
+            torch.optim.Adam(model.parameters(), lr=0.1)
+            for model in (self.discriminator, self.generator)
+        ]
+        self.step(self.generator, torch.randn(4, 6))
+
+    def step(self, model: nn.Module, batch: torch.Tensor) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+            self.discriminator(model(batch)).square().mean().backward()
+            optimizer.step()
+
+    def state(self) -> list[torch.Tensor]:
+        models = (self.generator, self.discriminator)
+        weights = [each.detach().clone() for model in models for each in model.parameters()]
+        moments = [
+            state["exp_avg"].clone()
+            for optimizer in self.optimizers
+            for state in optimizer.state.values()
+        ]
+        return weights + moments
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no forks")
+def test_a_step_that_steps_its_own_optimizers_leaves_no_trace_from_a_fork() -> None:
+    gan = Gan()
+    before = gan.state()
+    finding = find_batch_size(
+        gan.generator, [torch.randn(6)] * 8, training_step=gan.step, isolation="process", **QUICK
+    )
+    assert finding.batch_size == 4
+    assert finding.workload.loss == "training_step(model, batch) with 2 optimizers of its own"
+    assert all(map(torch.equal, before, gan.state()))
+    assert [optimizer.param_groups[0]["lr"] for optimizer in gan.optimizers] == [0.1, 0.1]
+
+
+def test_it_is_refused_where_its_optimizers_could_not_be_put_back() -> None:
+    gan = Gan()
+    before = gan.state()
+    with pytest.raises(autobatch.WorkloadError, match="steps its own Adam") as caught:
+        find_batch_size(
+            gan.generator, [torch.randn(6)] * 8, training_step=gan.step, isolation="shared", **QUICK
+        )
+    assert "autobatch probe" in caught.value.hint
+    assert all(map(torch.equal, before, gan.state()))

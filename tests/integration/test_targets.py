@@ -10,6 +10,7 @@ import pytest
 
 from autobatch.errors import DeviceError, DeviceUnavailableError, WorkerError, WorkloadError
 from autobatch.probe.client import TargetProber
+from autobatch.probe.protocol import Purpose
 from autobatch.records import Outcome, Precision, Settings
 
 GIB = 2**30
@@ -31,9 +32,14 @@ def test_a_plain_script_is_loaded_and_described(probe: Callable[..., Any]) -> No
     workload = answer.workload
     assert workload.model == "Sequential"
     assert workload.num_parameters == 8 * 16 + 16 + 16 * 3 + 3
-    assert workload.loss == "cross-entropy"
+    assert workload.loss == "CrossEntropyLoss"
     assert workload.dataset_size == 40
-    assert len(workload.guesses) == 3
+    assert workload.guesses == (
+        "net is the model, as the only model in the file",
+        "criterion is the loss, as the only loss in the file",
+        "AdamW as the optimizer",
+        "32 as the batch size trained with now",
+    )
     assert answer.device == "cpu"
     assert answer.smallest_batch_size == 1
     assert answer.memory_is_enforced
@@ -93,15 +99,68 @@ def test_an_error_in_the_users_code_has_the_users_traceback_and_the_batch_size(
 ) -> None:
     prober = probe(
         """
-        model = nn.Linear(9, 3)  # the data have 4 features
+        class Net(nn.Linear):
+            def forward(self, x):
+                return super().forward(x)
+        model = Net(9, 3)  # the data have 4 features
         dataset = [(torch.randn(4), 1)] * 8
         """
     )
     with pytest.raises(WorkloadError) as caught:
         prober.load()
     assert "RuntimeError in a trial at batch size 1: mat1 and mat2 shapes" in str(caught.value)
-    assert "linear" in caught.value.user_traceback
+    assert "return super().forward(x)" in caught.value.user_traceback
     assert "autobatch/" not in caught.value.user_traceback
+    assert "the traceback above" in caught.value.hint
+
+
+def test_an_error_outside_of_the_users_code_shows_no_traceback_and_says_what_was_called(
+    probe: Callable[..., Any],
+) -> None:
+    prober = probe(
+        """
+        model = nn.Linear(9, 3)  # the data have 4 features
+        dataset = [(torch.randn(4), 1)] * 8
+        """
+    )
+    with pytest.raises(WorkloadError) as caught:
+        prober.load()
+    assert "raised by model(a float32 tensor of shape (1, 4))" in str(caught.value)
+    assert caught.value.user_traceback == ""
+    assert "traceback" not in caught.value.hint
+
+
+GAN = """
+generator, discriminator = nn.Linear(4, 4), nn.Linear(4, 1)
+first = torch.optim.Adam(generator.parameters(), lr=0.25)
+second = torch.optim.Adam(discriminator.parameters(), lr=0.25)
+model = generator
+dataset = [torch.randn(4)] * 64
+def training_step(model, batch):
+    assert float(discriminator.weight.detach().sum()) == weight
+    for optimizer in (second, first):
+        optimizer.zero_grad()
+        discriminator(model(batch)).square().mean().backward()
+        optimizer.step()
+weight = float(discriminator.weight.detach().sum())
+"""
+
+
+def test_a_gan_that_steps_two_optimizers_is_measured_and_confirmed(
+    probe: Callable[..., Any],
+) -> None:
+    prober = probe(GAN)
+    workload = prober.load().workload
+    assert workload.loss == "training_step(model, batch) with 2 optimizers of its own"
+    assert (workload.optimizer, workload.base_learning_rate) == ("Adam", 0.25)
+    assert workload.guesses == ("32 as the batch size trained with now",)
+    trial = prober.measure(8)
+    assert trial.fits
+    assert trial.samples_per_s == pytest.approx(8 / trial.step_time_s)
+    final = prober.measure(8, purpose=Purpose.FINAL, num_windows=3)
+    assert final.fits
+    assert final.loss_is_finite
+    assert "does not evaluate" in final.eval_message
 
 
 def test_a_syntax_error_is_the_users(probe: Callable[..., Any]) -> None:

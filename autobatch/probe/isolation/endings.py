@@ -17,12 +17,14 @@ from autobatch.errors import (
 from autobatch.probe.protocol import Crash, Failure
 from autobatch.probe.trial.oom import is_out_of_memory
 from autobatch.records import Outcome
-from autobatch.workload.files import format_user_traceback
+from autobatch.workload.user_code import UserCall, find_call, format_user_traceback
 
 if TYPE_CHECKING:
     from autobatch.probe.isolation.child import ChildDied  # for Linux alone
 
 R = TypeVar("R")
+_NO_FRAME_HINT = "run one step of it in plain PyTorch: a library raised it, outside of your code"
+_HALF_PRECISIONS = ("BFloat16", "Half")
 
 
 class WorkFailed(Exception):  # noqa: N818 - it carries the error
@@ -112,13 +114,30 @@ def to_failure(error: BaseException, *, doing: str = "") -> Failure:
             cause=cause_of(error),
         )
     where = f" {doing}" if doing else ""
+    message = f"{type(error).__name__}{where}: {message_of(error)}"
+    user_traceback, call = format_user_traceback(error), find_call(error)
+    hint = _NO_FRAME_HINT
+    if user_traceback:
+        hint = "the traceback above shows where in your code it was raised"
+    elif call is not None:  # in a library, which they called for us
+        message += f"; raised by {call.text}"
+        hint = _find_hint(call, message_of(error))
     return Failure(
         error="WorkloadError",
-        message=f"{type(error).__name__}{where}: {message_of(error)}",
-        hint="the traceback above shows where in your code it was raised",
-        user_traceback=format_user_traceback(error),
+        message=message,
+        hint=hint,
+        user_traceback=user_traceback,
         cause=cause_of(error),
     )
+
+
+def _find_hint(call: UserCall, message: str) -> str:
+    """The one thing to change after an exception in a call without code of the user's."""
+    if "dtype" in message and any(each in message for each in _HALF_PRECISIONS):
+        return "leave the model in float32 and use `precision=bf16`"
+    if call.name == "model":
+        return "make the model and the data fit: this is how autobatch calls it"
+    return "define loss(output, target) for what they are, or training_step(model, batch)"
 
 
 def _name_signal(number: int) -> str:

@@ -82,6 +82,7 @@ class PutBack:
         # Built again each time: what the work before did to the optimizer was put back.
         task = build_task(self._workload, self._settings, source)
         task = replace(task, source=DeadlineSource(source, timeout_s))
+        task.loss.own_steps.can_put_back = False
         try:
             with use_threads(context.num_threads):
                 return Ended(result=work(replace(context, task=task)))

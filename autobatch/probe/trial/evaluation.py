@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.oom import is_out_of_memory
 from autobatch.probe.trial.step import autocast
 from autobatch.records import Precision, Trial
+from autobatch.workload.loss import NoLossError
 from autobatch.workload.task import TrainingTask, move_to
 
 _NUM_PASSES = 2
@@ -91,12 +92,16 @@ def check_evaluation(trial: Trial, step: EvaluationStep, batch: Any, context: Jo
     limit: AbstractContextManager[Any] = nullcontext()
     if context.is_apart:  # fail as an exception, before the whole trial is ended for its memory
         limit = device.enforce(round(_WATCHED_FRACTION * budget_bytes))
+    loss = context.task.loss.facts
+    if loss.steps_itself:
+        return replace(trial, eval_message=f"{loss.description} trains, and does not evaluate")
     device.release()  # else the peak is never below what training had reserved
     device.reset_peak()
     try:
         with limit:
             for _ in range(_NUM_PASSES):
-                step(batch)
+                with suppress(NoLossError):  # the forward passes are what takes memory
+                    step(batch)
             device.synchronize()
     except Exception as error:
         if is_out_of_memory(error):

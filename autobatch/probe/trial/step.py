@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from autobatch.errors import WorkloadError
 from autobatch.records import Precision
 from autobatch.workload.task import TrainingTask, move_to
 
@@ -19,7 +20,8 @@ class TrainingStep:
     """Forward, loss, zero_grad, backward, optimizer step, in the chosen precision.
 
     Gradients are cleared between forward and backward, so that those of the step before are
-    held through the forward pass: of the common orders, this needs the most memory.
+    held through the forward pass: of the common orders, this needs the most memory. A training
+    step that steps its own optimizers does all of it by itself.
     """
 
     def __init__(
@@ -47,24 +49,41 @@ class TrainingStep:
         Returns:
             The loss, detached, on the device.
         """
-        loss = self.backward(batch)
+        loss = self._forward(batch)
+        if self._task.loss.facts.steps_itself:
+            return loss
+        self._backward(loss)
         self._scaler.step(self._task.built.optimizer)
         self._scaler.update()
-        return loss
+        return loss.detach()
 
     def backward(self, batch: Any) -> torch.Tensor:
         """Leave the gradients of one batch in the parameters.
 
         Returns:
             The loss, detached, on the device.
+
+        Raises:
+            WorkloadError: If the training step leaves none, since it steps its own optimizers.
         """
+        loss = self._forward(batch)
+        if self._task.loss.facts.steps_itself:
+            raise WorkloadError(
+                f"no gradient can be measured: {self._task.loss.facts.description}",
+                hint="return the loss from it, without backward() and step()",
+            )
+        self._backward(loss)
+        return loss.detach()
+
+    def _forward(self, batch: Any) -> torch.Tensor:
         if self._device.type != "cpu":
             batch = move_to(batch, self._device)
         with autocast(self._device, self._precision):
-            loss = self._task.loss(self._task.model, batch)
+            return self._task.loss(self._task.model, batch)
+
+    def _backward(self, loss: torch.Tensor) -> None:
         self._task.built.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
 
 
 def _switch_tf32_on() -> None:

@@ -17,7 +17,7 @@ from autobatch.probe.isolation.base import Isolation
 from autobatch.probe.protocol import Loaded
 from autobatch.probe.trial.compiled import is_compiled
 from autobatch.probe.worker.loaded import LoadedWorker, find_host_budget
-from autobatch.records import Environment, MemoryBudget, Precision, Settings
+from autobatch.records import Environment, MemoryBudget, Precision, Settings, WorkloadSummary
 from autobatch.workload.batches import LoaderSource, RepeatedSource
 from autobatch.workload.task import TrainingTask
 
@@ -72,7 +72,7 @@ def load(
     with device.enforce(worker.budget.budget_bytes) as is_enforced:
         pass
     return worker, Loaded(
-        workload=replace(task.summarize(num_threads), is_compiled=is_compiled(task.model)),
+        workload=_summarize(task, settings, num_threads),
         environment=_describe_environment(device, isolation, settings),
         device=device.name,
         budget=worker.budget,
@@ -82,6 +82,11 @@ def load(
         host_budget=worker.host_budget,
         repeats_batch=isinstance(source, RepeatedSource),
     )
+
+
+def _summarize(task: TrainingTask, settings: Settings, num_threads: int) -> WorkloadSummary:
+    summary = task.summarize(num_threads, settings)
+    return replace(summary, is_compiled=is_compiled(task.model))
 
 
 def _require_precision(device: Device, precision: Precision) -> None:

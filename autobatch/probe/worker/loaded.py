@@ -26,6 +26,7 @@ from autobatch.probe.protocol import (
 from autobatch.probe.trial.host import describe, held_against, with_meter
 from autobatch.probe.trial.run import run_trial
 from autobatch.records import MemoryBudget, Outcome, Settings, Trial, Unknown
+from autobatch.workload.loss import LossFacts
 from autobatch.workload.task import TrainingTask
 
 _NEEDS_TWO = "Expected more than 1 value per channel"
@@ -97,7 +98,7 @@ class LoadedWorker:
         if isinstance(ended.result, Crash):
             reply = TrialReply.from_crash(batch_size, ended.result)
         else:
-            trial, self.task.loss.description, self.task.loss.guess = ended.result
+            trial, self.task.loss.facts = ended.result
             reply = TrialReply(trial=trial)
         trial = _with_what_was_seen(reply.trial, ended, context.limits.budget_bytes)
         return replace(reply, trial=_without(trial, self.isolation.own_bytes))
@@ -170,11 +171,11 @@ class LoadedWorker:
 
     def _run_trial(
         self, context: JobContext, batch_size: int, plan: TimingPlan
-    ) -> tuple[Trial, str, str]:
+    ) -> tuple[Trial, LossFacts]:
         template_pid = os.getppid() if context.is_apart else None
         host = HostMemory(self.pinned, template_pid=template_pid, uses_kernel=self.uses_kernel)
         trial = run_trial(context, batch_size, plan, host=host)
-        return trial, context.task.loss.description, context.task.loss.guess
+        return trial, context.task.loss.facts
 
 
 def find_host_budget(device: Device, headroom_fraction: float) -> MemoryBudget | None:

@@ -101,8 +101,8 @@ def test_a_batch_of_any_shape_is_split_into_inputs_and_target(batch: Any) -> Non
     model = Keywords()
     value, function = _loss(model, batch, loss=functional.cross_entropy)
     assert value == functional.cross_entropy(model(X), CLASSES)
-    assert function.description == "cross_entropy"
-    assert function.guess == ""
+    assert function.facts.description == "cross_entropy"
+    assert function.facts.guesses == ()
 
 
 @pytest.mark.parametrize("batch", [{"image": X, "label": CLASSES}, {"inputs": X, "y": CLASSES}])
@@ -181,8 +181,8 @@ def test_a_model_may_return_its_loss_in_every_customary_way(wrap: Any, batch: An
     model = OwnLoss(wrap)
     value, function = _loss(model, batch)
     assert value == functional.cross_entropy(model.layer(X), CLASSES)
-    assert function.description == "returned by the model"
-    assert function.guess == ""
+    assert function.facts.description == "returned by the model"
+    assert function.facts.guesses == ()
 
 
 def test_a_loss_that_is_given_goes_before_the_models_own() -> None:
@@ -193,7 +193,7 @@ def test_a_loss_that_is_given_goes_before_the_models_own() -> None:
     model = Both(lambda logits, loss: {"logits": logits, "loss": loss})
     value, function = _loss(model, (X, VALUES), loss=nn.L1Loss())
     assert value == functional.l1_loss(model(X), VALUES)
-    assert function.description == "L1Loss"
+    assert function.facts.description == "L1Loss"
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.uint8])
@@ -201,9 +201,9 @@ def test_whole_numbers_as_targets_mean_cross_entropy(dtype: torch.dtype) -> None
     model = nn.Linear(4, 3)
     value, function = _loss(model, (X, CLASSES.to(dtype)))
     assert value == functional.cross_entropy(model(X), CLASSES)
-    assert function.description == "cross-entropy"
-    assert function.guess.startswith("cross-entropy as the loss, since the targets are ")
-    assert function.guess.endswith(str(dtype).removeprefix("torch."))
+    assert function.facts.description == "cross-entropy"
+    assert function.facts.guesses[0].startswith("cross-entropy as the loss, since the targets are ")
+    assert function.facts.guesses[0].endswith(str(dtype).removeprefix("torch."))
 
 
 def test_a_class_for_each_position_of_a_sequence_means_cross_entropy_over_all() -> None:
@@ -225,14 +225,16 @@ def test_truth_values_as_targets_mean_binary_cross_entropy() -> None:
     value, function = _loss(model, (X, target))
     expected = functional.binary_cross_entropy_with_logits(model(X)[:, 0], target.float())
     assert value == expected
-    assert function.description == "binary cross-entropy with logits"
+    assert function.facts.description == "binary cross-entropy with logits"
 
 
 def test_floats_as_targets_mean_the_squared_error() -> None:
     model = nn.Linear(4, 3)
     value, function = _loss(model, (X, VALUES))
     assert value == functional.mse_loss(model(X), VALUES)
-    assert function.guess == "mean squared error as the loss, since the targets are float32"
+    assert (
+        function.facts.guesses[0] == "mean squared error as the loss, since the targets are float32"
+    )
 
 
 def test_a_column_of_outputs_is_compared_with_a_row_of_targets_one_by_one() -> None:
@@ -243,13 +245,16 @@ def test_a_column_of_outputs_is_compared_with_a_row_of_targets_one_by_one() -> N
 
 def test_no_loss_and_no_target_is_an_error(error_of: Any) -> None:
     error = error_of(_loss, nn.Linear(4, 3), X)
-    assert "the model returned a tensor of shape (5, 3) and the batch has no target" in str(error)
+    assert (
+        "the model returned a float32 tensor of shape (5, 3), and the batch has no target"
+        in str(error)
+    )
     assert "loss(output, target)" in error.hint
 
 
 def test_an_output_without_a_loss_is_described(error_of: Any) -> None:
     error = error_of(_loss, OwnLoss(Output), {"x": X})
-    assert "the model returned a Output and the batch has no target" in str(error)
+    assert "the model returned an Output, and the batch has no target" in str(error)
 
 
 def test_a_loss_for_each_sample_is_an_error(error_of: Any) -> None:
@@ -290,7 +295,7 @@ def test_a_training_step_has_the_say_over_everything() -> None:
     value, function = _loss(model, batch, training_step=training_step, loss=nn.MSELoss())
     assert value == model(X).sum()
     assert seen == [(model, batch)]
-    assert function.description == "training_step(model, batch)"
+    assert function.facts.description == "training_step(model, batch)"
 
 
 def test_a_training_step_that_returns_nothing_is_an_error(error_of: Any) -> None:

@@ -137,3 +137,26 @@ def test_a_step_builds_state_and_leaves_the_weights(optimizer: Any, linear: Any)
         built.optimizer.step()
     assert torch.equal(linear.weight, before)
     assert built.optimizer.state[linear.weight]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "is_default"),
+    [
+        (torch.optim.AdamW, True),
+        (lambda parameters: torch.optim.AdamW(parameters), True),
+        (functools.partial(torch.optim.AdamW, weight_decay=0.1), True),
+        (functools.partial(torch.optim.AdamW, lr=0.001), False),
+        (lambda parameters: torch.optim.AdamW(parameters, lr=0.001), False),
+        (lambda parameters: torch.optim.AdamW(parameters, 0.001), False),
+        (lambda parameters: torch.optim.AdamW(parameters, lr=0.01), False),
+    ],
+)
+def test_a_rate_that_nobody_named_is_known_to_be_the_default(
+    optimizer: Any, is_default: bool, linear: Any
+) -> None:
+    assert _build(linear, optimizer=optimizer).rate_is_default == is_default
+
+
+def test_the_rate_of_an_optimizer_is_what_is_trained_with_now(linear: Any) -> None:
+    own = torch.optim.AdamW(linear.parameters())
+    assert not _build(linear, optimizer=own).rate_is_default

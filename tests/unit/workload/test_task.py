@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_sequence
 
+from autobatch.records import Settings
 from autobatch.workload.shape import read_shape
 from autobatch.workload.synthetic import RandomBatches
 from autobatch.workload.task import move_to
@@ -40,7 +41,7 @@ def test_the_summary_says_what_was_given(load: Any) -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
         """
     )
-    summary = task.summarize(6)
+    summary = task.summarize(6, Settings())
     assert summary.model == "Sequential"
     assert summary.num_parameters == 12 + 6  # the frozen bias is left out
     assert summary.loss == "CrossEntropyLoss"
@@ -55,11 +56,12 @@ def test_the_summary_says_what_was_given(load: Any) -> None:
 def test_the_summary_says_what_was_assumed(load: Any) -> None:
     task = load("net = nn.Linear(4, 3)\ndataset = [(torch.randn(4), 1)] * 50")
     task.loss(task.model, next(task.source.batches(4)))
-    summary = task.summarize(1)
+    summary = task.summarize(1, Settings())
     assert summary.guesses == (
-        "net is the model, as the only one in the file",
+        "net is the model, as the only model in the file",
         "cross-entropy as the loss, since the targets are int64",
         "AdamW as the optimizer",
+        "32 as the batch size trained with now",
     )
     assert summary.base_learning_rate is None
     assert summary.base_batch_size is None
@@ -75,14 +77,14 @@ def test_names_of_the_file_go_before_what_its_objects_say(load: Any) -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
         batch_size, lr, dataset_size = 8, 0.5, 5000
         """
-    ).summarize(1)
+    ).summarize(1, Settings())
     assert (summary.base_batch_size, summary.base_learning_rate) == (8, 0.5)
     assert summary.dataset_size == 5000
 
 
 def test_a_learning_rate_without_an_optimizer_is_known_all_the_same(load: Any) -> None:
     task = load("model = nn.Linear(4, 3)\nlr = 0.02\ndataset = [(torch.randn(4), 1)]")
-    assert task.summarize(1).base_learning_rate == 0.02
+    assert task.summarize(1, Settings()).base_learning_rate == 0.02
 
 
 def test_a_description_behind_the_target_makes_up_for_missing_data(load: Any) -> None:
@@ -184,3 +186,25 @@ def test_a_batch_that_knows_how_to_move_moves_itself() -> None:
     moved = move_to((packed, torch.zeros(2)), META)
     assert moved[0].data.device == META
     assert moved[0].batch_sizes.device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("settings", "assumed"),
+    [
+        (
+            {},
+            (
+                "0.001 as the learning rate, the default of AdamW",
+                "32 as the batch size trained with now",
+            ),
+        ),
+        ({"learning_rate": 0.001}, ("32 as the batch size trained with now",)),
+        ({"learning_rate": 0.1, "base_batch_size": 64}, ()),
+    ],
+)
+def test_what_the_settings_say_is_not_assumed(settings: Any, assumed: Any, load: Any) -> None:
+    task = load(
+        "model = nn.Linear(4, 3)\noptimizer = torch.optim.AdamW\nloss = nn.CrossEntropyLoss()\n"
+        "dataset = [(torch.randn(4), 1)] * 50"
+    )
+    assert task.summarize(1, Settings(**settings)).guesses == assumed

@@ -12,6 +12,7 @@ from autobatch.probe.isolation.base import Ended
 from autobatch.probe.protocol import Limits, TimingPlan, TrialRequest
 from autobatch.probe.worker.loaded import LoadedWorker
 from autobatch.records import MemoryBudget, Outcome, Settings, Trial
+from autobatch.workload.loss import LossFacts
 
 GIB = 2**30
 
@@ -27,7 +28,7 @@ class Scripted:
         self.left = list(trials)
 
     def run(self, work: Any, context: Any) -> Ended[Any]:
-        return Ended(result=(self.left.pop(0), "", ""))
+        return Ended(result=(self.left.pop(0), LossFacts(description="")))
 
 
 def ended(outcome: Outcome, **fields: Any) -> Trial:
