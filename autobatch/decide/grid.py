@@ -85,7 +85,7 @@ def make_grid(
     sizes = {first, *(multiple * 2**power for power in range(27))}
     # One pass per global batch, the user's own size, full-batch training and the largest size that
     # was asked for are candidates too.
-    sizes |= {each for each in (_share(settings), your_batch_size) if each and each % multiple == 0}
+    sizes |= {each for each in (find_whole(settings), your_batch_size) if each and each % multiple == 0}
     sizes |= {each - each % multiple for each in (dataset_size, settings.max_batch_size) if each}
     sizes = {each for each in sizes if first <= each <= cap}
     return Grid(sizes=tuple(sorted(sizes)), end=end, multiple=settings.grid_multiple)
@@ -97,7 +97,8 @@ _CAP_TEXTS = {
 }
 
 
-def _share(settings: Settings) -> int | None:
+def find_whole(settings: Settings) -> int | None:
+    """The size at which one pass is a device's part of the global batch, if there is one."""
     if settings.global_batch_size is None:
         return None
     return settings.global_batch_size // settings.num_devices

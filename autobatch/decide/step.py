@@ -51,6 +51,8 @@ class Rules:
         budget_bytes: Memory that a trial may use.
         uncertainty_fraction: How far memory growth may deviate from a straight line.
         host_budget_bytes: Host memory that a trial may use, where that is a separate budget.
+        whole: The size that is a global batch in one pass. It holds no gradients of other passes,
+            as the sizes below it do, so that their line is no bound for it.
         numbers: Tuned numbers.
     """
 
@@ -59,6 +61,7 @@ class Rules:
     budget_bytes: int
     uncertainty_fraction: float
     host_budget_bytes: int | None = None
+    whole: int | None = None
     numbers: Numbers = NUMBERS
 
 
@@ -176,6 +179,8 @@ def _expected_limit(
 
 
 def _is_refuted(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
+    if size == rules.whole:
+        return False
     least_bytes = lower_bound_bytes(trials, size, uncertainty_fraction=rules.uncertainty_fraction)
     return least_bytes > rules.budget_bytes
 

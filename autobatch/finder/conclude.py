@@ -156,6 +156,7 @@ def _find_warnings(
             loaded.budget,
             evidence.buckets,
             evidence.failures,
+            evidence.refused,
         ),
     )
 

@@ -9,7 +9,7 @@ from autobatch.decide.action import Progress
 from autobatch.decide.bracket import find_bracket
 from autobatch.decide.choice import Choice
 from autobatch.decide.decision import Asked, Decision, decide
-from autobatch.decide.grid import make_grid
+from autobatch.decide.grid import find_whole, make_grid
 from autobatch.decide.step import Rules, is_expected_last
 from autobatch.probe.protocol import Loaded
 from autobatch.recommend.inputs import find_dataset_size
@@ -49,6 +49,7 @@ class Evidence:
         eval_trials: Trials of evaluation, by batch size.
         buckets: Batch sizes by length.
         eval_is_largest: Whether the search for the largest evaluation size finished.
+        refused: Final runs that did not fit, with the trials before them that did.
         failures: A warning for each search after the answer that ended in an error.
     """
 
@@ -66,6 +67,7 @@ class Evidence:
     eval_trials: dict[int, Trial] = field(default_factory=dict)
     eval_is_largest: bool = False
     buckets: tuple[LengthBucket, ...] = ()
+    refused: tuple[tuple[Trial, Trial], ...] = ()
     failures: dict[Phase, FindingWarning] = field(default_factory=dict)
     _decided: tuple[tuple[dict[int, Trial], Asked], Decision] | None = None
 
@@ -107,6 +109,7 @@ class Evidence:
             budget_bytes=self.loaded.budget.budget_bytes,
             uncertainty_fraction=self.loaded.peak_uncertainty_fraction,
             host_budget_bytes=host_budget.budget_bytes if host_budget else None,
+            whole=find_whole(self.settings),
         )
 
     def is_expected_answer(self, batch_size: int) -> bool:

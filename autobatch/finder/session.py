@@ -20,6 +20,7 @@ from autobatch.finder.runs import Measured
 from autobatch.finder.worth import Worth
 from autobatch.probe.probers import Prober
 from autobatch.probe.protocol import TimingPlan
+from autobatch.recommend.accumulation import count_passes
 from autobatch.records import (
     Finding,
     Observer,
@@ -231,6 +232,7 @@ class _Session:
         if run.trial.outcome is Outcome.TIMED_OUT and self._is_time_up():
             return
         if not run.trial.fits:
+            evidence.refused += ((evidence.trials[size], run.trial),)
             evidence.trials[size] = run.trial
             return
         is_compiled = evidence.loaded.workload.is_compiled
@@ -280,6 +282,8 @@ class _Session:
 
         def measure(batch_size: int, plan: TimingPlan) -> Trial | None:
             self._observer.trial_started(batch_size, phase)
+            if phase is Phase.LENGTHS:
+                plan = replace(plan, num_passes=count_passes(self._settings, batch_size))
             try:
                 trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
             except Exception as error:  # the user's code may raise anything
@@ -295,6 +299,7 @@ class _Session:
 
     def _measure_and_keep(self, evidence: Evidence, batch_size: int, plan: TimingPlan) -> Measured:
         begin = self._clock()
+        plan = replace(plan, num_passes=count_passes(self._settings, batch_size))
         if evidence.contention is not None:
             plan = replace(plan, num_threads=evidence.contention.num_threads)
         trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())

@@ -32,12 +32,13 @@ def find_batch_size(
     optimizer: Any = None,
     *,
     training_step: Callable[[Any, Any], torch.Tensor] | None = None,
+    optimizer_step: Callable[[Any, Any], Any] | None = None,
     **options: Any,
 ) -> training.TrainingFinding:
     """Find the batch size to train prepared objects with.
 
-    With ``global_batch_size`` the accelerator's ``gradient_accumulation_steps`` is set to reach
-    it with the size that was found.
+    Trials accumulate gradients as the accelerator's ``gradient_accumulation_steps`` says; with
+    ``global_batch_size`` that is set to reach it with the size that was found.
 
     Args:
         accelerator: The one that prepared them.
@@ -46,6 +47,8 @@ def find_batch_size(
         loss: A function of output and target; not needed by a model that returns its loss.
         optimizer: A prepared optimizer.
         training_step: A function of the model and a batch that returns the loss.
+        optimizer_step: A function of the model and the optimizer, such as one that clips gradients
+            and then calls ``optimizer.step()``.
         **options: Those of ``autobatch.find_batch_size``.
 
     Raises:
@@ -60,14 +63,17 @@ def find_batch_size(
         )
     precision = _PRECISIONS.get(str(accelerator.mixed_precision), "fp32")
     plain_loader = with_batch_size(loader)
-    per_step = accelerator.gradient_accumulation_steps if "global_batch_size" in options else 1
+    per_step = accelerator.gradient_accumulation_steps
     base = {"precision": precision, "base_batch_size": (plain_loader.batch_size or 1) * per_step}
+    if options.get("global_batch_size") is None:
+        base["gradient_accumulation_steps"] = per_step
     finding = training.find_batch_size(
         model,
         plain_loader,
         loss,
         getattr(optimizer, "optimizer", optimizer),
         training_step=training_step,
+        optimizer_step=optimizer_step,
         **{**base, **options},
     )
     is_sure = finding.confidence is Confidence.HIGH

@@ -4,7 +4,8 @@
     trainer.fit(module, datamodule)
 
 Of the user's code it calls what a training step is made of, and nothing else: ``training_step``,
-what moves a batch to the device, and ``train_dataloader``. What is logged meanwhile is dropped.
+what moves a batch to the device, what clips gradients, and ``train_dataloader``. What is logged
+meanwhile is dropped.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ class BatchSizeTuner(Callback):  # type: ignore[misc]
             None,
             trainer.optimizers[0],
             training_step=_make_step(trainer, pl_module),
+            optimizer_step=_make_optimizer_step(trainer, pl_module),
             **self._choose_options(trainer, loader),
         )
         if finding.confidence is Confidence.LOW:
@@ -109,10 +111,14 @@ class BatchSizeTuner(Callback):  # type: ignore[misc]
 
     def _choose_options(self, trainer: Trainer, loader: DataLoader[Any]) -> Any:
         options: dict[str, Any] = {"precision": _PRECISIONS.get(str(trainer.precision), "fp32")}
-        per_step = trainer.accumulate_grad_batches if self._global_batch_size is not None else 1
+        per_step = trainer.accumulate_grad_batches
         if loader.batch_size is not None:
             options["base_batch_size"] = loader.batch_size * per_step
-        return options | {"global_batch_size": self._global_batch_size} | self._options
+        if self._global_batch_size is not None:
+            options["global_batch_size"] = self._global_batch_size
+        else:
+            options["gradient_accumulation_steps"] = per_step
+        return options | self._options
 
     def _require_place_for_size(self, trainer: Trainer, module: LightningModule) -> None:
         if _takes_passed_loader(trainer) or list(self._holders(trainer, module)):
@@ -198,6 +204,21 @@ def _make_step(trainer: Trainer, module: LightningModule) -> Callable[[Any, Any]
         return loss
 
     return training_step
+
+
+def _make_optimizer_step(trainer: Trainer, module: LightningModule) -> Callable[..., None]:
+    """The step with the gradients clipped as the trainer or the module does it."""
+
+    def optimizer_step(model: Any, optimizer: Any) -> None:
+        with _nothing_logged(trainer, model):
+            model.configure_gradient_clipping(
+                trainer.optimizers[0],
+                gradient_clip_val=trainer.gradient_clip_val,
+                gradient_clip_algorithm=trainer.gradient_clip_algorithm,
+            )
+        optimizer.step()
+
+    return optimizer_step
 
 
 @contextmanager

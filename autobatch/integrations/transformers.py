@@ -70,7 +70,13 @@ def _find(
     trainer: Trainer, loader: DataLoader[Any], optimizer: Any, options: dict[str, Any]
 ) -> TrainingFinding:
     return find_batch_size(
-        trainer.model, loader, None, optimizer, training_step=_make_step(trainer), **options
+        trainer.model,
+        loader,
+        None,
+        optimizer,
+        training_step=_make_step(trainer),
+        optimizer_step=_make_optimizer_step(trainer.args.max_grad_norm),
+        **options,
     )
 
 
@@ -138,6 +144,15 @@ def _make_step(trainer: Any) -> Callable[[Any, Any], torch.Tensor]:
         return loss
 
     return training_step
+
+
+def _make_optimizer_step(max_norm: float | None) -> Callable[[Any, Any], None]:
+    def optimizer_step(model: Any, optimizer: Any) -> None:
+        if max_norm:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+        optimizer.step()
+
+    return optimizer_step
 
 
 def _apply(trainer: Any, finding: TrainingFinding, *, keep_global_batch: bool) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 
 from autobatch.decide.rates import Rates
+from autobatch.recommend.accumulation import split_global_batch
 from autobatch.recommend.inputs import find_base_batch_size
 from autobatch.records import Efficiency, Goodput, NoiseScale, Settings, WorkloadSummary
 
@@ -30,16 +31,6 @@ def relative_efficiency(noise_scale: float, batch_size: float, base_batch_size: 
         base_batch_size: The size at which a sample is worth 1.
     """
     return (noise_scale + base_batch_size) / (noise_scale + batch_size)
-
-
-def find_global_batch_size(settings: Settings, batch_size: int) -> int:
-    """Count the samples per optimizer step at a batch size.
-
-    Args:
-        settings: For the global batch and the number of devices.
-        batch_size: Samples per pass on one device.
-    """
-    return settings.global_batch_size or batch_size * settings.num_devices
 
 
 def scale_to_goodput(
@@ -56,7 +47,9 @@ def scale_to_goodput(
     base = find_base_batch_size(settings, workload)
     return rates.scaled(
         {
-            size: relative_efficiency(noise_scale, find_global_batch_size(settings, size), base)
+            size: relative_efficiency(
+                noise_scale, split_global_batch(settings, size).global_batch_size, base
+            )
             for size in rates.sizes
         }
     )
@@ -87,7 +80,7 @@ def find_efficiency(
         goodputs.append(
             Goodput(
                 batch_size=size,
-                global_batch_size=find_global_batch_size(settings, size),
+                global_batch_size=split_global_batch(settings, size).global_batch_size,
                 samples_per_s=samples_per_s,
                 relative_efficiency=goodput / samples_per_s,
                 goodput_samples_per_s=goodput,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from autobatch.decide.rates import Rates
 from autobatch.finder.evidence import Evidence
-from autobatch.noise.goodput import find_efficiency, find_global_batch_size, relative_efficiency
+from autobatch.noise.goodput import find_efficiency, relative_efficiency
 from autobatch.noise.job import measure_noise
 from autobatch.noise.plan import plan_noise, require_noise_prober, require_real_data
 from autobatch.probe.probers import JobProber, Prober
 from autobatch.probe.protocol import Loaded
+from autobatch.recommend.accumulation import split_global_batch
 from autobatch.recommend.inputs import find_base_batch_size
 from autobatch.records import (
     Efficiency,
@@ -88,7 +89,7 @@ class GradientWorth:
         """Value of a sample in a batch of this size; 1 at the base size."""
         assert self.noise is not None and self._workload is not None
         base = find_base_batch_size(self._settings, self._workload)
-        global_batch_size = find_global_batch_size(self._settings, batch_size)
+        global_batch_size = split_global_batch(self._settings, batch_size).global_batch_size
         return relative_efficiency(self.noise.at_least, global_batch_size, base)
 
     def reason(self) -> str:

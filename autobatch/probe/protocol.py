@@ -63,6 +63,8 @@ class TimingPlan:
         round_number: 0 for a first run; sizes timed in turn share a number above 0.
         longest: Run batches of samples of at most this length alone, the longest of them.
         num_threads: CPU threads of the trial; the worker's own number if ``None``.
+        num_passes: Forward and backward passes of a step; the gradients of all but the first are
+            added to those before.
     """
 
     purpose: Purpose = Purpose.SEARCH
@@ -75,6 +77,7 @@ class TimingPlan:
     round_number: int = 0
     longest: int | None = None
     num_threads: int | None = None
+    num_passes: int = 1
 
     @property
     def is_confirmation(self) -> bool:

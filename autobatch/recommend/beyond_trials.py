@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from autobatch.records import (
     Confirmation,
@@ -12,6 +12,7 @@ from autobatch.records import (
     MemoryBudget,
     Phase,
     Settings,
+    Trial,
     WarningCode,
     WorkloadSummary,
 )
@@ -24,6 +25,7 @@ def find_warnings_beyond_trials(
     budget: MemoryBudget,
     buckets: tuple[LengthBucket, ...],
     failures: Mapping[Phase, FindingWarning],
+    refused: Sequence[tuple[Trial, Trial]] = (),
 ) -> Iterator[FindingWarning]:
     """What may take more memory than was measured, and what was asked for without success.
 
@@ -34,10 +36,20 @@ def find_warnings_beyond_trials(
         budget: Memory that may be used.
         buckets: Sizes by length.
         failures: Searches that ended in an error.
+        refused: Final runs that did not fit, after the trials that did.
     """
     yield from failures.values()
-    if confirmation is not None and confirmation.eval_fits is False:
+    for trial, final in refused:
         figures: dict[str, float] = {
+            "batch_size": final.batch_size,
+            "trial_peak_bytes": trial.peak_bytes or 0,
+            "final_peak_bytes": final.peak_bytes or 0,
+            "budget_bytes": budget.budget_bytes,
+        }
+        details = (final.message or final.outcome.value.replace("_", " "),)
+        yield FindingWarning(code=WarningCode.FINAL_RUN_TOO_LARGE, figures=figures, details=details)
+    if confirmation is not None and confirmation.eval_fits is False:
+        figures = {
             "batch_size": confirmation.batch_size,
             "eval_peak_bytes": confirmation.eval_peak_bytes or 0,
             "budget_bytes": budget.budget_bytes,

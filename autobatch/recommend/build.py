@@ -57,8 +57,8 @@ def recommend(
     trial = find_fitting_trial(trials, batch_size)
     estimate = decision.estimate_of(batch_size)
     assert estimate is not None, "the chosen size was timed"
-    split = split_global_batch(settings.global_batch_size, settings.num_devices, batch_size)
-    global_batch_size = settings.global_batch_size or batch_size * settings.num_devices
+    split = split_global_batch(settings, batch_size)
+    global_batch_size = split.global_batch_size
     dataset_size = find_dataset_size(settings, workload)
     plan = _plan_epoch(settings, dataset_size, global_batch_size, estimate, throughput_curve)
     rate = _scale_rate(settings, workload, global_batch_size)

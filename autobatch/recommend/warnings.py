@@ -117,7 +117,7 @@ def _loss_not_finite(evidence: Evidence) -> FindingWarning | None:
 
 def _global_batch_remainder(evidence: Evidence) -> FindingWarning | None:
     settings, answer = evidence.settings, evidence.answer
-    split = split_global_batch(settings.global_batch_size, settings.num_devices, answer.batch_size)
+    split = split_global_batch(settings, answer.batch_size)
     if split.remainder == 0:
         return None
     return make_warning(

@@ -136,6 +136,7 @@ class WarningCode(str, Enum):
     TRIAL_FAILED = "trial_failed"
     THROTTLED = "throttled"
     BUDGET_NOT_ENFORCED = "budget_not_enforced"
+    FINAL_RUN_TOO_LARGE = "final_run_too_large"
     EVALUATION_TOO_LARGE = "evaluation_too_large"
     EVALUATION_FAILED = "evaluation_failed"
     LENGTHS_PARTLY_SCANNED = "lengths_partly_scanned"

@@ -84,6 +84,8 @@ class Settings:
         "global batch size. With auto the optimizer decides.", name="lr_rule")
     global_batch_size: int | None = _rate(
         None, COUNT, "Samples per optimizer step to reach by gradient accumulation.")
+    gradient_accumulation_steps: int = _rate(
+        1, COUNT, "Passes per optimizer step, where that number is fixed.")
     num_devices: int = _rate(1, COUNT, "Devices that will train together.")
     time_limit_s: float | None = _time(
         120.0, TIME_LIMIT, "Stop after this time with the best answer so far; none lifts the "
@@ -111,6 +113,12 @@ class Settings:
                 f"`global_batch_size={self.global_batch_size}` cannot be shared equally by "
                 f"`num_devices={self.num_devices}`",
                 hint=f"use a multiple of {self.num_devices}",
+            )
+        if self.global_batch_size is not None and self.gradient_accumulation_steps > 1:
+            raise SettingsError(
+                f"`gradient_accumulation_steps={self.gradient_accumulation_steps}` is given beside "
+                f"`global_batch_size={self.global_batch_size}`, from which it follows",
+                hint="leave one of them out",
             )
 
     @property

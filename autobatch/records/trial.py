@@ -18,7 +18,8 @@ class TimingRound:
     Attributes:
         number: 0 for the steps of the first run; sizes timed in turn share a number above 0,
             so that what the machine did meanwhile cancels in their ratio.
-        step_times_s: Wall-clock time of each step, fetching of the batch included.
+        step_times_s: Wall-clock time of each step, fetching of the batch included; of a step of
+            several passes, the time of one of them.
         data_times_s: The part of each step spent waiting for its batch.
     """
 
@@ -46,6 +47,7 @@ class Trial:
             loader workers, and any other that the training starts.
         pinned_bytes: The part of it that was pinned for copies to a GPU.
         num_warmup_steps: Steps run before timing began.
+        num_passes: Passes of a step; above 1 where training accumulates gradients at this size.
         window_peaks_bytes: Where a trial was run in several windows of steps, the peak of each.
         rounds: The timed steps; empty if the trial did not fit.
         page_faults_per_step: Minor page faults, on CPU.
@@ -76,6 +78,7 @@ class Trial:
     loader_bytes: int | None = None
     pinned_bytes: int | None = None
     num_warmup_steps: int = 0
+    num_passes: int = 1
     window_peaks_bytes: tuple[int, ...] = ()
     rounds: tuple[TimingRound, ...] = ()
     page_faults_per_step: float | None = None

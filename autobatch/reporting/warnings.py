@@ -63,6 +63,12 @@ FIGURES: dict[WarningCode, tuple[str, ...]] = {
     WarningCode.TRIAL_FAILED: ("batch_size",),
     WarningCode.THROTTLED: ("batch_size",),
     WarningCode.BUDGET_NOT_ENFORCED: (),
+    WarningCode.FINAL_RUN_TOO_LARGE: (
+        "batch_size",
+        "trial_peak_bytes",
+        "final_peak_bytes",
+        "budget_bytes",
+    ),
     WarningCode.EVALUATION_TOO_LARGE: ("batch_size", "eval_peak_bytes", "budget_bytes"),
     WarningCode.EVALUATION_FAILED: ("batch_size",),
     WarningCode.LENGTHS_PARTLY_SCANNED: ("num_scanned", "num_samples", "longest"),
@@ -231,6 +237,14 @@ _TEXTS: dict[WarningCode, Advice] = {
             "it for a moment before it was seen."
         ),
         remedy="Keep more memory free with --headroom 20%.",
+    ),
+    WarningCode.FINAL_RUN_TOO_LARGE: Advice(
+        title="the final run of a larger size did not fit",
+        happened=(
+            "Batch size {batch_size} took {trial_peak_bytes} in its trial, and {final_peak_bytes} "
+            "in the longer final run, with a budget of {budget_bytes} ({details})."
+        ),
+        remedy="The search stepped down from it; with more memory or less else running it may fit.",
     ),
     WarningCode.EVALUATION_TOO_LARGE: Advice(
         title="evaluation does not fit at the training size",

@@ -43,6 +43,7 @@ def find_batch_size(
     optimizer: Any = None,
     *,
     training_step: Callable[[torch.nn.Module, Any], Any] | None = None,
+    optimizer_step: Callable[[torch.nn.Module, torch.optim.Optimizer], Any] | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     length: Callable[[Any], int] | None = None,
     on_trial: Callable[[Trial], object] | None = None,
@@ -72,6 +73,9 @@ def find_batch_size(
         optimizer: An optimizer of the model, a class, or a function of the parameters.
             AdamW if left out.
         training_step: A function of the model and a batch that returns the loss, or steps itself.
+        optimizer_step: A function of the model and the optimizer that calls ``optimizer.step()``
+            and does what else your training does there: clips gradients, steps a scheduler,
+            averages weights. Its learning rates are put back.
         collate_fn: How samples of a dataset become a batch.
         length: How long a sample is, where the number of its elements does not say it.
         on_trial: Called with each ``Trial`` when it is done.
@@ -93,7 +97,7 @@ def find_batch_size(
     settings = Settings(**read_keywords(Settings, options, caller="find_batch_size"))
     workload = describe_objects(
         model, data, loss=loss, optimizer=optimizer, training_step=training_step,
-        collate_fn=collate_fn, length=length, seed=settings.seed,
+        optimizer_step=optimizer_step, collate_fn=collate_fn, length=length, seed=settings.seed,
     )  # fmt: skip
     return find_for_workload(workload, settings, on_trial=on_trial, isolation=isolation)
 

@@ -38,6 +38,7 @@ class SearchOptions(TypedDict, total=False):
     base_batch_size: int | None
     lr_rule: LearningRateRule | str
     global_batch_size: int | None
+    gradient_accumulation_steps: int
     num_devices: int
     time_limit: float | str | None
     trial_timeout: float | str

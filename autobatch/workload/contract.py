@@ -36,6 +36,9 @@ class Workload:
         training_step: A function of the model and a batch on the device, returning the loss,
             for full control over what happens between the two. It may also do backward passes and
             steps of its own optimizers itself, as that of a GAN does; then it returns anything.
+        optimizer_step: A function of the model and the optimizer, called in the place of
+            ``optimizer.step()``, which it calls itself: for all that training does there, such as
+            clipping gradients, stepping a scheduler, or averaging weights.
         length: A function from a sample of ``dataset`` to its length, where samples differ and
             the number of their elements does not say how much memory they take.
         batch_size: The batch size trained with now: the base for scaling the learning rate.
@@ -52,6 +55,7 @@ class Workload:
     loss: Callable[..., torch.Tensor] | None = None
     optimizer: Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer] | Any = None
     training_step: Callable[[torch.nn.Module, Any], Any] | None = None
+    optimizer_step: Callable[[torch.nn.Module, torch.optim.Optimizer], Any] | None = None
     length: Callable[[Any], int] | None = None
     batch_size: int | None = None
     lr: float | None = None

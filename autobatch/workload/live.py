@@ -32,6 +32,7 @@ def describe_objects(
     loss: Any = None,
     optimizer: Any = None,
     training_step: Any = None,
+    optimizer_step: Any = None,
     collate_fn: Any = None,
     length: Any = None,
     seed: int = 0,
@@ -46,6 +47,7 @@ def describe_objects(
         loss: A function of output and target.
         optimizer: An optimizer of the model, a class, or a function of the parameters.
         training_step: A function of the model and a batch.
+        optimizer_step: A function of the model and the optimizer.
         collate_fn: How samples become a batch.
         length: How long a sample is.
         seed: Of random batches.
@@ -64,6 +66,7 @@ def describe_objects(
     for name, value in (
         ("loss", loss),
         ("training_step", training_step),
+        ("optimizer_step", optimizer_step),
         ("collate_fn", collate_fn),
         ("length", length),
     ):
@@ -81,6 +84,7 @@ def describe_objects(
         loss=loss,
         optimizer=optimizer,
         training_step=training_step,
+        optimizer_step=optimizer_step,
         collate_fn=collate_fn,
         length=length,
         **{_kind_of(data): data},

@@ -150,7 +150,7 @@ def _from_names(target: Target, namespace: Mapping[str, Any]) -> tuple[Workload,
 
 
 def _checked(target: Target, workload: Workload) -> Workload:
-    for name in ("batch", "loss", "training_step", "collate_fn", "length"):
+    for name in ("batch", "loss", "training_step", "optimizer_step", "collate_fn", "length"):
         value = getattr(workload, name)
         if value is not None and not callable(value):
             raise WorkloadError(

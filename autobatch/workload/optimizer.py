@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +48,17 @@ class BuiltOptimizer:
                 rate = multiplier * (own if learning_rate is None else learning_rate)
                 is_tensor = torch.is_tensor(group["lr"])
                 group["lr"] = torch.full_like(group["lr"], rate) if is_tensor else rate
+
+    @contextmanager
+    def keep_rates(self) -> Iterator[None]:
+        """Put the learning rates back that are set inside, as by a scheduler."""
+        groups = self.optimizer.param_groups
+        rates = [group.get("lr") for group in groups]
+        rates = [rate.clone() if torch.is_tensor(rate) else rate for rate in rates]
+        yield
+        for group, rate in zip(groups, rates, strict=False):
+            if "lr" in group:
+                group["lr"] = rate
 
 
 def build_optimizer(workload: Workload, model: nn.Module) -> BuiltOptimizer:

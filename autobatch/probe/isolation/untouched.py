@@ -7,6 +7,7 @@ Ctrl-C while things are put back waits until they are.
 
 from __future__ import annotations
 
+import inspect
 import signal
 import threading
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ class Untouched:
         workload = self._workload
         deep = [workload.model, workload.loss, workload.optimizer]
         deep += [{name: getattr(global_hooks, name) for name in _GLOBAL_HOOKS}]
+        deep += _find_state(workload.optimizer_step)
         self._process = ProcessState()
         self._objects = SavedState(deep, _data_objects(workload))
         self.held_bytes = self._objects.held_bytes
@@ -76,6 +78,18 @@ class Untouched:
             self._objects.restore()
             self._process.restore()
             del self._objects
+
+
+def _find_state(function: Any) -> Iterator[Any]:
+    """What a function of the caller's changes: averaged models, schedulers."""
+    if not inspect.isfunction(function):
+        return
+    names = inspect.getclosurevars(function)
+    for value in (*names.nonlocals.values(), *names.globals.values()):
+        if isinstance(value, (nn.Module, torch.optim.Optimizer)):
+            yield value
+        elif isinstance(value, torch.optim.lr_scheduler.LRScheduler):
+            yield vars(value)
 
 
 def _data_objects(workload: Workload) -> Iterator[Any]:

@@ -33,8 +33,8 @@ _LONG_ENOUGH_S = 0.1
 _LOOK_INTERVAL_S = 0.1
 # From the start of a trial; later, no more steps are run to see whether memory keeps growing.
 _LEAK_TIME_S = 20.0
-# The second has the gradients of the first beside it.
-_NUM_WORST_STEPS = 2
+# The second has the gradients of the first beside it; both together are at least a step.
+_NUM_WORST_PASSES = 2
 
 
 def run_trial(
@@ -62,7 +62,7 @@ def run_trial(
     """
     task, device, limits = context.task, context.device, context.limits
     start_anew(device, context.seed)
-    steps = _Steps(context, watch or watch_device(device.name))
+    steps = _Steps(context, watch or watch_device(device.name), plan.num_passes)
     host = host or HostMemory(open_pinned(device.name))
     host.reset_peak()
     device.reset_peak()
@@ -157,6 +157,7 @@ class _Steps:
         self,
         context: JobContext,
         watch: DeviceWatch,
+        num_passes: int,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         task, device = context.task, context.device
@@ -164,7 +165,8 @@ class _Steps:
         self._source = task.source
         self._device = device
         self._watch = watch
-        self._train = TrainingStep(task, device.name, context.precision)
+        self._num_passes = num_passes
+        self._train = TrainingStep(task, device.name, context.precision, num_passes=num_passes)
         self._evaluate = EvaluationStep(task, device.name, context.precision)
         self._is_compiled = is_compiled(task.model)
         self._run_step: Callable[[Any], Any] = self._train
@@ -225,6 +227,7 @@ class _Steps:
             batch_size=batch_size,
             outcome=Outcome.FITS,
             num_warmup_steps=num_warmup_steps + (first_step_s is not None),
+            num_passes=plan.num_passes,
             rounds=rounds,
             window_peaks_bytes=peaks,
             throttle_reasons=None if isinstance(reasons, Unknown) else reasons,
@@ -236,7 +239,7 @@ class _Steps:
             per_step = num_retries / len(trial.step_times_s)
             trial = replace(trial, alloc_retries_per_step=per_step)
         if first_step_s is not None:
-            compile_time_s = max(0.0, first_step_s - (trial.step_time_s or 0.0))
+            compile_time_s = max(0.0, first_step_s - plan.num_passes * (trial.step_time_s or 0.0))
             trial = replace(trial, compile_time_s=compile_time_s)
         if plan.purpose.needs_worst_batch:
             self._run_worst(batch_size)
@@ -291,15 +294,17 @@ class _Steps:
         batch = self._source.worst_batch(batch_size)
         if batch is None:
             return
-        for _ in range(_NUM_WORST_STEPS):
+        for _ in range(max(_NUM_WORST_PASSES, self._num_passes)):
             self._run_step(batch)
         self._device.synchronize()
 
     def _step(self) -> float:
-        begin = self._clock()
-        batch = next(self._batches)
-        data_time_s = self._clock() - begin
-        self._loss = self._run_step(batch)
+        data_time_s = 0.0
+        for _ in range(self._num_passes):
+            begin = self._clock()
+            batch = next(self._batches)
+            data_time_s += self._clock() - begin
+            self._loss = self._run_step(batch)
         self._device.synchronize()
         return data_time_s
 

@@ -21,7 +21,15 @@ class TrainingStep:
 
     Gradients are cleared between forward and backward, so that those of the step before are
     held through the forward pass: of the common orders, this needs the most memory. A training
-    step that steps its own optimizers does all of it by itself.
+    step that steps its own optimizers does all of it by itself. Of several
+    passes per step the first clears them, each adds its own, and the optimizer steps after the last.
+
+    Args:
+        task: What to train.
+        device_name: Where.
+        precision: Arithmetic.
+        loss_scale: Initial scale of the ``GradScaler``.
+        num_passes: Calls that make an optimizer step.
     """
 
     def __init__(
@@ -31,8 +39,11 @@ class TrainingStep:
         precision: Precision,
         *,
         loss_scale: float = 1.0,
+        num_passes: int = 1,
     ) -> None:
         self._task = task
+        self._num_passes = num_passes
+        self._num_done = 0
         self._device = torch.device(device_name)
         self._precision = precision
         # Disabled, it passes everything through. From its usual scale of 2**16 it would skip
@@ -53,12 +64,26 @@ class TrainingStep:
         if self._task.loss.facts.steps_itself:
             return loss
         self._backward(loss)
-        self._scaler.step(self._task.built.optimizer)
-        self._scaler.update()
+        self._num_done += 1
+        if self._num_done % self._num_passes == 0:
+            self._update()
         return loss.detach()
 
+    def _update(self) -> None:
+        optimizer: Any = self._task.built.optimizer
+        own = self._task.workload.optimizer_step
+        if own is None:
+            self._scaler.step(optimizer)
+        else:
+            if self._scaler.is_enabled():
+                self._scaler.unscale_(optimizer)  # gradients are clipped at their own scale
+                optimizer = _ScaledOptimizer(optimizer, self._scaler)
+            with self._task.built.keep_rates():  # a scheduler would set others
+                own(self._task.model, optimizer)
+        self._scaler.update()
+
     def backward(self, batch: Any) -> torch.Tensor:
-        """Leave the gradients of one batch in the parameters.
+        """Leave the gradients of one batch, or the sum of those of a step so far.
 
         Returns:
             The loss, detached, on the device.
@@ -82,8 +107,10 @@ class TrainingStep:
             return self._task.loss(self._task.model, batch)
 
     def _backward(self, loss: torch.Tensor) -> None:
-        self._task.built.optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if self._num_done % self._num_passes == 0:
+            self._task.built.optimizer.zero_grad(set_to_none=True)
+        part = loss / self._num_passes if self._num_passes > 1 else loss
+        self._scaler.scale(part).backward()  # type: ignore[no-untyped-call]
 
 
 def _switch_tf32_on() -> None:
@@ -97,6 +124,20 @@ def _switch_tf32_on() -> None:
     else:
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
+
+
+class _ScaledOptimizer:
+    """The optimizer as the user's own step sees it: its ``step`` is the scaler's."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
+        self._optimizer, self._scaler = optimizer, scaler
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._optimizer, name)
+
+    def step(self) -> None:
+        """Step, unless a gradient is not finite."""
+        self._scaler.step(self._optimizer)
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:

@@ -38,7 +38,7 @@ def time_steps(
     clock: Callable[[], float],
     between: Callable[[], object] = lambda: None,
 ) -> TimingRound:
-    """Time one step after the other.
+    """Time one step after the other; of steps of several passes, the time of a pass.
 
     Args:
         step: Runs a step to its end on the device; returns the seconds it waited for data.
@@ -51,8 +51,8 @@ def time_steps(
     begin = clock()
     while not _is_enough(step_times, plan, clock() - begin):
         step_begin = clock()
-        data_times.append(step())
-        step_times.append(clock() - step_begin)
+        data_times.append(step() / plan.num_passes)
+        step_times.append((clock() - step_begin) / plan.num_passes)
         between()
     return TimingRound(
         number=plan.round_number,

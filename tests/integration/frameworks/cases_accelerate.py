@@ -180,3 +180,22 @@ def test_several_processes_are_refused(quick: Any, make_data: Any) -> None:
     with pytest.raises(WorkloadError, match="2 processes train together") as caught:
         run.find(**quick)
     assert "num_devices=2" in caught.value.hint
+
+
+def test_trials_accumulate_as_the_accelerator_does_and_step_as_the_user_does(
+    quick: Any, make_data: Any, isolation: str
+) -> None:
+    average = torch.optim.swa_utils.AveragedModel(nn.Linear(8, 3))
+
+    def optimizer_step(model: Any, optimizer: Any) -> None:
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        average.n_averaged += 1
+
+    run = Run(make_data(96), 4, gradient_accumulation_steps=4)
+    finding = run.find(isolation=isolation, optimizer_step=optimizer_step, **quick)
+    assert finding.gradient_accumulation_steps == 4
+    assert {trial.num_passes for trial in finding.trials} == {2}
+    assert finding.recommendation.base_batch_size == 16
+    assert run.accelerator.gradient_accumulation_steps == 4
+    assert average.n_averaged == 0, "what the user's step changed is put back"

@@ -269,6 +269,27 @@ def test_a_global_batch_is_reached_by_accumulation(quick: Any, make_data: Any) -
     assert module.own_hooks["on_before_optimizer_step"] == 4
 
 
+def test_trials_accumulate_and_clip_as_the_trainer_does(quick: Any, make_data: Any) -> None:
+    clipped = []
+
+    class Clipping(Net):
+        def configure_gradient_clipping(self, optimizer: Any, **options: Any) -> None:
+            clipped.append(options["gradient_clip_val"])
+            self.clip_gradients(optimizer, **options)
+
+    tuner = BatchSizeTuner(isolation="shared", **quick)
+    trainer = _trainer(tuner, accumulate_grad_batches=3, gradient_clip_val=0.5, max_epochs=1)
+    torch.manual_seed(0)
+    trainer.fit(Clipping(), Data(make_data(96), 4))
+    finding = tuner.finding
+    assert finding is not None
+    assert {trial.num_passes for trial in finding.trials} == {2}
+    assert (finding.gradient_accumulation_steps, trainer.accumulate_grad_batches) == (3, 3)
+    assert finding.recommendation.base_batch_size == 12
+    assert len(clipped) > sum(trial.num_steps for trial in finding.trials)
+    assert set(clipped) == {0.5}
+
+
 def test_a_quick_look_is_left_alone(quick: Any, make_data: Any) -> None:
     tuner = BatchSizeTuner(**quick)
     module = _fit(_trainer(tuner, fast_dev_run=True), make_data(48), 4)

@@ -108,6 +108,26 @@ def test_the_sizes_are_set_and_the_global_batch_is_left_as_asked(
     assert trainer.state.train_batch_size == 16
 
 
+def test_trials_accumulate_and_clip_as_the_trainer_does(
+    make_trainer: Any, quick: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def note(parameters: Any, max_norm: float) -> Any:
+        norms.append(max_norm)
+        return clip(parameters, max_norm)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", note)
+    trainer = make_trainer(
+        per_device_train_batch_size=8, gradient_accumulation_steps=4, max_grad_norm=0.3
+    )
+    finding = tune(trainer, isolation="shared", **quick)
+    assert {trial.num_passes for trial in finding.trials} == {2}
+    assert len(norms) >= sum(trial.num_steps for trial in finding.trials)
+    assert set(norms) == {0.3}
+
+
 def test_where_there_is_something_to_evaluate_on_the_size_for_it_is_set_too(
     make_trainer: Any, quick: Any
 ) -> None:

@@ -26,9 +26,9 @@ OPTIONS = {
     "devices": "device json",
     "probe": (
         "base-batch-size by-length dataset-size device drop-last env eval force "
-        "global-batch-size goal gradient-noise grid headroom json lr lr-rule max-batch-size "
-        "memory-limit min-batch-size num-devices output plot precision quiet seed "
-        "time-limit tolerance trial-timeout verbose"
+        "global-batch-size goal gradient-accumulation-steps gradient-noise grid headroom json lr "
+        "lr-rule max-batch-size memory-limit min-batch-size num-devices output plot precision "
+        "quiet seed time-limit tolerance trial-timeout verbose"
     ),
     "show": "force json plot",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from autobatch.records import (
     Trial,
     WarningCode,
 )
+from autobatch.reporting import advise
 from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
 
 GIB = 2**30
@@ -225,3 +227,55 @@ def test_a_size_that_is_expected_to_be_the_largest_runs_once_and_longer() -> Non
     assert len(finding.confirmation.window_peaks_bytes) == 3
     trial = next(each for each in finding.trials if each.batch_size == finding.batch_size)
     assert len(trial.rounds) == 1
+
+
+class Accumulating(SimulatedProber):
+    """Gradients of other passes take a GiB, and the final run another half."""
+
+    def measure(
+        self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
+    ) -> Trial:
+        trial = super().measure(batch_size, plan, timeout_s=timeout_s)
+        more_bytes = GIB * (plan.num_passes - 1) + GIB // 2 * plan.is_confirmation
+        peak_bytes = (trial.peak_bytes or 0) + more_bytes
+        budget_bytes = self._budget_bytes
+        outcome = Outcome.OVER_BUDGET if peak_bytes > budget_bytes else trial.outcome
+        return replace(trial, peak_bytes=peak_bytes, outcome=outcome, num_passes=plan.num_passes)
+
+
+def _accumulate(capacity_bytes: int, **asked: Any) -> tuple[Finding, Accumulating]:
+    settings = Settings(headroom_fraction=0.0, **asked)
+    prober = Accumulating(WORKLOAD, SimulatedDevice(capacity_bytes), settings)
+    return find(prober, settings, target="simulated", clock=prober.clock), prober
+
+
+def test_sizes_below_the_global_batch_hold_gradients_of_two_passes() -> None:
+    finding, prober = _accumulate(40 * GIB, global_batch_size=256)
+    assert {size: plan.num_passes for size, plan in prober.runs} == {
+        size: 1 if size == 256 else 2 for size, _ in prober.runs
+    }
+    assert finding.gradient_accumulation_steps == 256 // finding.batch_size
+
+
+def test_every_size_does_where_the_number_of_passes_is_fixed() -> None:
+    finding, prober = _accumulate(40 * GIB, gradient_accumulation_steps=4, max_batch_size=256)
+    assert {plan.num_passes for _, plan in prober.runs} == {2}
+    assert finding.recommendation.global_batch_size == 4 * finding.batch_size
+
+
+def test_the_whole_global_batch_runs_though_the_line_of_accumulation_is_above_the_budget() -> None:
+    # 1,024 samples take 2 GiB in one pass and 2.5 in the final run; two passes would take 3.
+    finding, _ = _accumulate(11 * GIB // 4, global_batch_size=1024, goal=Goal.MEMORY)
+    assert finding.batch_size == 1024
+
+
+def test_a_final_run_that_needs_more_than_its_trial_is_told_with_both_peaks() -> None:
+    # 4,096 samples take 6 GiB in a trial that accumulates, and 6.5 in the final run.
+    asked = {"gradient_accumulation_steps": 2, "max_batch_size": 8192}
+    finding, _ = _accumulate(25 * GIB // 4, **asked)
+    assert finding.batch_size == 2048
+    (told,) = [w for w in finding.warnings if w.code is WarningCode.FINAL_RUN_TOO_LARGE]
+    assert told.figures["batch_size"] == 4096
+    assert told.figures["trial_peak_bytes"] <= finding.budget.budget_bytes
+    assert told.figures["final_peak_bytes"] > finding.budget.budget_bytes
+    assert "stepped down" in advise(told).remedy

@@ -69,6 +69,7 @@ TRIAL_KEYS = [
     "host_peak_bytes",
     "loader_bytes",
     "pinned_bytes",
+    "num_passes",
     "window_peaks_bytes",
     "rounds",
     "page_faults_per_step",

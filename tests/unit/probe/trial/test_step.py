@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -153,3 +154,85 @@ def test_a_loss_that_is_not_finite_is_noticed(make_task: Any) -> None:
     trial = _trial(task, 8)
     assert trial.outcome is Outcome.FITS
     assert not trial.loss_is_finite
+
+
+class Recorder(torch.optim.SGD):
+    """Notes what is done with it."""
+
+    def __init__(self, parameters: Any, events: list[str]) -> None:
+        super().__init__(parameters, lr=0.1)
+        self.events = events
+
+    def step(self, closure: Any = None) -> Any:
+        self.events.append("step")
+        return super().step(closure)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.events.append("zero_grad")
+        super().zero_grad(set_to_none)
+
+
+def test_passes_of_a_step_add_their_gradients_before_the_optimizer_steps(make_task: Any) -> None:
+    events: list[str] = []
+    model = nn.Linear(4, 3)
+    model.register_forward_hook(lambda *_: events.append("forward"))
+    task = make_task(model, dataset=SAMPLES, optimizer=Recorder(model.parameters(), events))
+    batch = next(task.source.batches(8))
+    TrainingStep(task, "cpu", Precision.FP32)(batch)
+    whole = model.weight.grad.clone()
+    events.clear()
+    step = TrainingStep(task, "cpu", Precision.FP32, num_passes=2)
+    for _ in range(4):
+        step(batch)
+    assert events == 2 * ["forward", "zero_grad", "forward", "step"]
+    assert torch.allclose(model.weight.grad, whole)
+
+
+def test_a_trial_of_two_passes_counts_the_time_of_one_and_says_so(make_task: Any) -> None:
+    events: list[str] = []
+    model = nn.Linear(4, 3)
+    model.register_forward_hook(lambda *_: events.append("forward"))
+    task = make_task(model, dataset=SAMPLES, optimizer=Recorder(model.parameters(), events))
+    plan = TimingPlan(min_steps=3, max_time_s=0.0, num_passes=2)
+    trial = run_trial(make_context(task), 8, plan)
+    assert trial.num_passes == 2
+    assert events.count("forward") == 2 * events.count("step") == 2 * trial.num_steps
+
+
+def test_the_users_own_optimizer_step_runs_in_its_place_and_rates_stay_zero(make_task: Any) -> None:
+    events: list[str] = []
+    model = nn.Linear(4, 3)
+    optimizer = Recorder(model.parameters(), events)
+
+    def own(module: nn.Module, used: Any) -> None:
+        events.append("clip")
+        nn.utils.clip_grad_norm_(module.parameters(), 1e-3)
+        used.step()
+        for group in used.param_groups:  # as a scheduler does
+            group["lr"] = 0.5
+
+    task = make_task(model, dataset=SAMPLES, optimizer=optimizer, optimizer_step=own)
+    before = model.weight.detach().clone()
+    step = TrainingStep(task, "cpu", Precision.FP32)
+    for batch in itertools.islice(task.source.batches(8), 2):
+        step(batch)
+    assert events == 2 * ["zero_grad", "clip", "step"]
+    assert torch.equal(model.weight, before)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.0]
+
+
+def test_under_fp16_the_own_optimizer_step_sees_gradients_at_their_own_scale(
+    make_task: Any,
+) -> None:
+    model, norms = nn.Linear(4, 3), []
+
+    def own(module: nn.Module, used: Any) -> None:
+        norms.append(float(nn.utils.clip_grad_norm_(module.parameters(), 1e9)))
+        used.step()
+
+    task = make_task(model, dataset=SAMPLES, optimizer_step=own)
+    batch = next(task.source.batches(8))
+    for scale in (1.0, 4.0):
+        TrainingStep(task, "cpu", Precision.FP16, loss_scale=scale)(batch)
+    assert norms[0] == pytest.approx(norms[1], rel=1e-2)
+    assert task.built.optimizer.state[model.weight], "the optimizer did not step"

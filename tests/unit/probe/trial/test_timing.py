@@ -99,3 +99,10 @@ def test_the_error_of_a_median_is_a_share_of_it() -> None:
 
 def test_equal_times_have_no_error() -> None:
     assert median_error_fraction([0.2] * 5) == 0.0
+
+
+def test_the_time_of_a_step_of_several_passes_is_that_of_one_of_them(clock: Any) -> None:
+    plan = TimingPlan(min_steps=2, max_time_s=0.0, num_passes=4)
+    timed = time_steps(clock.step(8.0, data_s=4.0), plan, clock)
+    assert timed.step_times_s == (2.0, 2.0)
+    assert timed.data_times_s == (1.0, 1.0)
