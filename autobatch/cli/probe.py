@@ -105,9 +105,11 @@ def _search(target: str, settings: Settings, *, quiet: bool, verbose: bool) -> F
             # Imported while the worker, started above, loads PyTorch.
             from autobatch.finder import find
             from autobatch.noise.worth import worth_of
+            from autobatch.training.examinations import examine
 
             worth = worth_of(settings)
             finding = find(prober, settings, target=target, observer=observer, worth=worth)
+            finding = examine(prober, finding)
     except KeyboardInterrupt:
         if finding is None:
             raise

@@ -143,6 +143,9 @@ def _make_step(trainer: Any) -> Callable[[Any, Any], torch.Tensor]:
             loss: torch.Tensor = trainer.compute_loss(model, inputs)
         return loss
 
+    step: Any = training_step
+    # It then divides the loss of each pass by the tokens of all passes of a step.
+    step.weighs_passes = bool(getattr(trainer, "model_accepts_loss_kwargs", False))
     return training_step
 
 

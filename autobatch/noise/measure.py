@@ -30,6 +30,7 @@ from autobatch.noise.job import NoisePlan, ShortTraining, needs_real_data
 from autobatch.probe.isolation.saved_state import SavedState
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.compiled import run_eagerly
+from autobatch.probe.trial.evaluation import buffers_kept
 from autobatch.probe.trial.run import seed_everything, start_anew
 from autobatch.probe.trial.step import USUAL_LOSS_SCALE, TrainingStep
 from autobatch.records import NoiseScale
@@ -109,7 +110,7 @@ class _NoiseProbe:
     def measure(self, max_time_s: float) -> NoiseScale:
         """The noise scale at the present weights."""
         plan, begin = self._plan, self._clock()
-        with _buffers_kept(self._task.model):
+        with buffers_kept(self._task.model):
             sums = _Sums(self._parameters, self._num_blocks, plan.micro_batch_size)
             batches = self._task.source.batches(plan.micro_batch_size)
             for count, batch in enumerate(batches, start=1):
@@ -229,17 +230,3 @@ class _Sums:
             counts=self._counts[:used],
             micro_batch_size=self._micro_batch_size,
         )
-
-
-@contextmanager
-def _buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Put back what a forward pass in training mode changes, such as running means."""
-    before = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
-
-    def put_back() -> None:
-        for name, buffer in model.named_buffers():
-            if name in before and before[name].shape == buffer.shape:
-                buffer.detach().copy_(before[name])
-
-    with undo_at_end(put_back):
-        yield

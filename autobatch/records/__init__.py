@@ -1,5 +1,6 @@
 """Frozen records and enums: everything that travels between the rooms of the package."""
 
+from autobatch.records.accumulation import AccumulationCheck
 from autobatch.records.contention import Contention
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.decision import Confidence, Doubt, SizeEstimate, TimingDecision
@@ -37,6 +38,7 @@ from autobatch.records.trial import TimingRound, Trial
 from autobatch.records.workload import Environment, LengthScan, WorkloadSummary
 
 __all__ = [
+    "AccumulationCheck",
     "Bottleneck",
     "Confidence",
     "Confirmation",

@@ -136,6 +136,8 @@ class WarningCode(str, Enum):
     TRIAL_FAILED = "trial_failed"
     THROTTLED = "throttled"
     BUDGET_NOT_ENFORCED = "budget_not_enforced"
+    ACCUMULATED_LOSS_DIFFERS = "accumulated_loss_differs"
+    ACCUMULATED_BATCH_NORM = "accumulated_batch_norm"
     FINAL_RUN_TOO_LARGE = "final_run_too_large"
     EVALUATION_TOO_LARGE = "evaluation_too_large"
     EVALUATION_FAILED = "evaluation_failed"

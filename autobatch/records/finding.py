@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from autobatch.records.accumulation import AccumulationCheck
 from autobatch.records.contention import Contention
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.decision import Confidence, TimingDecision
@@ -107,6 +108,8 @@ class Finding:
         eval_trials: Trials of evaluation, by batch size; empty if they were not asked for.
         buckets: Batch sizes by length, longest first; empty if they were not asked for.
         gradient_noise: The measured noise scale; ``None`` if it was not asked for.
+        accumulation: Whether several passes give the gradient of one batch; ``None`` where a step
+            is one pass.
         efficiency: Goodput by batch size; ``None`` without a noise scale.
         contention: What was done about processes that kept the cores busy; ``None`` if nothing.
     """
@@ -132,6 +135,7 @@ class Finding:
     gradient_noise: NoiseScale | None = None
     efficiency: Efficiency | None = None
     contention: Contention | None = None
+    accumulation: AccumulationCheck | None = None
 
     @property
     def batch_size(self) -> int:

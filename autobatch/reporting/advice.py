@@ -8,6 +8,7 @@ from rich.text import Text
 
 from autobatch import units
 from autobatch.records import (
+    AccumulationCheck,
     Confirmation,
     Finding,
     LearningRateRule,
@@ -39,12 +40,23 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
     yield "bounded by", Text(BOTTLENECKS[recommendation.bottleneck])
     if recommendation.global_batch_size != recommendation.batch_size:
         yield "global batch", Text(_global_batch(recommendation))
+    if finding.accumulation is not None:
+        yield "accumulation", Text(_accumulation(finding.accumulation))
     yield "iterations", Text(_iterations(finding))
     if recommendation.epoch_time_s is not None:
         yield "epoch time", Text(_epoch_time(finding, recommendation.epoch_time_s))
     yield from _learning_rate_rows(recommendation)
     if recommendation.regime is not None:
         yield "regime", Text(_regime(recommendation))
+
+
+def _accumulation(check: AccumulationCheck) -> str:
+    if check.reason:
+        return f"not compared with one batch: {check.reason}"
+    how = f"{check.batch_size} samples in {check.num_passes} passes"
+    if check.loss_differs or check.norm_differs:
+        return f"not the gradient of one batch ({how}): see below"
+    return f"the same gradient as one batch ({how})"
 
 
 def _chosen_trial(finding: Finding) -> Trial:

@@ -63,6 +63,8 @@ FIGURES: dict[WarningCode, tuple[str, ...]] = {
     WarningCode.TRIAL_FAILED: ("batch_size",),
     WarningCode.THROTTLED: ("batch_size",),
     WarningCode.BUDGET_NOT_ENFORCED: (),
+    WarningCode.ACCUMULATED_LOSS_DIFFERS: ("batch_size", "num_passes", "difference_fraction"),
+    WarningCode.ACCUMULATED_BATCH_NORM: ("batch_size", "num_passes", "difference_fraction"),
     WarningCode.FINAL_RUN_TOO_LARGE: (
         "batch_size",
         "trial_peak_bytes",
@@ -237,6 +239,24 @@ _TEXTS: dict[WarningCode, Advice] = {
             "it for a moment before it was seen."
         ),
         remedy="Keep more memory free with --headroom 20%.",
+    ),
+    WarningCode.ACCUMULATED_LOSS_DIFFERS: Advice(
+        title="accumulated passes do not train as one batch does",
+        happened=(
+            "The gradient of {batch_size} samples in {num_passes} passes differs by "
+            "{difference_fraction} from that of one batch: its loss is not the mean of "
+            "the losses of its parts, as where it is a mean over unequal numbers of tokens."
+        ),
+        remedy="Divide the summed loss of each pass by the tokens of all passes of the step.",
+    ),
+    WarningCode.ACCUMULATED_BATCH_NORM: Advice(
+        title="BatchNorm sees one pass at a time",
+        happened=(
+            "The gradient of {batch_size} samples in {num_passes} passes differs by "
+            "{difference_fraction} from that of one batch: BatchNorm takes its statistics from "
+            "each pass."
+        ),
+        remedy="Use GroupNorm or frozen statistics, or a batch that needs no accumulation.",
     ),
     WarningCode.FINAL_RUN_TOO_LARGE: Advice(
         title="the final run of a larger size did not fit",

@@ -24,6 +24,7 @@ from autobatch.records import (
 )
 from autobatch.records.options import read_keywords
 from autobatch.training.answer import TrainingFinding
+from autobatch.training.examinations import examine
 from autobatch.training.options import SearchOptions, shows_options
 from autobatch.workload.contract import Workload
 from autobatch.workload.live import describe_objects, find_model_device
@@ -52,8 +53,8 @@ def find_batch_size(
 ) -> TrainingFinding:
     """Find the batch size to train these objects with, by training steps on them.
 
-    It can be called before training or in the middle of it: afterwards weights, gradients,
-    optimizer state, hooks, random generators, settings and samplers are as they were.
+    It can be called in the middle of training: afterwards weights, gradients, optimizer state,
+    hooks, random generators, settings and samplers are as they were.
 
     Example:
         >>> import autobatch, torch
@@ -66,33 +67,29 @@ def find_batch_size(
     Args:
         model: The module, on the device that it is trained on.
         data: A ``DataLoader`` (all but its batch size is kept), a map-style or iterable dataset,
-            a function of the batch size that returns a batch, or one sample. A tensor, an array,
-            a tuple, a mapping or a dataclass is a sample; a list is a dataset. Text describes a
-            sample of random data: ``input=3x224x224,classes=1000``.
-        loss: A function of output and target; not needed by a model that returns its loss.
-        optimizer: An optimizer of the model, a class, or a function of the parameters.
-            AdamW if left out.
+            a function of the batch size that returns a batch, or one sample: a tensor, an array,
+            a tuple, a mapping or a dataclass. Text describes one of random data:
+            ``input=3x224x224,classes=1000``.
+        loss: A function of output and target; not for a model that returns its loss.
+        optimizer: An optimizer of the model, a class, or a function of the parameters; else AdamW.
         training_step: A function of the model and a batch that returns the loss, or steps itself.
-        optimizer_step: A function of the model and the optimizer that calls ``optimizer.step()``
-            and does what else your training does there: clips gradients, steps a scheduler,
-            averages weights. Its learning rates are put back.
+        optimizer_step: A function of the model and the optimizer that does what your training does
+            in the place of ``optimizer.step()``, which it calls: clips, averages weights.
         collate_fn: How samples of a dataset become a batch.
         length: How long a sample is, where the number of its elements does not say it.
         on_trial: Called with each ``Trial`` when it is done.
-        isolation: ``process`` runs trials in forks of this process; ``shared`` in this one, putting
-            back what they change, without hooks of your own; ``auto`` forks where it can: on Linux,
-            on CPU, if PyTorch sees no GPU.
+        isolation: ``process`` runs trials in forks; ``shared`` in this process, putting back what
+            they change, without hooks of your own; ``auto`` forks on Linux, on CPU, without a GPU.
         **options: Those of the command line, by name.
 
     Returns:
         A finding whose batch size ran and fitted in this call.
 
     Raises:
-        SettingsError: If a value cannot be used; the message repeats it.
-        WorkloadError: If the objects cannot be trained with, or raised in a fork. In a shared
-            process the caller's exception passes through as it is.
+        SettingsError: If a value cannot be used.
+        WorkloadError: If the objects cannot be trained with.
         NothingFitsError: If not even the smallest size fits.
-        SearchInterrupted: On Ctrl-C once a size has fitted, with the best answer so far.
+        SearchInterrupted: On Ctrl-C once a size has fitted.
     """
     settings = Settings(**read_keywords(Settings, options, caller="find_batch_size"))
     workload = describe_objects(
@@ -136,6 +133,10 @@ def find_for_workload(
                 observer=_Caller(on_trial),
                 worth=worth_of(settings),
             )
+            try:
+                finding = examine(prober, finding)
+            except KeyboardInterrupt:
+                raise SearchInterrupted(finding) from None
     except SearchInterrupted as interrupt:
         raise SearchInterrupted(TrainingFinding.of(interrupt.finding)) from None
     except WorkloadError as error:

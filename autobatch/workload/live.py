@@ -63,13 +63,11 @@ def describe_objects(
             f"'model' is a {_name_of(model)}, not a torch.nn.Module",
             hint="give the model itself, not its class or the function that makes it",
         )
-    for name, value in (
-        ("loss", loss),
-        ("training_step", training_step),
-        ("optimizer_step", optimizer_step),
-        ("collate_fn", collate_fn),
-        ("length", length),
-    ):
+    functions: dict[str, Any] = {
+        "loss": loss, "training_step": training_step, "optimizer_step": optimizer_step,
+        "collate_fn": collate_fn, "length": length,
+    }  # fmt: skip
+    for name, value in functions.items():
         if value is not None and (not callable(value) or isinstance(value, type)):
             raise WorkloadError(
                 f"{name!r} is a {_name_of(value)}, not a function", hint=f"make {name} a function"
@@ -79,16 +77,7 @@ def describe_objects(
             f"'optimizer' is a {_name_of(optimizer)}",
             hint="give a torch.optim.Optimizer, its class, or a function of the parameters",
         )
-    return Workload(
-        model=model,
-        loss=loss,
-        optimizer=optimizer,
-        training_step=training_step,
-        optimizer_step=optimizer_step,
-        collate_fn=collate_fn,
-        length=length,
-        **{_kind_of(data): data},
-    )
+    return Workload(model=model, optimizer=optimizer, **functions, **{_kind_of(data): data})
 
 
 def find_model_device(model: nn.Module, asked: str) -> str:

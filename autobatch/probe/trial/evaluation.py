@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from autobatch.devices.sticky import undo_at_end
 from autobatch.errors import message_of
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.oom import is_out_of_memory
@@ -73,6 +74,20 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, is_training in modes:
             module.training = is_training
+
+
+@contextmanager
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Put back what a forward pass in training mode changes, such as running means."""
+    before = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+
+    def put_back() -> None:
+        for name, buffer in model.named_buffers():
+            if name in before and before[name].shape == buffer.shape:
+                buffer.detach().copy_(before[name])
+
+    with undo_at_end(put_back):
+        yield
 
 
 def check_evaluation(trial: Trial, step: EvaluationStep, batch: Any, context: JobContext) -> Trial:

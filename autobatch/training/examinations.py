@@ -1,0 +1,20 @@
+"""A closer look at an answer, by products that ask the prober once more."""
+
+from __future__ import annotations
+
+from autobatch.accumulation.examine import examine_accumulation
+from autobatch.probe.probers import Prober
+from autobatch.records import Finding
+
+
+def examine(prober: Prober, finding: Finding) -> Finding:
+    """Look closer at an answer, as its settings ask for.
+
+    Args:
+        prober: Still has the workload that the finding is about.
+        finding: The answer.
+
+    Returns:
+        The finding with what was seen; the answer in it is the same.
+    """
+    return examine_accumulation(prober, finding)
