@@ -85,7 +85,9 @@ def make_grid(
     sizes = {first, *(multiple * 2**power for power in range(27))}
     # One pass per global batch, the user's own size, full-batch training and the largest size that
     # was asked for are candidates too.
-    sizes |= {each for each in (find_whole(settings), your_batch_size) if each and each % multiple == 0}
+    sizes |= {
+        each for each in (find_whole(settings), your_batch_size) if each and each % multiple == 0
+    }
     sizes |= {each - each % multiple for each in (dataset_size, settings.max_batch_size) if each}
     sizes = {each for each in sizes if first <= each <= cap}
     return Grid(sizes=tuple(sorted(sizes)), end=end, multiple=settings.grid_multiple)

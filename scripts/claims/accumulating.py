@@ -46,6 +46,7 @@ def main() -> int:
 def compare(name: str, batch_size: int, num_passes: int) -> tuple[str, ...]:
     """Size, the peaks, their ratio and a verdict."""
     command = [sys.executable, "-m", "autobatch", "probe", f"{_TARGET}:{name}", "--json", "-q"]
+    command += ["--goal", "memory", "--time-limit", "none"]
     command += ["--min-batch-size", str(batch_size), "--max-batch-size", str(batch_size)]
     command += ["--global-batch-size", str(batch_size * num_passes)]
     finding = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)

@@ -27,6 +27,7 @@ def test_every_name_of_the_contract_is_taken(find: Any) -> None:
         loss = nn.MSELoss()
         optimizer = torch.optim.SGD
         def training_step(model, batch): return model
+        def optimizer_step(model, optimizer): optimizer.step()
         length = len
         batch_size = 64
         lr = 1
