@@ -58,12 +58,14 @@ def _compare(
     gradients: _Gradients, context: JobContext, batch_size: int, num_passes: int
 ) -> AccumulationCheck:
     result = AccumulationCheck(batch_size=batch_size, num_passes=num_passes)
+    if context.task.loss.facts.steps_itself:
+        return _without(result, "the training step makes its own optimizer steps")
     batch = next(context.task.source.batches(batch_size))
     parts = split_batch(batch, batch_size, num_passes)
     if not parts:
         return _without(result, "nothing in a batch could be split by samples")
     whole = gradients.of([batch])
-    if not whole:  # such as where all of it is reparametrized elsewhere
+    if not whole:
         return _without(result, "no parameter has a gradient")
     step = context.task.workload.training_step
     # A trainer that divides the loss of each pass by the tokens of all of them.

@@ -21,8 +21,8 @@ class TrainingStep:
 
     Gradients are cleared between forward and backward, so that those of the step before are
     held through the forward pass: of the common orders, this needs the most memory. A training
-    step that steps its own optimizers does all of it by itself. Of several
-    passes per step the first clears them, each adds its own, and the optimizer steps after the last.
+    step that steps its own optimizers does all of it by itself. Of several passes per step
+    the first clears gradients, each adds its own, and the optimizer steps after the last.
 
     Args:
         task: What to train.

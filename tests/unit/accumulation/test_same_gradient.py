@@ -236,3 +236,18 @@ def test_a_comparison_that_died_says_of_what() -> None:
     crash = Crash(outcome=Outcome.KILLED, message="ended by SIGKILL")
     check = AccumulationJob(batch_size=4, num_passes=2).from_crash(crash)
     assert (check.reason, check.loss_differs) == ("ended by SIGKILL", False)
+
+
+def test_a_training_step_that_steps_itself_is_not_compared(make_task: Any) -> None:
+    model = vector_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+
+    def step(module: nn.Module, batch: Any) -> None:
+        optimizer.zero_grad()
+        module(batch[0]).mean().backward()
+        optimizer.step()
+
+    task = make_task(model, dataset=VECTORS, training_step=step)
+    task.loss(model, next(task.source.batches(4)))  # by which it is known
+    check = compare_gradients(make_context(task), 16, 4)
+    assert check.reason == "the training step makes its own optimizer steps"
