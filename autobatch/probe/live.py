@@ -25,6 +25,7 @@ from autobatch.probe.client import TargetProber
 from autobatch.probe.isolation.endings import WorkFailed
 from autobatch.probe.isolation.openmp import end_openmp_threads
 from autobatch.probe.isolation.put_back import PutBack, plain_modes
+from autobatch.probe.isolation.untouched import Piece
 from autobatch.probe.protocol import (
     Crash,
     Job,
@@ -97,9 +98,11 @@ class SharingProber:
         self._loaded: tuple[LoadedWorker, Loaded] | None = None
 
     def __enter__(self) -> Self:
+        self._isolation.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._isolation.__exit__(*error)
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
             loaded[0].device.release()
@@ -116,8 +119,10 @@ class SharingProber:
         limits = Limits(budget_bytes=worker.budget.budget_bytes, timeout_s=timeout_s)
         request = TrialRequest(batch_size=batch_size, plan=plan, limits=limits)
         try:
-            with self._put_back():
-                return worker.measure(request).trial
+            with self._put_back() as piece:
+                trial = worker.measure(request).trial
+                piece.has_spoiled = not trial.loss_is_finite
+                return trial
         except Exception as error:
             is_users = isinstance(error, WorkloadError) or not isinstance(error, AutobatchError)
             if not is_users or batch_size <= loaded.smallest_batch_size:
@@ -143,16 +148,17 @@ class SharingProber:
     def _load(self) -> tuple[LoadedWorker, Loaded]:
         settings = self._settings
         device = select_device(settings.device)
-        with self._put_back():
+        with self._put_back() as piece:
             self._loaded = load(
                 lambda: build_task(self._workload, settings), settings, device, self._isolation
             )
+            piece.has_spoiled = not self._loaded[1].loss_is_finite
         return self._loaded
 
     @contextmanager
-    def _put_back(self) -> Iterator[None]:
+    def _put_back(self) -> Iterator[Piece]:
         try:
-            with self._isolation:
-                yield
+            with self._isolation.piece() as piece:
+                yield piece
         except WorkFailed as error:
             raise WorkloadError(error.failure.message, hint=error.failure.hint) from None

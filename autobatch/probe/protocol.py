@@ -256,6 +256,7 @@ class Loaded:
         smallest_batch_size: Smallest size that can be trained with at all.
         host_budget: Host memory that a trial may use, where that is not the same budget.
         repeats_batch: Whether every batch is the same, so that it has no gradient noise.
+        loss_is_finite: Whether the loss of the step that ran meanwhile was.
     """
 
     workload: WorkloadSummary
@@ -267,6 +268,7 @@ class Loaded:
     smallest_batch_size: int = 1
     host_budget: MemoryBudget | None = None
     repeats_batch: bool = False
+    loss_is_finite: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

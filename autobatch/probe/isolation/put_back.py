@@ -15,7 +15,7 @@ from autobatch.probe.isolation.base import Ended
 from autobatch.probe.isolation.deadline import DeadlineSource, TrialTimedOut
 from autobatch.probe.isolation.endings import WorkFailed, crash_from_lost_device, to_failure
 from autobatch.probe.isolation.in_place import use_threads
-from autobatch.probe.isolation.untouched import Untouched
+from autobatch.probe.isolation.untouched import Piece, Untouched
 from autobatch.probe.protocol import Crash, JobContext
 from autobatch.probe.trial.oom import is_out_of_memory
 from autobatch.records import Settings
@@ -32,6 +32,8 @@ R = TypeVar("R")
 class PutBack:
     """Works inside a ``with`` block, and puts back what changed when the block ends.
 
+    Each piece of work, and loading, is done inside ``piece``.
+
     An exception of the user's code passes through as it is.
 
     Args:
@@ -45,19 +47,21 @@ class PutBack:
     def __init__(self, workload: Workload, settings: Settings) -> None:
         self._workload = workload
         self._settings = settings
-        self._untouched = Untouched(workload)
-        self._stack = ExitStack()
+        self._untouched = Untouched(workload, settings)
         self._is_on_host = False
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            stack.enter_context(self._untouched)
-            stack.enter_context(plain_modes(self._settings.device))
-            self._stack = stack.pop_all()
+        self._untouched.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stack.close()
+        self._untouched.__exit__(*error)
+
+    @contextmanager
+    def piece(self) -> Iterator[Piece]:
+        """A piece of work: in plain modes, and the process is as before afterwards."""
+        with self._untouched.piece() as piece, plain_modes(self._settings.device):
+            yield piece
 
     @property
     def own_bytes(self) -> int:
@@ -76,9 +80,6 @@ class PutBack:
     def run(self, work: Callable[[JobContext], R], context: JobContext) -> Ended[R]:
         """Do a piece of work; a step that hangs cannot be stopped, but none starts too late."""
         source, timeout_s = context.task.source, context.limits.timeout_s
-        if not self._is_on_host:
-            # Another process may need the memory; on the CPU the next piece of work reuses it.
-            self._stack.callback(context.device.release)
         # Built again each time: what the work before did to the optimizer was put back.
         task = build_task(self._workload, self._settings, source)
         task = replace(task, source=DeadlineSource(source, timeout_s))

@@ -19,7 +19,15 @@ import numpy
 import torch
 from torch import nn
 
+from autobatch.errors import DeviceError
+from autobatch.units import format_bytes
+
 _VISITED_OBJECTS = (nn.Module, torch.optim.Optimizer)
+
+
+# Statistics of a BatchNorm, an optimizer's count of its steps, a learning rate: what later work may
+# depend on. Larger storages are weights and moments.
+_SMALL_BYTES = 2**20
 
 
 class SavedState:
@@ -28,16 +36,31 @@ class SavedState:
     Args:
         deep: Modules and optimizers: all that they hold, whole.
         shallow: Loaders, samplers, datasets: their attributes and generators alone.
+        room_bytes: Host memory that the copies may take, ``None`` for any.
+        frees_gradients: Whether gradients are copied, so that ``free_gradients`` can give their
+            memory back. Else they are set aside: in the host's memory a copy would take as much.
 
     Attributes:
-        held_bytes: Size of the copies, all in the host's memory.
+        held_bytes: Size of the copies, and of gradients that were set aside.
+
+    Raises:
+        DeviceError: If the copies would take more.
     """
 
-    def __init__(self, deep: Iterable[Any], shallow: Iterable[Any]) -> None:
+    def __init__(
+        self,
+        deep: Iterable[Any],
+        shallow: Iterable[Any],
+        *,
+        room_bytes: int | None = None,
+        frees_gradients: bool = False,
+    ) -> None:
         self.held_bytes = 0
+        self._frees_gradients = frees_gradients
         self._seen: dict[int, Any] = {}
         self._restorers: list[Callable[[], None]] = []
-        self._storages: dict[int, tuple[torch.UntypedStorage, torch.Tensor]] = {}
+        self._storages: dict[int, torch.UntypedStorage] = {}
+        self._freed: set[int] = set()
         self._tensors: list[torch.Tensor] = []
         self._versions: list[tuple[torch.Tensor, int]] = []
         self._gradients: list[torch.Tensor] = []
@@ -45,23 +68,50 @@ class SavedState:
             self._visit(each)
         for each in shallow:
             self._visit_attributes(each)
+        self.held_bytes += sum(storage.nbytes() for storage in self._storages.values())
+        if room_bytes is not None and self.held_bytes > room_bytes:
+            raise DeviceError(
+                f"a copy of the model and the optimizer takes {format_bytes(self.held_bytes)}, and "
+                f"{format_bytes(max(0, room_bytes))} of the machine's memory are left for it",
+                hint="search before training has begun: without gradients and optimizer state the "
+                "copy is a quarter",
+            )
+        self._copies = {
+            key: _bytes_of(storage).to("cpu", copy=True) for key, storage in self._storages.items()
+        }
 
     def free_gradients(self) -> None:
-        """Take gradients off the tensors and give their memory back, until ``restore``."""
+        """Take gradients off the tensors until ``restore``."""
         for tensor in self._tensors:
             if tensor.is_leaf and tensor.grad is not None:
                 tensor.grad = None
-        for gradient in self._gradients:
+        for gradient in self._gradients if self._frees_gradients else ():
             with suppress(RuntimeError, NotImplementedError):  # memory shared with others stays
-                gradient.untyped_storage().resize_(0)
+                storage = gradient.untyped_storage()
+                storage.resize_(0)
+                self._freed.add(storage._cdata)
+
+    def settle(self) -> None:
+        """Put back all that takes no time: everything but what large tensors hold.
+
+        Gradients are off again afterwards.
+        """
+        self._restore(lambda key, copy: copy.nbytes <= _SMALL_BYTES and key not in self._freed)
+        self.free_gradients()
 
     def restore(self) -> None:
         """Put everything back."""
+        self._restore(lambda key, copy: True)
+
+    def _restore(self, is_meant: Callable[[int, torch.Tensor], bool]) -> None:
         # First, since it drops what was made meanwhile, such as an optimizer's state: gradients
         # need its memory again.
         for restore in reversed(self._restorers):
             restore()
-        for storage, copy in self._storages.values():
+        for key, storage in self._storages.items():
+            copy = self._copies[key]
+            if not is_meant(key, copy):
+                continue
             if storage.nbytes() != copy.nbytes:
                 storage.resize_(copy.nbytes)
             _bytes_of(storage).copy_(copy)
@@ -116,13 +166,16 @@ class SavedState:
         self._tensors.append(tensor)
         if not tensor.is_inference():  # those have no version
             self._versions.append((tensor, tensor._version))
-        has_storage = self._save_bytes(tensor)
+        has_storage = self._note_storage(tensor)
         if not tensor.is_leaf:
             return
         alias, gradient, needs_gradient = tensor.detach(), tensor.grad, tensor.requires_grad
         if gradient is not None:
             self._gradients.append(gradient)
-            self._visit(gradient)
+            if self._frees_gradients:
+                self._visit(gradient)
+            else:
+                self.held_bytes += gradient.nbytes if gradient.layout is torch.strided else 0
 
         def restore() -> None:
             if has_storage and tensor.data_ptr() != alias.data_ptr():
@@ -134,16 +187,13 @@ class SavedState:
         for hooks in (tensor._backward_hooks, getattr(tensor, _POST_HOOKS, None)):
             self._visit(hooks)
 
-    def _save_bytes(self, tensor: torch.Tensor) -> bool:
+    def _note_storage(self, tensor: torch.Tensor) -> bool:
         try:
             storage = tensor.untyped_storage()
         except (NotImplementedError, RuntimeError):
             # A sparse tensor has none. It is a gradient, and not changed once it is taken off.
             return False
-        if storage._cdata not in self._storages:
-            copy = _bytes_of(storage).to("cpu", copy=True)
-            self._storages[storage._cdata] = storage, copy
-            self.held_bytes += copy.nbytes
+        self._storages.setdefault(storage._cdata, storage)
         return True
 
 

@@ -1,26 +1,36 @@
 """A stretch of work after which everything is as it was.
 
-    save objects and process | silence the user's hooks | work ... | put everything back
+    save objects | silence the user's hooks | work | settle | work | settle | ... | put all back
+
+Between two pieces of work, containers, attributes, counters and small tensors are put back, since
+later work may depend on them. Weights and an optimizer's moments are copied once and put back once,
+at the end: in between, learning rates of zero leave the weights as they are, and no piece of work
+depends on what the moments are.
 
 Ctrl-C while things are put back waits until they are.
 """
 
 from __future__ import annotations
 
+import gc
 import inspect
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch
 from torch import nn
 from torch.nn.modules import module as global_hooks
 
+from autobatch.devices.cpu import CpuDevice
 from autobatch.probe.isolation.process_state import ProcessState
 from autobatch.probe.isolation.saved_state import SavedState
+from autobatch.records import MemoryBudget, Settings
 from autobatch.workload.contract import Workload
 
 if TYPE_CHECKING:
@@ -48,10 +58,12 @@ class Untouched:
 
     Args:
         workload: The caller's objects.
+        settings: For the device, and the fraction of the host's memory to keep free of the copies.
     """
 
-    def __init__(self, workload: Workload) -> None:
+    def __init__(self, workload: Workload, settings: Settings) -> None:
         self._workload = workload
+        self._settings = settings
         self.held_bytes = 0
 
     def __enter__(self) -> Self:
@@ -59,9 +71,17 @@ class Untouched:
         deep = [workload.model, workload.loss, workload.optimizer]
         deep += [{name: getattr(global_hooks, name) for name in _GLOBAL_HOOKS}]
         deep += _find_state(workload.optimizer_step)
-        self._process = ProcessState()
-        self._objects = SavedState(deep, _data_objects(workload))
+        self._objects = SavedState(
+            deep,
+            _data_objects(workload),
+            room_bytes=_find_room_bytes(self._settings.headroom_fraction),
+            frees_gradients=self._settings.device != "cpu",
+        )
         self.held_bytes = self._objects.held_bytes
+        # Nothing of what there is now is looked at by the garbage collections before each trial.
+        self._has_frozen = gc.get_freeze_count() == 0
+        if self._has_frozen:
+            gc.freeze()
         try:
             self._objects.free_gradients()
             _silence_hooks(workload)
@@ -73,11 +93,44 @@ class Untouched:
     def __exit__(self, *error: object) -> None:
         self._restore()
 
+    @contextmanager
+    def piece(self) -> Iterator[Piece]:
+        """One piece of work."""
+        piece, process = Piece(), ProcessState()
+        try:
+            yield piece
+        finally:
+            with _interrupts_deferred():
+                if piece.has_spoiled:
+                    self._objects.restore()
+                self._objects.settle()
+                _silence_hooks(self._workload)
+                process.restore()
+
     def _restore(self) -> None:
         with _interrupts_deferred():
             self._objects.restore()
-            self._process.restore()
             del self._objects
+            if self._has_frozen:
+                gc.unfreeze()
+
+
+@dataclass(slots=True)
+class Piece:
+    """A piece of work.
+
+    Attributes:
+        has_spoiled: Whether it may have left large tensors in a state in which the next piece
+            cannot be done, such as weights that are not finite.
+    """
+
+    has_spoiled: bool = True
+
+
+def _find_room_bytes(headroom_fraction: float) -> int:
+    """Host memory that this process may still take."""
+    budget = MemoryBudget.from_bounds(CpuDevice().bounds(None), headroom_fraction=headroom_fraction)
+    return budget.budget_bytes - int(psutil.Process().memory_info().rss)
 
 
 def _find_state(function: Any) -> Iterator[Any]:

@@ -68,7 +68,7 @@ def load(
         is_mid_training=bool(getattr(task.workload.optimizer, "state", None)),
     )
     tell("running a first step")
-    smallest = worker.rehearse()
+    rehearsal = worker.rehearse()
     with device.enforce(worker.budget.budget_bytes) as is_enforced:
         pass
     return worker, Loaded(
@@ -78,7 +78,8 @@ def load(
         budget=worker.budget,
         memory_is_enforced=is_enforced,
         peak_uncertainty_fraction=device.peak_uncertainty_fraction,
-        smallest_batch_size=smallest,
+        smallest_batch_size=rehearsal.batch_size,
+        loss_is_finite=rehearsal.loss_is_finite,
         host_budget=worker.host_budget,
         repeats_batch=isinstance(source, RepeatedSource),
     )

@@ -103,11 +103,11 @@ class LoadedWorker:
         trial = _with_what_was_seen(reply.trial, ended, context.limits.budget_bytes)
         return replace(reply, trial=_without(trial, self.isolation.own_bytes))
 
-    def rehearse(self) -> int:
+    def rehearse(self) -> Trial:
         """Run the smallest size once, to find errors early and to settle guesses.
 
         Returns:
-            The smallest size that can be trained with at all.
+            The trial of the smallest size that can be trained with at all.
 
         Raises:
             SettingsError: If the dataset has fewer samples than the smallest size.
@@ -122,24 +122,23 @@ class LoadedWorker:
                 f"{name} is more than the dataset's {num_samples} samples", hint=hint
             )
         try:
-            self._rehearse_at(batch_size)
-            return batch_size
+            return self._rehearse_at(batch_size)
         except Exception as error:
             if batch_size > 1 or _NEEDS_TWO not in message_of(error):
                 raise
-        self._rehearse_at(2)
-        return 2
+        return self._rehearse_at(2)
 
-    def _rehearse_at(self, batch_size: int) -> None:
+    def _rehearse_at(self, batch_size: int) -> Trial:
         limits = Limits(
             budget_bytes=self.budget.budget_bytes,
             host_budget_bytes=self.host_budget.budget_bytes if self.host_budget else None,
             timeout_s=self.settings.trial_timeout_s,
         )
         request = TrialRequest(batch_size=batch_size, plan=_REHEARSAL, limits=limits)
-        lost_device = self.measure(request).lost_device
-        if lost_device is not None:
-            raise WorkFailed(lost_device)
+        reply = self.measure(request)
+        if reply.lost_device is not None:
+            raise WorkFailed(reply.lost_device)
+        return reply.trial
 
     def _make_context(self, limits: Limits, doing: str) -> JobContext:
         own_bytes = self.isolation.own_bytes

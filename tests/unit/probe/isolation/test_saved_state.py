@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from autobatch.errors import DeviceError
 from autobatch.probe.isolation.saved_state import SavedState
 
 
@@ -43,13 +44,16 @@ def test_a_sparse_gradient_is_the_same_object_again() -> None:
     assert torch.equal(gradient.to_dense(), values)
 
 
-def test_a_dense_gradient_takes_no_memory_meanwhile_and_comes_back() -> None:
+@pytest.mark.parametrize(("frees", "num_bytes"), [(True, 0), (False, 24)])
+def test_a_dense_gradient_is_off_meanwhile_and_comes_back(frees: bool, num_bytes: int) -> None:
     model = nn.Linear(3, 2)
     model(torch.ones(1, 3)).sum().backward()
     gradient, values = model.weight.grad, model.weight.grad.clone()
-    state = SavedState([model], [])
+    state = SavedState([model], [], frees_gradients=frees)
     state.free_gradients()
-    assert gradient.untyped_storage().nbytes() == 0
+    assert model.weight.grad is None
+    assert gradient.untyped_storage().nbytes() == num_bytes
+    assert state.held_bytes == 2 * (24 + 8)
     state.restore()
     assert model.weight.grad is gradient
     assert torch.equal(gradient, values)
@@ -93,7 +97,7 @@ def test_what_was_made_meanwhile_is_dropped_before_gradients_need_its_memory(
     model = nn.Linear(3, 2)
     model(torch.ones(1, 3)).sum().backward()
     optimizer = torch.optim.Adam(model.parameters())
-    state = SavedState([model, optimizer], [])
+    state = SavedState([model, optimizer], [], frees_gradients=True)
     state.free_gradients()
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()
@@ -113,3 +117,35 @@ def test_what_was_made_meanwhile_is_dropped_before_gradients_need_its_memory(
 
 def test_the_copies_are_counted() -> None:
     assert SavedState([nn.Linear(256, 256, bias=False)], []).held_bytes == 256 * 256 * 4
+
+
+def test_between_two_pieces_of_work_only_what_is_small_is_put_back() -> None:
+    model = nn.Sequential(nn.Linear(1024, 1024), nn.BatchNorm1d(1024))
+    model(torch.ones(2, 1024)).square().sum().backward()
+    optimizer = torch.optim.Adam(model.parameters())
+    gradient, values = model[0].weight.grad, model[0].weight.grad.clone()
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    state = SavedState([model, optimizer], [], frees_gradients=True)
+    state.free_gradients()
+    for _ in range(2):
+        model(torch.randn(2, 1024)).square().sum().backward()
+        optimizer.step()
+        state.settle()
+        assert not optimizer.state
+        assert model[0].weight.grad is None
+        assert gradient.untyped_storage().nbytes() == 0
+        now = model.state_dict()
+        changed = [name for name, each in before.items() if not torch.equal(each, now[name])]
+        assert changed == ["0.weight"]
+    state.restore()
+    assert all(torch.equal(each, model.state_dict()[name]) for name, each in before.items())
+    assert model[0].weight.grad is gradient
+    assert torch.equal(gradient, values)
+
+
+def test_copies_that_would_not_fit_are_refused_before_any_is_made() -> None:
+    model = nn.Linear(1024, 1024, bias=False)
+    with pytest.raises(DeviceError, match=r"a copy .* takes 4\.0 MiB, and 2\.0 MiB of") as caught:
+        SavedState([model], [], room_bytes=2**21)
+    assert caught.value.hint
+    assert SavedState([model], [], room_bytes=2**22).held_bytes == 2**22
