@@ -78,7 +78,7 @@ class Untouched:
             frees_gradients=self._settings.device != "cpu",
         )
         self.held_bytes = self._objects.held_bytes
-        # Nothing of what there is now is looked at by the garbage collections before each trial.
+        # The garbage collections before each trial look at none of the objects made before.
         self._has_frozen = gc.get_freeze_count() == 0
         if self._has_frozen:
             gc.freeze()

@@ -53,8 +53,7 @@ def load(
     source = task.source
     if isinstance(source, LoaderSource):
         tell("looking at the lengths of its samples")
-        found = isolation.read(lambda: source.scan(settings.seed))
-        source.keep_lengths(found)
+        source.keep_lengths(isolation.read(lambda: source.scan(settings.seed)))
     bounds = device.bounds(settings.memory_limit_bytes)
     worker = LoadedWorker(
         task=task,
