@@ -13,6 +13,7 @@ from autobatch.devices.meter import ProcessMeter, meter_process
 from autobatch.probe.protocol import (
     Crash,
     Failure,
+    HasThreads,
     Job,
     JobReply,
     JobRequest,
@@ -101,6 +102,7 @@ class TargetProber:
         self._worker: WorkerProcess | None = None
         self._ready: _Ready | None = None
         self._keeps_weights = False
+        self._own_threads: tuple[str, ...] = ()
 
     def use_variables(self, variables: dict[str, str]) -> None:
         """Run what comes next with these environment variables, beside those of the settings."""
@@ -141,7 +143,7 @@ class TargetProber:
         Raises:
             WorkloadError: If the user's code raised at the smallest size, other than out of memory.
         """
-        ready = self._ready or self._load(timeout_s)
+        ready = self._get_ready(timeout_s)
         if plan.is_confirmation and _can_be_replaced(ready, timeout_s):
             self._end_worker()
             ready = self._load(timeout_s)
@@ -170,7 +172,7 @@ class TargetProber:
         Raises:
             AutobatchError: What ``job.run`` or ``job.from_crash`` raises.
         """
-        ready = self._ready or self._load(timeout_s)
+        ready = self._get_ready(timeout_s)
         reply = self._ask(ready, JobRequest(job=job, limits=ready.limit(timeout_s)))
         if isinstance(reply, JobReply):
             result: R = reply.result
@@ -181,6 +183,12 @@ class TargetProber:
             self._end_worker()
         return job.from_crash(reply)
 
+    def _get_ready(self, timeout_s: float | None) -> _Ready:
+        """A worker for the next piece of work: one that has done none, if it has own threads."""
+        if self._own_threads and self._ready is not None and self._ready.has_worked:
+            self._end_worker()
+        return self._ready or self._load(timeout_s)
+
     def _load(self, timeout_s: float | None) -> _Ready:
         begin = time.monotonic()
         worker = self._worker = self._worker or self._start()
@@ -190,6 +198,7 @@ class TargetProber:
                 target=self._target,
                 settings=self._settings,
                 keeps_weights=self._keeps_weights,
+                is_for_one=bool(self._own_threads),
             )
         )
         try:
@@ -202,9 +211,16 @@ class TargetProber:
                 exit_code=self._end_worker(),
                 stderr_tail=worker.stderr_tail,
             ) from None
+        if isinstance(reply, HasThreads) and not self._own_threads:
+            self._end_worker()
+            self._own_threads = reply.names
+            return self._load(timeout_s)
         if not isinstance(reply, Loaded):
             raise self._to_error(reply, "while the workload was loaded")
         self._on_stage("")
+        if self._own_threads:
+            workload = replace(reply.workload, own_threads=self._own_threads)
+            reply = replace(reply, workload=workload)
         self._ready = _Ready(worker, reply, load_time_s=time.monotonic() - begin)
         return self._ready
 

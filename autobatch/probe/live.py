@@ -24,6 +24,7 @@ from autobatch.errors import AutobatchError, WorkloadError, cause_of
 from autobatch.probe.client import TargetProber
 from autobatch.probe.isolation.endings import WorkFailed
 from autobatch.probe.isolation.openmp import end_openmp_threads
+from autobatch.probe.isolation.own_threads import has_pools
 from autobatch.probe.isolation.put_back import PutBack, plain_modes
 from autobatch.probe.isolation.untouched import Piece
 from autobatch.probe.protocol import (
@@ -54,9 +55,15 @@ R = TypeVar("R")
 
 
 def can_fork(device_name: str) -> bool:
-    """Whether trials may run in forks of this process."""
+    """Whether trials may run in forks of this process.
+
+    Not beside a thread pool, which a forward pass may use. Other threads are common, in notebooks
+    above all, and seldom part of a training.
+    """
     is_on_linux = sys.platform == "linux"
-    return is_on_linux and device_name == "cpu" and prefer() == "cpu" and end_openmp_threads()
+    if not is_on_linux or device_name != "cpu" or prefer() != "cpu":
+        return False
+    return not has_pools() and end_openmp_threads()
 
 
 def make_forking_prober(workload: Workload, settings: Settings) -> TargetProber:

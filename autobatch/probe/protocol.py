@@ -207,11 +207,14 @@ class LoadRequest:
         settings: Settings of the search.
         keeps_weights: Whether to keep a copy of the model's and the optimizer's state, in the
             host's memory, and put it back after every trial.
+        is_for_one: Whether the worker does one piece of work and is then replaced, so that it need
+            not fork.
     """
 
     target: str
     settings: Settings
     keeps_weights: bool = False
+    is_for_one: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +275,17 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HasThreads:
+    """A workload has started threads, so that its process cannot be forked.
+
+    Attributes:
+        names: Of the threads.
+    """
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialReply:
     """A size ran.
 
@@ -323,4 +337,4 @@ class Stage:
 
 
 Request: TypeAlias = "LoadRequest | TrialRequest | JobRequest"
-Reply: TypeAlias = "Loaded | TrialReply | JobReply | Crash | Failure"
+Reply: TypeAlias = "Loaded | HasThreads | TrialReply | JobReply | Crash | Failure"

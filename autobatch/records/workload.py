@@ -54,6 +54,8 @@ class WorkloadSummary:
         guesses: What was not given and had to be assumed, one sentence each.
         lengths: How samples differ in length; ``None`` if they were not scanned.
         is_compiled: Whether the model was compiled with ``torch.compile``.
+        own_threads: Names of the Python threads that the target started as it was loaded; a fork
+            lacks them, so each trial loads the target anew.
     """
 
     model: str
@@ -71,6 +73,7 @@ class WorkloadSummary:
     guesses: tuple[str, ...] = ()
     lengths: LengthScan | None = None
     is_compiled: bool = False
+    own_threads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,8 @@ class Environment:
         python_version: Version of Python.
         platform: Operating system and architecture.
         num_cores: Cores that this process may use.
-        isolation: ``process`` if each trial ran in a process of its own, else ``shared``.
+        isolation: ``process`` if each trial ran in a process of its own, ``reloaded`` if each one
+            loaded the target anew, else ``shared``.
         variables: Environment variables set for the trials.
     """
 

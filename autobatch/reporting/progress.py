@@ -146,7 +146,10 @@ def introduction(workload: WorkloadSummary, budget: MemoryBudget, device: str) -
         budget: Memory that trials may use.
         device: Where trials run.
     """
+    reloads = ""
+    if workload.own_threads:
+        reloads = f"; it starts threads ({workload.own_threads[0]}), so each trial loads it anew"
     return (
         f"{workload.model} on {device}, memory budget {units.format_bytes(budget.budget_bytes)} "
-        f"({budget.bound_by})"
+        f"({budget.bound_by}){reloads}"
     )

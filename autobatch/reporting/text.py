@@ -17,7 +17,7 @@ from autobatch.reporting.screen import MAX_WIDTH, printable, show
 from autobatch.reporting.tables import Note, Row, labelled, trials_table
 from autobatch.reporting.verdict import compare_to_yours, find_verdict
 from autobatch.reporting.warnings import advise
-from autobatch.reporting.wording import lengths_sentence, stop_sentence
+from autobatch.reporting.wording import lengths_sentence, reloading_sentence, stop_sentence
 
 
 def render(finding: Finding, console: Console) -> None:
@@ -91,6 +91,8 @@ def _header_rows(finding: Finding) -> Iterator[Row]:
     if workload.lengths is not None and workload.lengths.differ:
         yield "lengths", Text(lengths_sentence(workload.lengths))
     yield "training", Text(f"{_training(finding)}, {finding.settings.precision.value}")
+    if workload.own_threads:
+        yield "trials", Text(reloading_sentence(workload.own_threads))
     yield "memory budget", Text(_budget(budget))
     if finding.host_budget is not None:
         yield "host memory", Text(_budget(finding.host_budget))

@@ -65,6 +65,19 @@ def lengths_sentence(lengths: LengthScan) -> str:
     )
 
 
+def reloading_sentence(names: Sequence[str]) -> str:
+    """Why each trial loads the target anew, and how that need not be.
+
+    Args:
+        names: Of the threads that the target starts, at least one.
+    """
+    threads = "a thread" if len(names) == 1 else f"{len(names)} threads"
+    return (
+        f"each loads the target anew: it starts {threads} ({', '.join(names[:3])}), which a fork "
+        "would lack; start threads on first use to make the search quicker"
+    )
+
+
 def stop_sentence(finding: Finding) -> str:
     """How long the search took, over how many sizes, and why it went no further."""
     count = len(finding.trials)

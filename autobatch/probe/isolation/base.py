@@ -32,7 +32,7 @@ class Isolation(Protocol):
     """Keeps a piece of work from affecting what comes after it."""
 
     label: str
-    """As ``Environment.isolation`` tells it: ``process`` or ``shared``."""
+    """As ``Environment.isolation`` tells it: ``process``, ``reloaded`` or ``shared``."""
 
     is_apart: bool
     """Whether each piece of work has a process of its own."""

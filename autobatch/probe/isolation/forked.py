@@ -5,6 +5,7 @@ It starts with the model loaded and an allocator without history; if it dies, th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from autobatch.probe.isolation.base import Ended
 from autobatch.probe.isolation.child import ChildDied, meter_child, run_in_child
 from autobatch.probe.isolation.endings import WorkFailed, attempt, crash_from_death
 from autobatch.probe.isolation.loading import load_before_forks
+from autobatch.probe.isolation.own_threads import OwnThreadsError, find_new_threads
 from autobatch.probe.protocol import Failure, JobContext
 from autobatch.workload.task import TrainingTask
 
@@ -31,19 +33,29 @@ class Forked:
 
     Args:
         file_pages: Pages of libraries that the process this one was forked from had in memory.
+        refuses_threads: Whether not to load a task that starts threads of its own.
     """
 
     label = "process"
     is_apart = True
     own_bytes = 0
 
-    def __init__(self, file_pages: Iterable[int] = ()) -> None:
+    def __init__(self, file_pages: Iterable[int] = (), *, refuses_threads: bool = False) -> None:
+        self._refuses_threads = refuses_threads
         self._file_pages = list(file_pages)
         self._num_threads = torch.get_num_threads()
 
     def load(self, make: Callable[[], TrainingTask], device: Device) -> tuple[TrainingTask, int]:
-        """Make the task without starting threads, which a forked child would lack."""
+        """Make the task without starting threads, which a forked child would lack.
+
+        Raises:
+            OwnThreadsError: If it starts threads of its own, and those are refused.
+        """
+        known = threading.enumerate()
         task, self._num_threads = load_before_forks(make)
+        names = find_new_threads(known)
+        if names and self._refuses_threads:
+            raise OwnThreadsError(names)
         self._file_pages = sorted({*self._file_pages, *linux.find_resident_file_pages()})
         return task, self._num_threads
 

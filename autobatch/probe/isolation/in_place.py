@@ -38,13 +38,14 @@ class InPlace:
     Args:
         keeps_weights: Whether to put a copy of the weights and the optimizer's state back after
             each one, for a loss that is not finite: zero times infinity is not a number.
+        label: ``reloaded`` where the worker does one piece of work alone.
     """
 
-    label = "shared"
     is_apart = False
     own_bytes = 0
 
-    def __init__(self, *, keeps_weights: bool = False) -> None:
+    def __init__(self, *, keeps_weights: bool = False, label: str = "shared") -> None:
+        self.label = label
         self._keeps_weights = keeps_weights
         self._restore: Callable[[], None] = lambda: None
         self._drop_new_state: Callable[[], None] = lambda: None

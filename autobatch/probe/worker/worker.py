@@ -20,7 +20,8 @@ from autobatch.errors import WorkerError
 from autobatch.probe.isolation.base import Isolation
 from autobatch.probe.isolation.endings import WorkFailed, to_failure
 from autobatch.probe.isolation.in_place import InPlace
-from autobatch.probe.protocol import LoadRequest, Reply, Request, Stage
+from autobatch.probe.isolation.own_threads import OwnThreadsError
+from autobatch.probe.protocol import HasThreads, LoadRequest, Reply, Request, Stage
 from autobatch.probe.worker.load import load
 from autobatch.probe.worker.loaded import LoadedWorker
 from autobatch.workload.task import TrainingTask, load_task
@@ -41,11 +42,12 @@ def choose_isolation(device: Device, request: LoadRequest) -> Isolation:
 
     Args:
         device: Where the work runs.
-        request: Says whether to keep a copy of the weights.
+        request: Says whether to keep a copy of the weights, and what the worker is for.
     """
-    if _ON_LINUX and device.can_fork:
-        return Forked()
-    return InPlace(keeps_weights=request.keeps_weights)
+    if _ON_LINUX and device.can_fork and not request.is_for_one:
+        return Forked(refuses_threads=True)
+    label = "reloaded" if request.is_for_one else "shared"
+    return InPlace(keeps_weights=request.keeps_weights, label=label)
 
 
 class Worker:
@@ -86,6 +88,8 @@ class Worker:
             return self._loaded.answer(request)
         except WorkFailed as error:
             return error.failure
+        except OwnThreadsError as error:
+            return HasThreads(names=error.names)
         except BaseException as error:  # the user's code may raise SystemExit, too
             return to_failure(error)
 

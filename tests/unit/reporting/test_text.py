@@ -257,6 +257,20 @@ def test_what_is_special_is_said(make_finding, printed, name):
     assert words in one_line(printed(render, make_finding(recommendation=changes)))
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("feeder",), "it starts a thread (feeder), which a fork would lack"),
+        (("a", "b", "c", "d"), "it starts 4 threads (a, b, c), which a fork would lack"),
+    ],
+)
+def test_threads_for_which_each_trial_loads_anew_are_named(make_finding, printed, names, words):
+    finding = make_finding()
+    assert "loads the target anew" not in printed(render, finding)
+    with_threads = replace(finding, workload=replace(finding.workload, own_threads=names))
+    assert words in one_line(printed(render, with_threads))
+
+
 COMPILED = (
     "SmallCNN, 1,234,567 parameters, compiled",
     "Run eagerly, since each size would be compiled anew; only the final run was compiled.",
