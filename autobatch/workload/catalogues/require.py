@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from importlib.metadata import PackageNotFoundError, version
 
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.workload.files import Target
@@ -24,7 +25,7 @@ def require_usable(target: Target) -> None:
     if importlib.util.find_spec(library) is None:
         raise WorkloadError(
             f"target {target.text!r} needs {library}, which is not installed",
-            hint=f"pip install 'torch-autobatch[{library}]'",
+            hint=_install_command(library),
         )
     shape = target.shape
     if target.catalogue == "hf":
@@ -40,3 +41,17 @@ def require_usable(target: Target) -> None:
             f"target {target.text!r}: the model takes images, not tokens",
             hint="give channels, height and width, such as input=3x320x320",
         )
+
+
+def _install_command(library: str) -> str:
+    """The command that installs a library and leaves PyTorch as it is.
+
+    timm and torchvision require one version of PyTorch, and alone would replace the installed
+    build by the newest: seen with pip, a build for CPUs by one with 20 packages of CUDA. Pinned
+    to the installed build, local version included, they come in the version that goes with it.
+    """
+    try:
+        installed = version("torch")
+    except PackageNotFoundError:  # built from source, and unknown to pip
+        return f"pip install --no-deps {library}"
+    return f"pip install 'torch=={installed}' 'torch-autobatch[{library}]'"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+import torch
 
 from autobatch.errors import AutobatchError, SettingsError, WorkloadError
+from autobatch.workload.catalogues import require
 from autobatch.workload.catalogues.require import LIBRARIES, require_usable
 from autobatch.workload.files import CATALOGUES, parse_target
 
@@ -56,7 +60,27 @@ def test_a_missing_library_is_named_as_the_extra_to_install(
     error = _refusal(f"{catalogue}:resnet50")
     assert isinstance(error, WorkloadError)
     assert f"needs {library}, which is not installed" in str(error)
-    assert error.hint == f"pip install 'torch-autobatch[{library}]'"
+    pin = f"torch=={torch.__version__}"  # with its build, such as +cpu
+    assert error.hint == f"pip install '{pin}' 'torch-autobatch[{library}]'"
+    assert shlex.split(error.hint)[2:] == [pin, f"torch-autobatch[{library}]"]
+
+
+@pytest.mark.parametrize("build", ["2.13.0+cpu", "2.9.1+cu130", "2.6.0", "2.15.0.dev1+rocm7"])
+def test_the_command_pins_the_build_that_is_installed(
+    monkeypatch: pytest.MonkeyPatch, build: str
+) -> None:
+    monkeypatch.setattr(require, "version", {"torch": build}.__getitem__)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert _refusal("timm:resnet50").hint.startswith(f"pip install 'torch=={build}' ")
+
+
+def test_a_pytorch_that_pip_does_not_know_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(require, "version", unknown)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert _refusal("timm:resnet50").hint == "pip install --no-deps timm"
 
 
 def test_every_catalogue_has_its_extra() -> None:
