@@ -183,15 +183,31 @@ def nothing_fits(evidence: Evidence) -> NothingFitsError:
             hint=_remedy(evidence, trial),
         )
     budget = format_bytes(evidence.loaded.budget.budget_bytes)
-    peak = "unknown" if trial.peak_bytes is None else format_bytes(trial.peak_bytes)
     verb = f"was killed ({trial.message})" if trial.outcome is Outcome.KILLED else "does not fit"
     if _LOADER_ERROR in trial.message:
         verb = "ran out of memory in a DataLoader worker"
     return NothingFitsError(
-        f"batch size {trial.batch_size} {verb}: peak {peak}, budget {budget} "
+        f"batch size {trial.batch_size} {verb}: {_describe_need(evidence, trial)}, budget {budget} "
         f"({evidence.loaded.budget.bound_by})",
         hint=_remedy(evidence, trial),
     )
+
+
+def _describe_need(evidence: Evidence, trial: Trial) -> str:
+    """How much memory a size that failed took, and what it asked for then."""
+    if _is_too_small_for_any(evidence):
+        idle = format_bytes(evidence.loaded.idle_bytes or 0)
+        return f"Python, PyTorch and the workload hold {idle} before a step"
+    peak = "unknown" if trial.peak_bytes is None else format_bytes(trial.peak_bytes)
+    if trial.requested_bytes is None:
+        return f"peak {peak}"
+    return f"it asked for {format_bytes(trial.requested_bytes)} beside a peak of {peak}"
+
+
+def _is_too_small_for_any(evidence: Evidence) -> bool:
+    """Whether the budget is less than is held before there is a step."""
+    idle_bytes = evidence.loaded.idle_bytes
+    return idle_bytes is not None and idle_bytes > evidence.loaded.budget.budget_bytes
 
 
 def _remedy(evidence: Evidence, trial: Trial) -> str:
@@ -199,7 +215,13 @@ def _remedy(evidence: Evidence, trial: Trial) -> str:
         return "run one training step by itself to see what ends it"
     if _is_loaders(trial):
         return "lower num_workers or prefetch_factor of the DataLoader"
-    if evidence.settings.memory_limit_bytes is not None:
+    is_limited = evidence.settings.memory_limit_bytes is not None
+    if _is_too_small_for_any(evidence):
+        return "raise `memory_limit`" if is_limited else "use a machine with more memory"
+    if (trial.requested_bytes or 0) > evidence.loaded.budget.budget_bytes:
+        # One tensor: to recompute others leaves it as large.
+        return "raise `memory_limit`" if is_limited else "use a smaller model, or smaller samples"
+    if is_limited:
         return "raise `memory_limit`, or turn on gradient checkpointing"
     return "use a smaller model, or turn on gradient checkpointing"
 

@@ -260,6 +260,7 @@ class Loaded:
         host_budget: Host memory that a trial may use, where that is not the same budget.
         repeats_batch: Whether every batch is the same, so that it has no gradient noise.
         loss_is_finite: Whether the loss of the step that ran meanwhile was.
+        idle_bytes: Memory that the process with the workload holds before a step, on the CPU.
     """
 
     workload: WorkloadSummary
@@ -272,6 +273,7 @@ class Loaded:
     host_budget: MemoryBudget | None = None
     repeats_batch: bool = False
     loss_is_finite: bool = True
+    idle_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

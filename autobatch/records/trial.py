@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TypeVar
 
+from autobatch import units
 from autobatch.records.enums import Outcome
 
 N = TypeVar("N", int, float)
+
+
+# As PyTorch's allocators and NumPy word it; mmap, for loader workers, in bytes as well.
+_REQUEST = re.compile(
+    r"(?:tried to allocate|unable to allocate|unable to mmap) "
+    r"([1-9]\d*(?:\.\d+)?) (?:bytes|([KMGT]iB))\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +149,14 @@ class Trial:
         """Throughput at the median step time."""
         step_time_s = self.step_time_s
         return self.batch_size / step_time_s if step_time_s else None
+
+    @property
+    def requested_bytes(self) -> int | None:
+        """What the allocation that failed asked for, beside the peak; ``None`` if none says so."""
+        if self.outcome is not Outcome.OUT_OF_MEMORY:
+            return None
+        found = _REQUEST.search(self.message)
+        return units.parse_bytes(f"{found[1]}{found[2] or 'B'}") if found else None
 
     def with_round(self, again: Trial) -> Trial:
         """This trial with the timed steps of a second run of the same size added.

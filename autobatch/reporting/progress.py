@@ -11,8 +11,7 @@ from autobatch import units
 from autobatch.records import MemoryBudget, Outcome, Phase, Trial, WorkloadSummary
 from autobatch.reporting.activity import Activity, LiveActivity
 from autobatch.reporting.screen import printable
-from autobatch.reporting.tables import outcome_text, throughput_figure
-from autobatch.reporting.wording import OUTCOMES
+from autobatch.reporting.tables import describe_outcome, outcome_text, throughput_figure
 
 _BAR_WIDTH = 24
 _LINES_BESIDE_TRIALS = 4
@@ -66,7 +65,7 @@ class LineProgress:
     def trial_finished(self, trial: Trial, phase: Phase) -> None:
         """Write what came of a trial."""
         again = phase is Phase.TIMING and trial.fits
-        facts = [_DONE[phase] if trial.fits and phase in _DONE else OUTCOMES[trial.outcome]]
+        facts = [_DONE[phase] if trial.fits and phase in _DONE else describe_outcome(trial)]
         if trial.peak_bytes is not None and not again:
             facts.append(units.format_bytes(trial.peak_bytes))
         if trial.step_time_s is not None:

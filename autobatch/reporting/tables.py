@@ -111,6 +111,18 @@ def marked_table(*headers: str) -> Table:
     return table
 
 
+def describe_outcome(trial: Trial, *, is_short: bool = False) -> str:
+    """How a trial ended; and of memory that ran out, what was asked for: ``+10.0 GiB``.
+
+    Args:
+        trial: Any trial.
+        is_short: Whether to leave that out.
+    """
+    asked_for = trial.requested_bytes
+    more = "" if asked_for is None or is_short else f" at +{units.format_bytes(asked_for)}"
+    return f"{OUTCOMES[trial.outcome]}{more}"
+
+
 def outcome_text(outcome: Outcome) -> Text:
     """An outcome in words and colour."""
     return Text(OUTCOMES[outcome], style=_OUTCOME_STYLES[outcome])
@@ -182,7 +194,9 @@ def fit_columns(
     """
     figures = [_Figures(trial, decision) for trial in rows]
     fractions = [
-        each.peak_bytes / budget_bytes if budget_bytes and each.peak_bytes is not None else None
+        (each.peak_bytes + (each.requested_bytes or 0)) / budget_bytes
+        if budget_bytes and each.peak_bytes is not None
+        else None
         for each in rows
     ]
     known = {
@@ -235,7 +249,7 @@ class _Figures:
 
 def _note(trial: Trial, notes: Mapping[int, Note], *, is_short: bool) -> str:
     note = notes.get(trial.batch_size)
-    parts = [] if trial.fits else [OUTCOMES[trial.outcome]]
+    parts = [] if trial.fits else [describe_outcome(trial, is_short=is_short)]
     if note is not None:
         parts.append(note.short if is_short else note.long)
     if trial.throttle_reasons:

@@ -216,8 +216,22 @@ def test_a_broken_target_gets_a_clear_error(tmp_path: Path, text: str, texts: li
 
 
 def test_a_limit_below_the_fixed_cost_says_what_batch_size_1_takes(small: Path) -> None:
-    done = run_autobatch("probe", small, "--memory-limit", "10MiB", "-q")
-    assert_clear_error(done, "batch size 1 does not fit", "MiB", "--memory-limit", status=1)
+    done = run_autobatch("probe", small, "--memory-limit", "100MiB", "-q")
+    words = ("batch size 1 does not fit: Python, PyTorch and the workload hold", "budget 90.0 MiB")
+    assert_clear_error(done, *words, "Hint: raise --memory-limit", status=1)
+    assert "checkpointing" not in done.stderr
+
+
+def test_a_tensor_that_does_not_fit_is_said_with_its_size(tmp_path: Path) -> None:
+    text = SMALL + (
+        "def training_step(model, batch):\n"
+        "    large = torch.empty(len(batch[0]) * 10 * 2**28)\n"
+        "    return model(batch[0]).sum() + 0 * large[0]\n"
+    )
+    done = run_autobatch("probe", write(tmp_path, text), "--memory-limit", "4GiB", "-q")
+    assert_clear_error(done, "it asked for 10.0 GiB beside a peak of", "3.6 GiB", status=1)
+    assert "out of memory at +10.0 GiB" in done.stdout + done.stderr, "in its row"
+    assert "checkpointing" not in done.stderr
 
 
 def test_a_loss_that_is_not_a_number_is_a_warning(tmp_path: Path) -> None:

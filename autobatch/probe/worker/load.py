@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
+import psutil
 import torch
 
 from autobatch.devices.base import Device
@@ -66,6 +67,7 @@ def load(
         uses_kernel=uses_kernel,
         is_mid_training=bool(getattr(task.workload.optimizer, "state", None)),
     )
+    idle_bytes = psutil.Process().memory_info().rss if device.name == "cpu" else None
     tell("running a first step")
     rehearsal = worker.rehearse()
     with device.enforce(worker.budget.budget_bytes) as is_enforced:
@@ -81,6 +83,7 @@ def load(
         loss_is_finite=rehearsal.loss_is_finite,
         host_budget=worker.host_budget,
         repeats_batch=isinstance(source, RepeatedSource),
+        idle_bytes=idle_bytes,
     )
 
 

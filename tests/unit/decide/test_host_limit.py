@@ -96,6 +96,27 @@ def test_a_size_that_the_host_refuses_is_refused_by_name() -> None:
     assert "num_workers" in error.hint
 
 
+REQUEST = (
+    "DefaultCPUAllocator: can't allocate memory: you tried to allocate {} bytes. Error code 12"
+)
+
+
+@pytest.mark.parametrize(
+    ("requested_mib", "hint"),
+    [(512, "gradient checkpointing"), (10240, "a smaller model, or smaller samples")],
+    ids=["one of many tensors", "a tensor larger than the budget"],
+)
+def test_what_the_allocation_that_failed_asked_for_is_said(requested_mib: int, hint: str) -> None:
+    message = REQUEST.format(requested_mib * MIB)
+    trial = Trial(
+        batch_size=1, outcome=Outcome.OUT_OF_MEMORY, peak_bytes=7100 * MIB, message=message
+    )
+    error = _end(trial)
+    asked_for = "512 MiB" if requested_mib == 512 else "10.0 GiB"
+    assert f"batch size 1 does not fit: it asked for {asked_for} beside a peak of" in str(error)
+    assert hint in error.hint
+
+
 def test_a_loader_worker_that_ran_out_of_memory_is_named() -> None:
     message = "Caught MemoryError in DataLoader worker process 0."
     error = _end(Trial(batch_size=1, outcome=Outcome.OUT_OF_MEMORY, message=message))

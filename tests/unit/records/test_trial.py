@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from autobatch.records import Outcome, TimingRound, Trial
 
+GIB = 2**30
 TIMED = TimingRound(number=0, step_times_s=(0.1, 0.2), data_times_s=(0.0, 0.0))
 
 
@@ -72,3 +74,24 @@ def test_a_loss_that_was_not_finite_once_is_not() -> None:
 def test_runs_of_two_sizes_are_no_trial() -> None:
     with pytest.raises(ValueError, match="8 and 16"):
         _trial().confirmed_by(_trial(16))
+
+
+@pytest.mark.parametrize(
+    ("message", "requested_bytes"),
+    [
+        ("can't allocate memory: you tried to allocate 10737418240 bytes. Error code 12", 10 * GIB),
+        ("CUDA out of memory. Tried to allocate 2.50 GiB (GPU 0; 6.00 GiB total", 5 * GIB // 2),
+        ("HIP out of memory. Tried to allocate 512.00 KiB. GPU 0 has", 2**19),
+        ("Unable to allocate 1.00 TiB for an array with shape (137438953472,)", 2**40),
+        ("unable to mmap 4096 bytes from file </torch_1_2>: Cannot allocate memory (12)", 4096),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", None),
+        ("std::bad_alloc", None),
+        ("", None),
+    ],
+)
+def test_what_an_allocation_asked_for_is_read_from_its_error(
+    message: str, requested_bytes: int | None
+) -> None:
+    failed = Trial(batch_size=8, outcome=Outcome.OUT_OF_MEMORY, message=message)
+    assert failed.requested_bytes == requested_bytes
+    assert replace(failed, outcome=Outcome.FAILED).requested_bytes is None

@@ -42,7 +42,7 @@ def test_each_trial_is_one_plain_line(make_finding, make_trial):
     assert stream.getvalue().splitlines() == [
         "SmallCNN on cpu, memory budget 4.0 GiB (physical memory)",
         "batch 64: fits, 442 MiB, 24 ms, 2,665 samples/s",
-        "batch 4,096: out of memory",
+        "batch 4,096: out of memory at +8.0 GiB",
         "batch 64: timed again, 24 ms, 2,665 samples/s",
     ]
 

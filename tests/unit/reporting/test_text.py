@@ -145,7 +145,7 @@ def test_the_table_has_a_row_for_each_trial_and_a_mark_at_the_choice(make_findin
         "> 128 634 MiB 15 % 45.7 ms 2,802 2,746 to 2,858 100 % (98 to 102) recommended"
     )
     (failed,) = [line for line in lines if "out of memory" in line]
-    assert one_line(failed) == "2,048 6.2 GiB 156 % - - - - out of memory"
+    assert one_line(failed) == "2,048 6.2 GiB 356 % - - - - out of memory at +8.0 GiB"
     (yours,) = [line for line in lines if "yours: " in line]
     assert one_line(yours).endswith("83 % (81 to 84) yours: 128 is 21 % faster")
 
@@ -269,6 +269,15 @@ def test_threads_for_which_each_trial_loads_anew_are_named(make_finding, printed
     assert "loads the target anew" not in printed(render, finding)
     with_threads = replace(finding, workload=replace(finding.workload, own_threads=names))
     assert words in one_line(printed(render, with_threads))
+
+
+def test_a_row_that_ran_out_of_memory_says_what_was_asked_for(make_finding, make_trial, printed):
+    message = "CUDA out of memory. Tried to allocate 10.00 GiB. GPU 0 has"
+    failed = make_trial(8192, outcome=Outcome.OUT_OF_MEMORY, peak_bytes=2**30, message=message)
+    finding = make_finding()
+    finding = replace(finding, trials=(*finding.trials, failed))
+    row = next(line for line in printed(render, finding).splitlines() if "8,192" in line.split())
+    assert one_line(row).endswith("1.0 GiB - - out of memory at +10.0 GiB")
 
 
 COMPILED = (
