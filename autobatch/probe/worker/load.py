@@ -67,29 +67,32 @@ def load(
         uses_kernel=uses_kernel,
         is_mid_training=bool(getattr(task.workload.optimizer, "state", None)),
     )
-    idle_bytes = psutil.Process().memory_info().rss if device.name == "cpu" else None
     tell("running a first step")
     rehearsal = worker.rehearse()
-    with device.enforce(worker.budget.budget_bytes) as is_enforced:
-        pass
     return worker, Loaded(
         workload=_summarize(task, settings, num_threads),
         environment=_describe_environment(device, isolation, settings),
         device=device.name,
         budget=worker.budget,
-        memory_is_enforced=is_enforced,
+        memory_is_enforced=_can_enforce(device, worker.budget),
         peak_uncertainty_fraction=device.peak_uncertainty_fraction,
         smallest_batch_size=rehearsal.batch_size,
         loss_is_finite=rehearsal.loss_is_finite,
         host_budget=worker.host_budget,
         repeats_batch=isinstance(source, RepeatedSource),
-        idle_bytes=idle_bytes,
+        idle_bytes=psutil.Process().memory_info().rss if device.name == "cpu" else None,
     )
 
 
 def _summarize(task: TrainingTask, settings: Settings, num_threads: int) -> WorkloadSummary:
     summary = task.summarize(num_threads, settings)
     return replace(summary, is_compiled=is_compiled(task.model))
+
+
+def _can_enforce(device: Device, budget: MemoryBudget) -> bool:
+    """Whether a trial that exceeds the budget fails, or is only noticed."""
+    with device.enforce(budget.budget_bytes) as is_enforced:
+        return is_enforced
 
 
 def _require_precision(device: Device, precision: Precision) -> None:
