@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 
+import hypothesis
 import psutil
 import pytest
 
@@ -21,6 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
+    # A busy machine is no fault of the code that is tested.
+    hypothesis.settings.register_profile("autobatch", deadline=None)
+    hypothesis.settings.load_profile("autobatch")
     # A shell that starts a run in the background has it ignore Ctrl-C, and every process that
     # the tests start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -8,14 +8,14 @@ Nothing here runs anything: the finder carries out an ``Action`` and asks again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from autobatch.decide.bracket import find_bracket
 from autobatch.decide.choice import Choice, choose, find_exact_size
 from autobatch.decide.decision import Decision
-from autobatch.decide.race import final_time_s, is_worth_a_round, race_time_s
+from autobatch.decide.race import final_time_s, race_time_s
 from autobatch.decide.step import Rules, next_step
 from autobatch.records import Goal, Phase, Settings, StopReason, Trial
 
@@ -62,8 +62,7 @@ class Progress:
         trials: All trials, by batch size.
         decision: From those that fitted; ``None`` if none did.
         raced_s: Seconds spent on racing.
-        final_of: The size whose final run was the last that fitted; ``None`` if another was.
-        num_finals: Final runs so far.
+        confirmed: Sizes that had a final run and fitted.
         lacks_worth: Whether the value of a sample is needed and not measured yet.
     """
 
@@ -72,8 +71,7 @@ class Progress:
     trials: Mapping[int, Trial]
     decision: Decision | None = None
     raced_s: float = 0.0
-    final_of: int | None = None
-    num_finals: int = 0
+    confirmed: Collection[int] = ()
     lacks_worth: bool = False
 
     @property
@@ -131,16 +129,16 @@ def next_action(progress: Progress, time: Time) -> Action:
         return finish
     if progress.lacks_worth:
         return MeasureWorth()
+    is_confirmed = choice.batch_size in progress.confirmed
+    if is_confirmed and decision.is_sure_of(choice.batch_size):
+        return finish
     racing = _find_round(progress, decision, time)
     if racing:
         return Run(batch_sizes=racing, phase=Phase.TIMING)
     exact = find_exact_size(progress.settings, choice.batch_size)
     if exact is not None and exact not in progress.trials:
         return Run(batch_sizes=(exact,), phase=Phase.SEARCH)
-    if progress.final_of == choice.batch_size:
-        return finish
-    # A final run may change the answer; after three, the answers hardly differ.
-    if progress.num_finals >= 3 and progress.final_of is not None:
+    if is_confirmed:
         return finish
     return Run(batch_sizes=(choice.batch_size,), phase=Phase.CONFIRMATION)
 
@@ -152,15 +150,18 @@ def _find_round(progress: Progress, decision: Decision, time: Time) -> tuple[int
         return ()
     trials = progress.trials
     racing = decision.to_race
-    cost_s = sum(race_time_s(trials[size], numbers) for size in racing)
-    raced_s = progress.raced_s
-    final_s = final_time_s(trials[max(racing)], numbers)
-    if time.left_s is not None and time.left_s < cost_s + final_s:
-        return ()  # keep the time for the final run
-    is_worth_it = is_worth_a_round(
-        cost_s,
-        search_s=time.spent_s - raced_s,
-        raced_s=raced_s,
-        numbers=numbers,
-    )
-    return racing if is_worth_it else ()
+    while len(racing) > 1:
+        cost_s = sum(race_time_s(trials[size], numbers) for size in racing)
+        final_s = final_time_s(trials[max(racing)], numbers)
+        has_time = time.left_s is None or time.left_s >= cost_s + final_s
+        if has_time and progress.raced_s + cost_s <= numbers.race_time_s:
+            return racing
+        racing = _without_dearest(racing, decision)
+    return ()
+
+
+def _without_dearest(racing: tuple[int, ...], decision: Decision) -> tuple[int, ...]:
+    """The race without its largest size, as long as the knee and the best are left."""
+    least = {decision.knee, decision.rates.best()}
+    others = [size for size in racing if size not in least]
+    return tuple(size for size in racing if size != others[-1]) if others else ()

@@ -230,12 +230,13 @@ def _find_knee(rates: Rates, within: Mapping[int, float], asked: Asked) -> int:
     """The smallest size that is likely within the tolerance of the best, and estimated to be.
 
     Too small an answer costs time at every step; too large a one costs memory that is free
-    anyway. So the answer must be within the tolerance with a probability well above a half.
+    anyway. So the answer must be within the tolerance with a probability close to the highest.
     """
     best, threshold = rates.best(), math.log1p(-asked.tolerance_fraction)
+    least = asked.numbers.likely * max(within.values())
     for size in rates.sizes:
         is_estimated = rates.log_ratio(size, best)[0] >= threshold
-        if is_estimated and within[size] >= asked.numbers.likely:
+        if is_estimated and within[size] >= least:
             return size
     return best
 

@@ -21,7 +21,8 @@ class Numbers:
         outlier: Standard errors beyond which a cell gets less weight. Replay.
         good_misfit: Residual standard deviation of log throughput up to which the curve is
             trusted beyond the sizes that ran. Replay.
-        likely: How likely the knee must be within the tolerance. Replay.
+        likely: How likely the knee must be within the tolerance, compared to the likeliest size.
+            Replay.
         decided: Probability that counts as sure: for high confidence, and to end a race. Replay.
         close_enough: Standard error of a ratio, as a multiple of the tolerance, that needs no
             more timing. Replay, quiet device.
@@ -32,8 +33,7 @@ class Numbers:
         fell_ratio: Throughput over the best at which the largest size has fallen behind. Replay.
         dear_trial_s: Seconds that any trial may take, whatever was spent before. Replay: without
             it a search gives up early on a busy machine.
-        race_time_s: Seconds that a race may always take. Replay.
-        race_fraction: Time of a race over that of the search before it. Replay.
+        race_time_s: Seconds that a race may take. Replay.
         contended_cores: Missing cores from which the threads of a step are assumed to wait for
             each other. Two processes that spin beside two threads on two cores: 1.5 missing.
         remedy_ratio: Gain that a remedy for contention must show. Same: 1.2 to 290 were seen.
@@ -65,11 +65,10 @@ class Numbers:
     decided: float = 0.9
     close_enough: float = 0.25
     flat_gain: float = 0.5
-    ahead_gain: float = 0.2
+    ahead_gain: float = 0.4
     fell_ratio: float = 0.9
     dear_trial_s: float = 5.0
     race_time_s: float = 6.0
-    race_fraction: float = 0.6
     contended_cores: float = 0.5
     remedy_ratio: float = 1.5
     passive_ratio: float = 0.7

@@ -1,4 +1,4 @@
-"""Timing sizes again, in turn: what a round costs, and when there is time for one."""
+"""What timing sizes again costs, and a final run."""
 
 from __future__ import annotations
 
@@ -40,15 +40,3 @@ def final_time_s(trial: Trial, numbers: Numbers) -> float:
     num_windows = numbers.final_windows
     window_s = num_windows * max(numbers.final_window_s, window_s)
     return _START_TIME_S + _NUM_WARMUP_STEPS * step_time_s + window_s
-
-
-def is_worth_a_round(cost_s: float, *, search_s: float, raced_s: float, numbers: Numbers) -> bool:
-    """Decide whether to spend another round on the sizes in doubt.
-
-    Args:
-        cost_s: Seconds that the round will take.
-        search_s: Seconds of the search so far, racing excluded.
-        raced_s: Seconds of racing so far.
-        numbers: Tuned numbers.
-    """
-    return raced_s + cost_s <= max(numbers.race_time_s, numbers.race_fraction * search_s)

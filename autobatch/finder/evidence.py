@@ -42,9 +42,7 @@ class Evidence:
         stop_reason: Why the search went no further.
         num_rounds: Rounds of timing sizes in turn, final runs among them.
         raced_s: Seconds that went into timing sizes in turn.
-        final_of: The size whose final run was the last run that fitted, ``None`` if another was.
-        num_finals: Final runs so far.
-        confirmation: The last final run that fitted.
+        confirmations: Final runs that fitted, by batch size.
         contention: What was done about processes that kept the cores busy.
         eval_trials: Trials of evaluation, by batch size.
         buckets: Batch sizes by length.
@@ -60,9 +58,7 @@ class Evidence:
     stop_reason: StopReason = StopReason.MEMORY
     num_rounds: int = 0
     raced_s: float = 0.0
-    final_of: int | None = None
-    num_finals: int = 0
-    confirmation: Confirmation | None = None
+    confirmations: dict[int, Confirmation] = field(default_factory=dict)
     contention: Contention | None = None
     eval_trials: dict[int, Trial] = field(default_factory=dict)
     eval_is_largest: bool = False
@@ -143,8 +139,7 @@ class Evidence:
             trials=self.trials,
             decision=self.decide() if self.has_answer else None,
             raced_s=self.raced_s,
-            final_of=self.final_of,
-            num_finals=self.num_finals,
+            confirmed=self.confirmations,
             lacks_worth=self.worth is not None and self.worth.noise is None,
         )
 
@@ -153,6 +148,11 @@ class Evidence:
         choice = self.progress().choice
         assert choice is not None, "no size fitted"
         return choice
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """The final run of the answer; ``None`` if there was none."""
+        return self.confirmations.get(self.choose().batch_size) if self.confirmations else None
 
     def count_final_steps(self, trial: Trial) -> None:
         """Add the steps of a final run to its trial, as a round of their own."""

@@ -174,8 +174,7 @@ class _Session:
             run = self._run_again_if_close(evidence, run)
         evidence.trials[batch_size] = run.as_first_run()
         if is_final and run.trial.fits:
-            evidence.final_of = batch_size
-            evidence.confirmation = run.to_confirmation()
+            evidence.confirmations[batch_size] = run.to_confirmation()
         self._observer.trial_finished(evidence.trials[batch_size], Phase.SEARCH)
         self._relieve(evidence)
 
@@ -197,10 +196,10 @@ class _Session:
         if evidence.contention is not None:
             self._before_remedy = dict(evidence.trials)
             evidence.trials.clear()
+            evidence.confirmations.clear()
 
     def _measure_worth(self, evidence: Evidence) -> None:
         assert self._worth is not None
-        evidence.final_of = None
         left_s = self._time().left_s
         self._worth.measure(
             self._prober,
@@ -228,7 +227,6 @@ class _Session:
         run = self._measure_and_keep(evidence, size, FINAL_PLAN)
         run = self._run_again_if_close(evidence, run)
         self._observer.trial_finished(run.trial, Phase.CONFIRMATION)
-        evidence.num_finals += 1
         if run.trial.outcome is Outcome.TIMED_OUT and self._is_time_up():
             return
         if not run.trial.fits:
@@ -240,8 +238,7 @@ class _Session:
         evidence.trials[size] = evidence.trials[size].confirmed_by(told)
         if not is_compiled:  # the others ran eagerly
             evidence.count_final_steps(run.trial)
-        evidence.final_of = size
-        evidence.confirmation = run.to_confirmation()
+        evidence.confirmations[size] = run.to_confirmation()
 
     def _run_again_if_close(self, evidence: Evidence, run: Measured) -> Measured:
         """Run a size more often if its peak comes close to the budget and that takes no time."""
@@ -307,8 +304,6 @@ class _Session:
         if trial.outcome is Outcome.KILLED and is_surprise and not self._is_time_up():
             # The kill may have been meant for another process: the second run counts.
             trial = self._prober.measure(batch_size, plan, timeout_s=self._timeout_s())
-        if trial.fits:
-            evidence.final_of = None
         return Measured(trial=trial, num_steps=trial.num_steps, time_s=self._clock() - begin)
 
     def _time(self) -> Time:

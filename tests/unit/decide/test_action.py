@@ -27,8 +27,7 @@ def progress(
     goal: Goal = Goal.THROUGHPUT,
     global_batch_size: int | None = None,
     raced_s: float = 0.0,
-    final_of: int | None = None,
-    num_finals: int = 0,
+    confirmed: tuple[int, ...] = (),
     lacks_worth: bool = False,
     **decision: Any,
 ) -> Progress:
@@ -48,8 +47,7 @@ def progress(
         trials=trials or quiet(rates or {}),
         decision=made,
         raced_s=raced_s,
-        final_of=final_of,
-        num_finals=num_finals,
+        confirmed=confirmed,
         lacks_worth=lacks_worth,
     )
 
@@ -86,7 +84,7 @@ def test_a_size_that_costs_more_than_all_before_is_begun_only_while_throughput_r
         assert next_action(progress(nearly_flat), Time(spent_s=spent_s)) == expected
     rising = {size: rate / 50 for size, rate in RISING.items()}
     assert next_action(progress(rising), Time(spent_s=0.0)) == run(256, phase=Phase.SEARCH)
-    ended = progress(nearly_flat, final_of=64, num_finals=1)
+    ended = progress(nearly_flat, confirmed=(64,))
     assert next_action(ended, Time(spent_s=0.0)) == Finish(reason=StopReason.COST)
 
 
@@ -111,41 +109,51 @@ def test_sizes_in_doubt_race_and_then_the_answer_runs_last() -> None:
     assert next_action(known, SPENT) == run(16, 32, 128, phase=Phase.TIMING)
     known = progress(FLAT, knee=32)
     assert next_action(known, SPENT) == run(32, phase=Phase.CONFIRMATION)
-    known = progress(FLAT, knee=32, final_of=32, num_finals=1)
+    known = progress(FLAT, knee=32, confirmed=(32,))
     assert next_action(known, SPENT) == Finish(reason=StopReason.PLATEAU)
 
 
 def test_a_final_run_that_changes_the_answer_is_followed_by_one_of_the_new_answer() -> None:
-    known = progress(FLAT, knee=64, final_of=32, num_finals=1)
+    known = progress(FLAT, knee=64, confirmed=(32,))
     assert next_action(known, SPENT) == run(64, phase=Phase.CONFIRMATION)
 
 
-def test_a_final_run_that_puts_sizes_in_doubt_is_followed_by_a_race() -> None:
-    known = progress(FLAT, knee=32, to_race=(16, 32), final_of=32, num_finals=1)
+def test_a_final_run_that_makes_its_size_unsure_is_followed_by_a_race() -> None:
+    known = progress(FLAT, knee=32, to_race=(16, 32), confirmed=(32,), risk=0.5)
     assert next_action(known, SPENT) == run(16, 32, phase=Phase.TIMING)
+    known = progress(FLAT, knee=32, to_race=(16, 32), confirmed=(32,))
+    assert next_action(known, SPENT) == Finish(reason=StopReason.PLATEAU)
 
 
 def test_a_final_run_that_makes_throughput_rise_again_is_followed_by_a_larger_size() -> None:
-    known = progress(RISING, final_of=128, num_finals=1)
+    known = progress(RISING, confirmed=(128,))
     assert next_action(known, SPENT) == run(256, phase=Phase.SEARCH)
 
 
-@pytest.mark.parametrize(("num_finals", "is_over"), [(2, False), (3, True)])
-def test_there_are_at_most_three_final_runs_that_fit(num_finals: int, is_over: bool) -> None:
-    known = progress(FLAT, knee=64, final_of=32, num_finals=num_finals)
-    assert isinstance(next_action(known, SPENT), Finish) is is_over
+def test_a_size_that_had_its_final_run_needs_no_other_after_a_race_or_another_answer() -> None:
+    known = progress(FLAT, knee=32, confirmed=(32, 64))
+    assert next_action(known, SPENT) == Finish(reason=StopReason.PLATEAU)
 
 
-def test_after_final_runs_that_did_not_fit_the_next_answer_runs_however_many_they_were() -> None:
-    known = progress(FLAT, knee=16, final_of=None, num_finals=7)
-    assert next_action(known, SPENT) == run(16, phase=Phase.CONFIRMATION)
+def test_a_race_that_would_take_too_long_goes_on_without_its_largest_sizes() -> None:
+    rates = {16: 960.0, 32: 990.0, 64: 1000.0, 128: 995.0}
+    known = progress(rates, knee=16, to_race=(16, 32, 64, 128))
+    # Racing all takes 0.91 s and the final run of 128 2.76 s; without 128, 0.53 and 2.63 s.
+    for left_s, racing in ((4.0, (16, 32, 64, 128)), (3.3, (16, 32, 64)), (3.05, (16, 64))):
+        time = Time(spent_s=1000.0, left_s=left_s)
+        assert next_action(known, time) == run(*racing, phase=Phase.TIMING), left_s
+    too_short = Time(spent_s=1000.0, left_s=2.9)
+    assert next_action(known, too_short) == run(16, phase=Phase.CONFIRMATION)
 
 
-def test_a_race_ends_with_its_share_of_the_time() -> None:
+def test_a_race_ends_after_six_seconds_however_long_the_search_was() -> None:
     doubtful = {"knee": 32, "to_race": (16, 32)}
-    known = progress(FLAT, raced_s=9.0, **doubtful)
-    assert next_action(known, Time(spent_s=9.0 + 16.0)) == run(16, 32, phase=Phase.TIMING)
-    assert next_action(known, Time(spent_s=9.0 + 15.0)) == run(32, phase=Phase.CONFIRMATION)
+    for raced_s, expected in (
+        (5.6, run(16, 32, phase=Phase.TIMING)),
+        (5.8, run(32, phase=Phase.CONFIRMATION)),
+    ):
+        known = progress(FLAT, raced_s=raced_s, **doubtful)
+        assert next_action(known, Time(spent_s=1000.0)) == expected
 
 
 def test_a_race_leaves_time_for_the_final_run() -> None:
@@ -178,6 +186,6 @@ def test_the_memory_limit_ends_the_climb_and_the_answer_runs_last() -> None:
     trials = {**quiet(RISING), 256: Trial(batch_size=256, outcome=Outcome.OVER_BUDGET)}
     known = progress(RISING, trials=trials)
     assert next_action(known, SPENT) == run(128, phase=Phase.CONFIRMATION)
-    known = replace(known, final_of=128, num_finals=1)
+    known = replace(known, confirmed=(128,))
     assert next_action(known, SPENT) == Finish(reason=StopReason.MEMORY)
     assert known.trials[128].peak_bytes == MIB

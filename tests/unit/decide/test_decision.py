@@ -193,7 +193,7 @@ def test_confidence_is_high_unless_something_speaks_against_it(
     assert record.confidence is (Confidence.LOW if expected else Confidence.HIGH)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     logs=st.lists(st.floats(-2, 2), min_size=1, max_size=10),
     noise=st.sampled_from([0.0, 0.02, 0.1, 0.4]),

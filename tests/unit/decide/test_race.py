@@ -1,4 +1,4 @@
-"""What a round costs, and when there is time for one."""
+"""What a round of a race costs, and what a final run does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from fixtures.timings import timed
 
 from autobatch.decide.numbers import NUMBERS
-from autobatch.decide.race import final_time_s, is_worth_a_round, race_time_s
+from autobatch.decide.race import final_time_s, race_time_s
 from autobatch.records import Trial
 
 TRIALS = {
@@ -31,20 +31,6 @@ def test_a_final_run_takes_three_windows_and_no_more_than_patience() -> None:
     assert final_time_s(TRIALS[8], numbers) == pytest.approx(1 + 0.02 + 3 * 0.15)
     assert final_time_s(TRIALS[16], numbers) == pytest.approx(1 + 0.04 + 3 * 0.2)
     assert final_time_s(TRIALS[256], numbers) == pytest.approx(1 + 2.0 + 3 * 0.5)
-
-
-def is_worth_it(cost_s: float, *, search_s: float, raced_s: float) -> bool:
-    return is_worth_a_round(cost_s, search_s=search_s, raced_s=raced_s, numbers=NUMBERS)
-
-
-def test_a_race_may_take_more_than_half_of_the_time_of_the_search() -> None:
-    assert is_worth_it(0.5, search_s=100.0, raced_s=59.4)
-    assert not is_worth_it(0.5, search_s=100.0, raced_s=59.6)
-
-
-def test_after_a_short_search_it_may_take_six_seconds() -> None:
-    assert is_worth_it(0.5, search_s=1.0, raced_s=5.4)
-    assert not is_worth_it(0.5, search_s=1.0, raced_s=5.6)
 
 
 def test_a_size_that_was_not_timed_costs_its_start() -> None:

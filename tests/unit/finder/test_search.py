@@ -233,7 +233,7 @@ def test_a_global_batch_that_is_prime_names_its_remainder() -> None:
     assert "global_batch_remainder" in {warning.code.value for warning in finding.warnings}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_whatever_memory_does_the_answer_ran_and_fitted(data: st.DataObject) -> None:
     peaks = data.draw(

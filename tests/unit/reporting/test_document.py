@@ -155,7 +155,7 @@ def trials_of(make_trial, size, outcome):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_consistent_finding_survives_the_round_trip(data, make_trial, make_finding):
     finding = data.draw(findings(make_trial, make_finding))
     assert from_document(json.loads(dumps(finding))) == finding

@@ -136,7 +136,7 @@ json_values = st.recursive(
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_value_anywhere_is_refused_or_can_be_shown(data, make_finding, printed):
     document = to_document(make_finding())
     place, step = document, data.draw(st.sampled_from(sorted(document)))
