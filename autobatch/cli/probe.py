@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from autobatch.errors import AutobatchError, SearchInterrupted
+from autobatch.cli.search import CommandSearch, Search, TargetSearch
+from autobatch.command.settings import CommandSettings
+from autobatch.errors import AutobatchError, SearchInterrupted, SettingsError
 from autobatch.records import Finding, Settings
-from autobatch.shell.options import OUTPUT, GroupedCommand, settings_options
+from autobatch.records.options import options_of
+from autobatch.shell.options import OUTPUT, TakesCommand, command_behind_dashes, settings_options
 from autobatch.shell.streams import ignore, print_finding, say, uninterrupted, watch
 
 
 @click.command(
-    cls=GroupedCommand,
-    help="""Find the batch size for TARGET by running it.
+    cls=TakesCommand,
+    help="""Find the batch size for TARGET, or for COMMAND, by running it.
 
     TARGET is model.py, model.py:name or package.module:name. It defines `model` and, for
     example, `dataset`, `loss` and `optimizer`; the README has the whole contract. Or it is a
@@ -25,15 +28,21 @@ from autobatch.shell.streams import ignore, print_finding, say, uninterrupted, w
     for a file without data, sequence_length=256 and any key of its configuration for a model of a
     catalogue.
 
+    COMMAND is any training script as you start it, unedited, with {batch_size} in the place of the
+    size, or {batch_size=64} if you train with 64 now. Without a place, an argument whose name says
+    batch size is taken, or else the batches of its DataLoader are resized.
+
     \b
     Examples:
       autobatch probe examples/digits_cnn.py
+      autobatch probe -- python train.py --batch-size {batch_size=64} --lr 0.1
       autobatch probe net.py:Net,input=3x224x224,classes=1000 --memory-limit 8GiB
       autobatch probe hf:gpt2,n_layer=6,sequence_length=256
     """,
 )
-@click.argument("target")
+@click.argument("target", required=False)
 @settings_options(Settings)
+@settings_options(CommandSettings)
 @OUTPUT("--json", "as_json", is_flag=True, help="Print the whole finding as JSON.")
 @OUTPUT("-o", "--output", metavar="FILE", help="Save the finding, for `autobatch show`.")
 @OUTPUT("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
@@ -41,7 +50,7 @@ from autobatch.shell.streams import ignore, print_finding, say, uninterrupted, w
 @OUTPUT("-q", "--quiet", is_flag=True, help="Show no progress.")
 @OUTPUT("-v", "--verbose", is_flag=True, help="Show what the target prints.")
 def probe(
-    target: str,
+    target: str | None,
     as_json: bool,
     output: str | None,
     plot_path: str | None,
@@ -55,15 +64,18 @@ def probe(
     from autobatch.devices.select import check_device_name
     from autobatch.reporting import check_plot_path, check_writable, save, save_partial, save_plot
 
-    settings = Settings(**values)
+    command_settings = CommandSettings(**_values_of(CommandSettings, values))
+    settings = Settings(**_values_of(Settings, values))
     check_device_name(settings.device)
+    search = _choose(target, command_behind_dashes(), settings, command_settings)
     if output is not None:
         check_writable(output, force)
     if plot_path is not None:
         check_plot_path(plot_path)
         check_writable(plot_path, force)
     try:
-        finding = _search(target, settings, quiet=quiet, verbose=verbose)
+        with watch(quiet=quiet) as observer:
+            finding = search.run(observer, say if verbose else ignore)
     except SearchInterrupted as interrupt:
         with _saving_in_passing():
             if output is not None:
@@ -72,7 +84,7 @@ def probe(
     except AutobatchError as error:
         with _saving_in_passing():
             if output is not None and error.trials:
-                save_partial(error, output, force, target=target, settings=settings)
+                save_partial(error, output, force, target=search.name, settings=settings)
         raise
     try:
         with uninterrupted():
@@ -84,37 +96,36 @@ def probe(
         _show(finding, as_json=as_json)
 
 
-def _search(target: str, settings: Settings, *, quiet: bool, verbose: bool) -> Finding:
-    from autobatch.probe.client import TargetProber
-    from autobatch.workload.catalogues.require import require_usable
-    from autobatch.workload.files import parse_target
+def _values_of(record: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {each.field: values[each.field] for each in options_of(record).values()}
 
-    require_usable(parse_target(target))
-    finding = None
-    try:
-        with (
-            watch(quiet=quiet) as observer,
-            TargetProber(
-                target,
-                settings,
-                on_output=say if verbose else ignore,
-                on_stage=observer.doing,
-            ) as prober,
-        ):
-            observer.loading(target)
-            # Imported while the worker, started above, loads PyTorch.
-            from autobatch.finder import find
-            from autobatch.noise.worth import worth_of
-            from autobatch.training.examinations import examine
 
-            worth = worth_of(settings)
-            finding = find(prober, settings, target=target, observer=observer, worth=worth)
-            finding = examine(prober, finding)
-    except KeyboardInterrupt:
-        if finding is None:
-            raise
-        raise SearchInterrupted(finding) from None  # it came while the worker was being ended
-    return finding
+def _choose(
+    target: str | None,
+    arguments: tuple[str, ...] | None,
+    settings: Settings,
+    command: CommandSettings,
+) -> Search:
+    """What searches for a target, or for a command.
+
+    Raises:
+        SettingsError: If there is neither or both.
+    """
+    if (target is None) == (arguments is None):
+        raise SettingsError(
+            "there is neither a target nor a command"
+            if target is None
+            else f"there is a target, {target}, and a command behind `--`",
+            hint="give one, such as autobatch probe model.py or autobatch probe -- python train.py",
+        )
+    if arguments is not None:
+        return CommandSearch(arguments, settings, command)
+    if command != CommandSettings():
+        raise SettingsError(
+            "`files`, `fresh`, `resize`, `in` and `first_step_timeout` are for a command",
+            hint="leave them out, or give a command behind --",
+        )
+    return TargetSearch(target or "", settings)
 
 
 def _show(finding: Finding, *, as_json: bool) -> None:

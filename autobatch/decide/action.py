@@ -95,15 +95,23 @@ class Time:
     Attributes:
         spent_s: Seconds since the first trial.
         left_s: Seconds until the time limit, ``None`` without one.
+        final_start_s: Seconds that the final run takes before its first step, where each run starts
+            from nothing. They are kept for it.
     """
 
     spent_s: float
     left_s: float | None = None
+    final_start_s: float = 0.0
 
     @property
     def is_up(self) -> bool:
         """Whether the limit is reached."""
         return self.left_s is not None and self.left_s <= 0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether what is left is what the final run takes to start."""
+        return self.left_s is not None and self.left_s <= self.final_start_s
 
 
 def next_action(progress: Progress, time: Time) -> Action:
@@ -119,6 +127,10 @@ def next_action(progress: Progress, time: Time) -> Action:
     if time.is_up:
         return Finish(reason=StopReason.TIME_LIMIT)
     decision = progress.decision
+    if time.is_short and progress.choice is not None:
+        if progress.num_finals:
+            return Finish(reason=StopReason.TIME_LIMIT)
+        return Run(batch_sizes=(progress.choice.batch_size,), phase=Phase.CONFIRMATION)
     step = next_step(progress.rules, progress.trials, decision, time.spent_s)
     if step.batch_size is not None:
         return Run(batch_sizes=(step.batch_size,), phase=Phase.SEARCH)
@@ -152,7 +164,7 @@ def _find_round(progress: Progress, decision: Decision, time: Time) -> tuple[int
     racing = decision.to_race
     while len(racing) > 1:
         cost_s = sum(race_time_s(trials[size], numbers) for size in racing)
-        final_s = final_time_s(trials[max(racing)], numbers)
+        final_s = final_time_s(trials[max(racing)], numbers) + time.final_start_s
         has_time = time.left_s is None or time.left_s >= cost_s + final_s
         if has_time and progress.raced_s + cost_s <= numbers.race_time_s:
             return racing

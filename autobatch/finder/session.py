@@ -310,7 +310,8 @@ class _Session:
         now = self._clock()
         limit_s = self._settings.time_limit_s
         left_s = None if limit_s is None else max(0.0, limit_s - (now - self._limit_begin))
-        return Time(spent_s=now - self._first_trial_s, left_s=left_s)
+        start_s = 0.0 if self.evidence is None else self.evidence.loaded.final_start_s
+        return Time(spent_s=now - self._first_trial_s, left_s=left_s, final_start_s=start_s)
 
     def _timeout_s(self) -> float:
         timeout_s, left_s = self._settings.trial_timeout_s, self._time().left_s

@@ -261,6 +261,8 @@ class Loaded:
         repeats_batch: Whether every batch is the same, so that it has no gradient noise.
         loss_is_finite: Whether the loss of the step that ran meanwhile was.
         idle_bytes: Memory that the process with the workload holds before a step, on the CPU.
+        final_start_s: Seconds that the final run takes before its first step, where it starts from
+            nothing.
     """
 
     workload: WorkloadSummary
@@ -274,6 +276,7 @@ class Loaded:
     repeats_batch: bool = False
     loss_is_finite: bool = True
     idle_bytes: int | None = None
+    final_start_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,12 @@ from autobatch.records.noise import Efficiency, Goodput, NoiseScale
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.settings import Settings
 from autobatch.records.trial import TimingRound, Trial
-from autobatch.records.workload import Environment, LengthScan, WorkloadSummary
+from autobatch.records.workload import (
+    Environment,
+    LengthScan,
+    UneditedCommand,
+    WorkloadSummary,
+)
 
 __all__ = [
     "AccumulationCheck",
@@ -81,6 +86,7 @@ __all__ = [
     "TimingDecision",
     "TimingRound",
     "Trial",
+    "UneditedCommand",
     "Unknown",
     "WarningCode",
     "WorkloadSummary",

@@ -35,6 +35,23 @@ class LengthScan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UneditedCommand:
+    """A command that was run as it is, and what to run now.
+
+    Attributes:
+        template: The command, with ``{batch_size}`` where the size goes.
+        following: The command to train with, to be copied; empty if it has no place for the size.
+        files: What became of the files that trials wrote.
+        notes: What else was done to the trials, or left behind by them, one sentence each.
+    """
+
+    template: str
+    following: str
+    files: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadSummary:
     """A workload in words and numbers, as it travels from the worker and into JSON.
 
@@ -56,6 +73,7 @@ class WorkloadSummary:
         is_compiled: Whether the model was compiled with ``torch.compile``.
         own_threads: Names of the Python threads that the target started as it was loaded; a fork
             lacks them, so each trial loads the target anew.
+        command: The command that trains it; ``None`` for objects.
     """
 
     model: str
@@ -74,6 +92,7 @@ class WorkloadSummary:
     lengths: LengthScan | None = None
     is_compiled: bool = False
     own_threads: tuple[str, ...] = ()
+    command: UneditedCommand | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

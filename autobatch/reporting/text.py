@@ -27,6 +27,9 @@ def render(finding: Finding, console: Console) -> None:
         finding: What to print.
         console: Where to; its width, colours and encoding are respected.
     """
+    command = finding.workload.command
+    if command is not None:
+        show(console, Text(f"Files: {command.files}"), "")
     show(console, *_verdict(finding), "", *_trials(finding, console.width))
     show(console, "", Text("In detail", style="bold"), labelled(recommendation_rows(finding)))
     if finding.gradient_noise is not None:
@@ -37,6 +40,11 @@ def render(finding: Finding, console: Console) -> None:
     show(console, "", Text(stop_sentence(finding)))
     for warning in finding.warnings:
         show(console, "", *_warning(warning))
+    if command is not None and command.notes:
+        show(console, "", Text("Trials of a command", style="bold"), *_bullets(command.notes))
+    if command is not None and command.following:
+        # A line to copy, so that the terminal wraps it, not we.
+        _print_whole(console, Text(""), Text(printable(command.following, console.encoding)))
 
 
 def render_error(error: AutobatchError, console: Console) -> None:

@@ -14,6 +14,7 @@ from autobatch.shell.flags import to_flags
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _OTHER = "Other options"
+_BEHIND_DASHES = "autobatch.behind_dashes"
 
 # Generic for type checkers, and in recent versions of click only at run time.
 if TYPE_CHECKING:
@@ -65,6 +66,28 @@ class GroupedCommand(click.Command):
         for heading, records in (*groups.items(), (_OTHER, others)):
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+class TakesCommand(GroupedCommand):
+    """A command that takes another one behind ``--``, which is not parsed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Set what stands behind ``--`` aside."""
+        if "--" in args:
+            index = args.index("--")
+            ctx.meta[_BEHIND_DASHES] = tuple(args[index + 1 :])
+            args = args[:index]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """The line of usage, with the command."""
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+def command_behind_dashes() -> tuple[str, ...] | None:
+    """What stands behind ``--`` of the command that runs; ``None`` without ``--``."""
+    found: tuple[str, ...] | None = click.get_current_context().meta.get(_BEHIND_DASHES)
+    return found
 
 
 def settings_options(record: type, *, only: Iterable[str] = ()) -> Callable[[_F], _F]:

@@ -22,6 +22,8 @@ LAYERS = (
     ("prediction",),
     ("recommend", "probe"),
     ("reporting", "finder"),
+    # Other ways to run: probers.
+    ("command",),
     # What the commands share.
     ("shell",),
     PRODUCTS,

@@ -49,7 +49,7 @@ def time_steps(
     step_times: list[float] = []
     data_times: list[float] = []
     begin = clock()
-    while not _is_enough(step_times, plan, clock() - begin):
+    while not is_enough(step_times, plan, clock() - begin):
         step_begin = clock()
         data_times.append(step() / plan.num_passes)
         step_times.append((clock() - step_begin) / plan.num_passes)
@@ -74,7 +74,14 @@ def median_error_fraction(step_times_s: list[float]) -> float:
     return float(1.2533 * sigma / len(step_times_s) ** 0.5 / quarters[1])
 
 
-def _is_enough(step_times: list[float], plan: TimingPlan, elapsed_s: float) -> bool:
+def is_enough(step_times: list[float], plan: TimingPlan, elapsed_s: float) -> bool:
+    """Whether steps have been timed for long enough.
+
+    Args:
+        step_times: Of each, in seconds.
+        plan: When to stop.
+        elapsed_s: Time since the first began.
+    """
     if len(step_times) < plan.min_steps:
         return bool(step_times) and elapsed_s > plan.patience_s
     if elapsed_s >= plan.max_time_s or len(step_times) >= _MAX_STEPS:

@@ -96,6 +96,17 @@ def test_when_the_time_is_up_it_is_over_whatever_is_left_to_do(known: Progress) 
     assert next_action(known, over) == Finish(reason=StopReason.TIME_LIMIT)
 
 
+def test_time_to_start_is_kept_for_the_final_run_where_each_run_starts_from_nothing() -> None:
+    short = Time(spent_s=110.0, left_s=10.0, final_start_s=12.0)
+    assert next_action(progress(RISING), short) == run(128, phase=Phase.CONFIRMATION)
+    assert next_action(progress(RISING, num_finals=1), short) == Finish(
+        reason=StopReason.TIME_LIMIT
+    )
+    enough = replace(short, left_s=13.0)
+    assert next_action(progress(RISING), enough) == run(256, phase=Phase.SEARCH)
+    assert next_action(progress(), short) == run(1, phase=Phase.SEARCH)
+
+
 def test_what_a_sample_is_worth_is_measured_after_the_climb_and_before_the_race() -> None:
     assert next_action(progress(RISING, lacks_worth=True), SPENT) == run(256, phase=Phase.SEARCH)
     known = progress(FLAT, to_race=(16, 32), lacks_worth=True)

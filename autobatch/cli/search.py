@@ -1,0 +1,132 @@
+"""What ``autobatch probe`` searches: a target, or a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+from autobatch.command.settings import CommandSettings
+from autobatch.errors import SearchInterrupted, SettingsError
+from autobatch.records import Finding, Goal, Precision, Settings
+
+if TYPE_CHECKING:  # neither is needed for --help
+    from autobatch.probe.probers import Prober
+    from autobatch.reporting import LineProgress
+
+_DEVICES = ("auto", "cpu")
+
+
+class Search(Protocol):
+    """Something that can be searched for its batch size."""
+
+    name: str
+    """As the user wrote it."""
+
+    def run(self, observer: LineProgress, on_output: Callable[[str], None]) -> Finding:
+        """Search.
+
+        Args:
+            observer: Is told of every trial.
+            on_output: Receives each line that the user's code prints.
+        """
+
+
+class TargetSearch:
+    """A search of a target.
+
+    Args:
+        target: As the user wrote it.
+        settings: What to look for.
+    """
+
+    def __init__(self, target: str, settings: Settings) -> None:
+        from autobatch.workload.catalogues.require import require_usable
+        from autobatch.workload.files import parse_target
+
+        require_usable(parse_target(target))
+        self.name, self._settings = target, settings
+
+    def run(self, observer: LineProgress, on_output: Callable[[str], None]) -> Finding:
+        """Search in worker processes."""
+        from autobatch.probe.client import TargetProber
+
+        prober = TargetProber(
+            self.name, self._settings, on_output=on_output, on_stage=observer.doing
+        )
+        return _find(prober, self.name, self._settings, observer)
+
+
+class CommandSearch:
+    """A search of a command.
+
+    Args:
+        arguments: The command.
+        settings: What to look for.
+        command: How to run it.
+
+    Raises:
+        SettingsError: If it is to be measured in a way that only the script itself decides.
+    """
+
+    def __init__(
+        self, arguments: tuple[str, ...], settings: Settings, command: CommandSettings
+    ) -> None:
+        from autobatch.command.prober import CommandProber
+
+        _refuse_what_the_script_decides(settings)
+        self._prober = CommandProber(arguments, settings, command)
+        self._settings = settings
+        self.name = str(self._prober.template)
+
+    def run(self, observer: LineProgress, on_output: Callable[[str], None]) -> Finding:
+        """Search in runs of the command."""
+        from autobatch.command.finish import complete
+
+        prober = self._prober
+        prober.starts.on_output = on_output
+        try:
+            return complete(_find(prober, self.name, self._settings, observer), prober)
+        except SearchInterrupted as interrupt:
+            raise SearchInterrupted(complete(interrupt.finding, prober)) from None
+
+
+def _find(
+    context: AbstractContextManager[Prober], name: str, settings: Settings, observer: LineProgress
+) -> Finding:
+    finding = None
+    try:
+        with context as prober:
+            observer.loading(name)
+            # Imported while a worker, started above, loads PyTorch.
+            from autobatch.finder import find
+            from autobatch.noise.worth import worth_of
+            from autobatch.training.examinations import examine
+
+            worth = worth_of(settings)
+            finding = find(prober, settings, target=name, observer=observer, worth=worth)
+            finding = examine(prober, finding)
+    except KeyboardInterrupt:
+        if finding is None:
+            raise
+        raise SearchInterrupted(finding) from None  # it came while the worker was being ended
+    return finding
+
+
+def _refuse_what_the_script_decides(settings: Settings) -> None:
+    plain = Settings()
+    asked = {
+        "goal=efficiency": settings.goal is Goal.EFFICIENCY,
+        "gradient_noise": settings.gradient_noise,
+        "eval": settings.evaluation,
+        "by_length": settings.by_length,
+        f"precision={settings.precision.value}": settings.precision is not Precision.FP32,
+        f"seed={settings.seed}": settings.seed != plain.seed,
+        f"device={settings.device}": settings.device not in _DEVICES,
+    }
+    refused = next((name for name, is_asked in asked.items() if is_asked), None)
+    if refused is not None:
+        raise SettingsError(
+            f"`{refused}` is for a target: a command runs as its script says",
+            hint="leave it out, or change the command itself",
+        )

@@ -1,0 +1,98 @@
+"""What is known of a command only once the search is over: completes the finding."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import replace
+
+from autobatch.command.describe import with_rate
+from autobatch.command.prober import CommandProber
+from autobatch.records import Finding, LearningRateRule, Recommendation, UneditedCommand
+from autobatch.units import format_count, format_learning_rate
+
+_ALIKE = 1e-6
+_MOST_PATHS = 8
+
+
+def complete(finding: Finding, prober: CommandProber) -> Finding:
+    """Add the command to train with, and what became of files and trackers.
+
+    Args:
+        finding: Of a search with this prober.
+        prober: Has run the recommended size.
+    """
+    recommendation = _with_own_rate(finding.recommendation, prober.rates)
+    command = UneditedCommand(
+        template=str(prober.template),
+        following=_fill(recommendation, prober),
+        files=prober.protection.sentence,
+        notes=tuple(_notes(prober)),
+    )
+    workload = replace(finding.workload, command=command)
+    return replace(finding, workload=workload, recommendation=recommendation)
+
+
+def _with_own_rate(recommendation: Recommendation, rates: dict[int, float]) -> Recommendation:
+    """Where the script was seen to scale its learning rate by itself, leave it alone."""
+    size = recommendation.batch_size
+    others = [other for other in rates if other != size]
+    if size not in rates or not others:
+        return recommendation
+    other = min(others)
+    ratio, change = size / other, rates[size] / rates[other] if rates[other] else 1.0
+    if abs(change - 1) <= _ALIKE:
+        return recommendation
+    is_linear = abs(change - ratio) <= 0.01 * ratio
+    is_sqrt = abs(change - ratio**0.5) <= 0.01 * ratio**0.5
+    how = "linearly" if is_linear else "by the square root" if is_sqrt else "with the batch size"
+    seen = " and ".join(
+        f"{format_learning_rate(rates[each])} at {format_count(each)}"
+        for each in sorted((other, size))
+    )
+    return replace(
+        recommendation,
+        learning_rate=rates[size],
+        learning_rate_multiplier=1.0,
+        learning_rate_rule=LearningRateRule.NONE,
+        learning_rate_reason=f"the script scales its own learning rate {how}: {seen}; leave it",
+        base_learning_rate=rates[size],
+        adam_betas=None,
+        adam_epsilon_multiplier=None,
+    )
+
+
+def _fill(recommendation: Recommendation, prober: CommandProber) -> str:
+    template = prober.template
+    if not template.has_size or template.config_keys:
+        return ""
+    size, steps = recommendation.batch_size, recommendation.gradient_accumulation_steps
+    arguments = template.fill(size, steps)
+    base, rate = recommendation.base_learning_rate, recommendation.learning_rate
+    if base is not None and rate is not None:
+        arguments = with_rate(arguments, base, rate)
+    variables = template.fill_variables(size, steps)
+    spots = [
+        f"{name}={shlex.quote(text)}"
+        for name, text in variables.items()
+        if text != template.variables[name]
+    ]
+    return " ".join((*spots, shlex.join(arguments)))
+
+
+def _notes(prober: CommandProber) -> list[str]:
+    starts, notes = prober.starts, []
+    if starts.trackers:
+        notes.append(f"turned off: {', '.join(starts.trackers)}")
+    paths = [_shorten(path) for path, kind in sorted(starts.written.items()) if kind != "remove"]
+    if paths:
+        more = f" and {len(paths) - _MOST_PATHS} more" if len(paths) > _MOST_PATHS else ""
+        notes.append(f"written all the same: {', '.join(paths[:_MOST_PATHS])}{more}")
+    if not prober.template.has_size:
+        notes.append("set the batch size in the script: its command has no place for it")
+    return notes
+
+
+def _shorten(path: str) -> str:
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative

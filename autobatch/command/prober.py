@@ -1,0 +1,336 @@
+"""The prober of a command: one batch size in, one trial of the user's own script out.
+
+load       a run of its own at the user's size: what is trained, and whether batches can be
+resized in place; if so the run is held, else it is ended
+measure    in place while that works; a size that fails there, the final run, and everything of
+a script without such a loader: a run of its own
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from autobatch.command.configs import read_size
+from autobatch.command.describe import Trained, describe_environment, describe_run, summarize
+from autobatch.command.effect import Observation, judge, observe
+from autobatch.command.launch import choose_protection
+from autobatch.command.measure import Measured, Measurement
+from autobatch.command.resident import Resident
+from autobatch.command.run import Ending, Run
+from autobatch.command.settings import CommandSettings, FileProtection
+from autobatch.command.starts import Starts
+from autobatch.command.template import Template, parse_command
+from autobatch.devices.cpu import CpuDevice
+from autobatch.errors import SettingsError, WorkloadError
+from autobatch.probe.protocol import Loaded, Purpose, TimingPlan
+from autobatch.records import MemoryBudget, Outcome, Settings, Trial
+from autobatch.units import format_count
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_FIRST_SIZE = 8
+_FEWER = 4
+# How often what two runs hold must go into the budget, for both to run.
+_ROOM = 1.5
+# How much longer the same start may take, beside others that want the cores or the disk.
+_START_SPREAD = 1.5
+_IN_PLACE = (Purpose.SEARCH, Purpose.RACE)
+
+
+class CommandProber:
+    """Measures a command; a context manager, so that nothing of it is left running.
+
+    Args:
+        arguments: The command, as the user typed it behind ``--``.
+        settings: Settings of the search.
+        command: How to run it.
+
+    Attributes:
+        template: The command, with placeholders for the size.
+        protection: Of the files.
+        starts: Starts it, and knows what its runs wrote.
+        trained: What the first run showed; ``None`` before it.
+        rates: Learning rates that were seen, by the size that was passed.
+        ratio: Samples of a batch over the size that is passed.
+    """
+
+    def __init__(
+        self,
+        arguments: tuple[str, ...],
+        settings: Settings,
+        command: CommandSettings,
+    ) -> None:
+        self._settings, self._command = settings, command
+        self.template = _parse(arguments, settings, command)
+        self.protection = choose_protection(command.files, os.getcwd())
+        if self.template.config_keys and self.protection.kind is not FileProtection.OVERLAY:
+            raise SettingsError(
+                f"`in={self.template.config_keys[0]}` needs an overlay, and `files` is "
+                f"{self.protection.kind.value}",
+                hint="pass the size as an argument of the command",
+            )
+        self.starts = Starts(self.template, self.protection, settings, command)
+        self.trained: Trained | None = None
+        self.rates: dict[int, float] = {}
+        self.ratio = 1.0
+        self._resident: Resident | None = None
+        self._start_s = 0.0
+        self._in_place_until = math.inf
+        self._known: dict[int, Trial] = {}
+        self._peaks_bytes: dict[int, int] = {}
+        self._seen: dict[int, Observation] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end_resident()
+
+    def load(self, *, timeout_s: float | None = None) -> Loaded:
+        """Run the command once, at the size that it is trained with now, and see what it trains.
+
+        Raises:
+            WorkloadError: If it does not train, or nothing can be seen of it.
+        """
+        settings = self._settings
+        budget = MemoryBudget.from_bounds(
+            CpuDevice().bounds(settings.memory_limit_bytes),
+            headroom_fraction=settings.headroom_fraction,
+        )
+        self.starts.budget_bytes = budget.budget_bytes
+        size = self._first_size()
+        trial = self._look(size, timeout_s)
+        while not trial.fits and size is not None and size > settings.min_batch_size:
+            size = max(settings.min_batch_size, size // _FEWER)
+            trial = self._look(size, timeout_s)
+        if self.trained is None:
+            samples = "one sample" if trial.batch_size == 1 else f"{trial.batch_size:,} samples"
+            raise WorkloadError(
+                f"not even {samples} can be trained with: {trial.message}",
+                hint="use a smaller model, or a machine with more memory",
+            )
+        if self._is_passed:
+            self._require_effect(2 * trial.batch_size, timeout_s)
+        base = self.template.base_batch_size
+        if base is None and not self._is_passed:
+            base = trial.batch_size
+        return Loaded(
+            workload=summarize(self.trained, self.template, base, self._notes()),
+            environment=describe_environment(self.trained, settings.variables),
+            device="cpu",
+            budget=budget,
+            memory_is_enforced=True,
+            peak_uncertainty_fraction=CpuDevice.peak_uncertainty_fraction,
+            smallest_batch_size=self._smallest(trial.batch_size),
+            final_start_s=_START_SPREAD * self._start_s,
+        )
+
+    def measure(
+        self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
+    ) -> Trial:
+        """Run one size, in place or by a run of its own.
+
+        Raises:
+            WorkloadError: If the size turns out to have no effect.
+        """
+        if plan.purpose in _IN_PLACE:
+            resident = self._find_resident(batch_size, timeout_s)
+            if resident is not None:
+                trial = self._measure_in_place(resident, batch_size, plan, timeout_s)
+                if trial is not None:
+                    return trial
+        self._make_room(batch_size)
+        known = self._known.pop(batch_size, None)
+        if known is not None and plan.purpose is Purpose.SEARCH:
+            return known
+        return self._run_anew(batch_size, plan, timeout_s)
+
+    def use_variables(self, variables: dict[str, str]) -> None:
+        """Run what comes next with these environment variables, beside those of the settings."""
+        if variables != self.starts.variables:
+            self.starts.variables = dict(variables)
+            self._end_resident()
+
+    @property
+    def _is_passed(self) -> bool:
+        """Whether the size goes to the command, and not to its loader."""
+        return self.template.has_size and not self._command.resize
+
+    def _first_size(self) -> int | None:
+        """The size of the first run; ``None`` to leave it to the command."""
+        if not self._is_passed:
+            return None
+        size = self.template.base_batch_size or _FIRST_SIZE
+        size = max(size, self._settings.min_batch_size)
+        return min(size, self._settings.max_batch_size or size)
+
+    def _smallest(self, fitted: int) -> int:
+        """Where the search begins: where each size costs a start, not with the tiniest."""
+        if self._resident is not None:
+            return 2 if self.trained is not None and self.trained.has_batch_norm else 1
+        return min(fitted, _FIRST_SIZE)
+
+    def _look(self, size: int | None, timeout_s: float | None) -> Trial:
+        """Run the first size, and hold the run if its batches can be resized."""
+        run = self.starts.start(size, timeout_s)
+        try:
+            measured = Measurement(run, size, TimingPlan()).wait()
+            number = size or measured.seen.batch_size or 0
+            trial = self.starts.to_trial(number, run, measured, is_first=True)
+            self._start_s = run.elapsed_s
+            if trial.fits:
+                self._learn(run, number, measured)
+                self._try_to_hold(run, measured)
+            if trial.fits and self._resident is None:
+                self._known[number] = trial
+        finally:
+            if self._resident is None:
+                self.starts.end(run)
+        return trial
+
+    def _learn(self, run: Run, size: int, measured: Measured) -> None:
+        self.trained = describe_run(run.trainers, measured.seen)
+        if self.trained.num_ranks != self._settings.num_devices:
+            raise WorkloadError(
+                f"{self.trained.num_ranks} processes train together, and `num_devices` is "
+                f"{self._settings.num_devices}",
+                hint=f"add `num_devices={self.trained.num_ranks}`",
+            )
+        self._note(run, size, measured)
+
+    def _note(self, run: Run, size: int, measured: Measured) -> None:
+        self._seen[size] = observe(measured.seen.batch_size, run.trainers[0].modules)
+        rate = describe_run(run.trainers, measured.seen).learning_rate
+        if rate is not None:
+            self.rates[size] = rate
+
+    def _try_to_hold(self, run: Run, measured: Measured) -> None:
+        assert self.trained is not None
+        can_resize = self.trained.can_resize and self.trained.num_ranks == 1
+        if can_resize and not self._command.fresh and run.ending is None:
+            resident = Resident(run, measured.load_peak_bytes)
+            if resident.hold():
+                self._resident = resident
+                return
+        self._in_place_until = 0
+        if not self._is_passed:
+            raise _no_place(run.ending)
+
+    def _find_resident(self, batch_size: int, timeout_s: float | None) -> Resident | None:
+        """The run that stays, started again if it was ended; ``None`` if a size needs its own."""
+        if batch_size >= self._in_place_until:
+            return None
+        if self._resident is None:
+            self._look(self._first_size(), timeout_s)
+        return self._resident
+
+    def _measure_in_place(
+        self, resident: Resident, batch_size: int, plan: TimingPlan, timeout_s: float | None
+    ) -> Trial | None:
+        """A trial in the run that stays; ``None`` if a run of its own must decide."""
+        measured = resident.measure(batch_size, plan, timeout_s)
+        trial = measured.trial
+        peak_bytes = max(trial.peak_bytes or 0, resident.load_peak_bytes) if trial else 0
+        is_over = peak_bytes > self.starts.budget_bytes
+        if trial is None or not trial.fits or is_over or resident.run.ending is not None:
+            self._end_resident()
+            self._in_place_until = min(self._in_place_until, batch_size)
+            return None
+        if plan.purpose is Purpose.RACE:  # the sizes before have left their traces
+            return replace(trial, peak_bytes=None, host_peak_bytes=None)
+        self._peaks_bytes[batch_size] = peak_bytes
+        return replace(trial, peak_bytes=peak_bytes, host_peak_bytes=peak_bytes)
+
+    def _make_room(self, batch_size: int) -> None:
+        """End the run that stays, unless a run of this size fits beside it for certain."""
+        if self._resident is not None:
+            peak_bytes = self._peaks_bytes.get(batch_size)
+            held_bytes = self._resident.run.seen_bytes
+            if peak_bytes is None or _ROOM * (peak_bytes + held_bytes) > self.starts.budget_bytes:
+                self._end_resident()
+
+    def _run_anew(self, size: int, plan: TimingPlan, timeout_s: float | None) -> Trial:
+        run = self.starts.start(size, timeout_s)
+        try:
+            measured = Measurement(run, size, plan).wait()
+            trial = self.starts.to_trial(size, run, measured, is_first=False)
+            if trial.fits and self._is_passed:
+                self._note(run, size, measured)
+        finally:
+            self.starts.end(run)
+        return self._held_to_size(trial) if trial.fits and self._is_passed else trial
+
+    def _held_to_size(self, trial: Trial) -> Trial:
+        """The trial, as failed where it trained with another size than it was given."""
+        if judge(self._seen).has_effect is not True:
+            self._require_effect(max(1, min(self._seen) // 2), None)
+        trained = self._seen[trial.batch_size].batch_size
+        if trained is None or trained == round(self.ratio * trial.batch_size):
+            return trial
+        message = f"trained batches of {trained:,} when {trial.batch_size:,} was passed"
+        return Trial(batch_size=trial.batch_size, outcome=Outcome.FAILED, message=message)
+
+    def _require_effect(self, other: int, timeout_s: float | None) -> None:
+        """Where the runs so far do not show that sizes take effect, run one more.
+
+        Args:
+            other: Its size.
+            timeout_s: Longest time of it.
+
+        Raises:
+            WorkloadError: If they have none.
+        """
+        verdict = judge(self._seen)
+        if verdict.has_effect is None and other not in self._seen:
+            run = self.starts.start(other, timeout_s)
+            try:
+                measured = Measurement(run, other, TimingPlan()).wait()
+                if measured.trial is not None and measured.trial.fits:
+                    self._note(run, other, measured)
+            finally:
+                self.starts.end(run)
+            verdict = judge(self._seen)
+        if verdict.has_effect is False:
+            raise self._no_effect(verdict.trained)
+        self.ratio = verdict.ratio
+
+    def _no_effect(self, trained: int | None) -> WorkloadError:
+        what = "the same" if trained is None else f"batches of {format_count(trained)}"
+        return WorkloadError(
+            f"the script trained {what} whatever {self.template.place} was",
+            hint="write {batch_size} where the script takes its training batch size",
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        if self._is_passed and judge(self._seen).has_effect is None:
+            return (f"that {self.template.place} is the batch size could not be seen",)
+        if self.ratio != 1:
+            return (f"a batch of one process has {self.ratio:g} times {self.template.place}",)
+        if self._resident is not None and not self._is_passed:
+            return ("its loader's batches were resized; the command itself names no batch size",)
+        return ()
+
+    def _end_resident(self) -> None:
+        resident, self._resident = self._resident, None
+        if resident is not None:
+            self.starts.end(resident.run)
+
+
+def _parse(arguments: tuple[str, ...], settings: Settings, command: CommandSettings) -> Template:
+    template = parse_command(arguments, settings.variables, command.config_keys)
+    if template.config_keys:
+        size = read_size(template.config_keys[0])
+        return replace(template, base_batch_size=template.base_batch_size or size)
+    return template
+
+
+def _no_place(ending: Ending | None) -> WorkloadError:
+    why = ending.message if ending is not None else "no DataLoader's batches can be resized"
+    return WorkloadError(
+        f"the command has no place for the batch size, and {why}",
+        hint="write {batch_size} where the command takes it",
+    )

@@ -1,0 +1,2 @@
+#!/bin/bash
+PYTHONPATH=. python loop.py --batch-size "$1"
