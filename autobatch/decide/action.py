@@ -128,7 +128,7 @@ def next_action(progress: Progress, time: Time) -> Action:
         return Finish(reason=StopReason.TIME_LIMIT)
     decision = progress.decision
     if time.is_short and progress.choice is not None:
-        if progress.num_finals:
+        if progress.choice.batch_size in progress.confirmed:
             return Finish(reason=StopReason.TIME_LIMIT)
         return Run(batch_sizes=(progress.choice.batch_size,), phase=Phase.CONFIRMATION)
     step = next_step(progress.rules, progress.trials, decision, time.spent_s)

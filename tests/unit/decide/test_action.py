@@ -99,7 +99,7 @@ def test_when_the_time_is_up_it_is_over_whatever_is_left_to_do(known: Progress) 
 def test_time_to_start_is_kept_for_the_final_run_where_each_run_starts_from_nothing() -> None:
     short = Time(spent_s=110.0, left_s=10.0, final_start_s=12.0)
     assert next_action(progress(RISING), short) == run(128, phase=Phase.CONFIRMATION)
-    assert next_action(progress(RISING, num_finals=1), short) == Finish(
+    assert next_action(progress(RISING, confirmed=(128,)), short) == Finish(
         reason=StopReason.TIME_LIMIT
     )
     enough = replace(short, left_s=13.0)
