@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from autobatch.records import MemoryBound, Precision
 
@@ -60,6 +60,13 @@ class CpuUse:
     machine_busy_s: float | None
 
 
+class Mark(Protocol):
+    """A place in a device's queue of work, such as ``torch.cuda.Event``."""
+
+    def elapsed_time(self, end_event: Any) -> float:
+        """Milliseconds from when the device reached this mark to when it reached a later one."""
+
+
 class Device(Protocol):
     """One device to train on."""
 
@@ -89,6 +96,9 @@ class Device(Protocol):
 
     def synchronize(self) -> None:
         """Wait until all work that was started is done."""
+
+    def mark(self) -> Mark | None:
+        """Mark this place in the queue of work; ``None`` where steps are to be waited for."""
 
     def release(self) -> None:
         """Give memory that is no longer used back, so that a trial does not affect the next."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from autobatch.devices.base import CpuUse, PeakReading
+from autobatch.devices.base import CpuUse, Mark, PeakReading
 from autobatch.devices.sharing import SharedMemory
 from autobatch.devices.sticky import undo_at_end
 from autobatch.records import MemoryBound
@@ -65,6 +65,16 @@ class CachingGpu:
     def synchronize(self) -> None:
         """Wait for every stream of the GPU."""
         self._api.synchronize(self._index)
+
+    def mark(self) -> Mark | None:
+        """An event in the current stream, if there are events here."""
+        make = getattr(self._api, "Event", None)
+        if make is None:
+            return None
+        event: Any = make(enable_timing=True)
+        event.record()
+        made: Mark = event
+        return made
 
     def release(self) -> None:
         """Give the caching allocator's unused blocks back to the driver."""

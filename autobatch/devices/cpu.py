@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from autobatch.devices.base import CpuUse, PeakReading
+from autobatch.devices.base import CpuUse, Mark, PeakReading
 from autobatch.devices.cgroup import read_cgroup_limits
 from autobatch.records import MemoryBound, Precision
 
@@ -83,6 +83,10 @@ class CpuDevice:
 
     def synchronize(self) -> None:
         """Work on the CPU is done when its call returns."""
+
+    def mark(self) -> Mark | None:
+        """There is no queue."""
+        return None
 
     def release(self) -> None:
         """Collect garbage and give freed memory back to the kernel."""

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import torch
 
-from autobatch.devices.base import CpuUse, PeakReading
+from autobatch.devices.base import CpuUse, Mark, PeakReading
 from autobatch.errors import DeviceUnavailableError
 from autobatch.records import MemoryBound, Precision
 
@@ -87,6 +87,10 @@ class MpsDevice:
         """Wait for all work, and note how much memory the driver has given by then."""
         self._mps.synchronize()
         self._look()
+
+    def mark(self) -> Mark | None:
+        """None: memory is seen at the end of a step alone, so each step is waited for."""
+        return None
 
     def release(self) -> None:
         """Give the allocator's unused blocks back."""

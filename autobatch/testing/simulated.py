@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from autobatch.devices.base import CpuUse, PeakReading
+from autobatch.devices.base import CpuUse, Mark, PeakReading
 from autobatch.errors import WorkloadError
 from autobatch.noise.job import NoiseJob
 from autobatch.probe.protocol import Loaded, TimingPlan
@@ -95,6 +95,10 @@ class SimulatedDevice:
 
     def synchronize(self) -> None:
         """Nothing is ever under way."""
+
+    def mark(self) -> Mark | None:
+        """There is no queue."""
+        return None
 
     def release(self) -> None:
         """Nothing is ever kept."""

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.records import Settings
-from autobatch.workload.batches import BatchSource, make_source
+from autobatch.workload.batches import BatchSource, keep_batches, make_source
 from autobatch.workload.contract import Workload
 from autobatch.workload.shape import read_input, split_target
 from autobatch.workload.synthetic import RandomBatches
@@ -118,7 +118,7 @@ def build_task(
 
     Args:
         workload: From ``describe_objects``.
-        settings: For the seed.
+        settings: For the seed and the device.
         source: Where batches come from, if it has been made before.
 
     Raises:
@@ -126,7 +126,10 @@ def build_task(
     """
     torch.manual_seed(settings.seed)
     assert isinstance(workload.model, nn.Module)
-    return assemble(workload, workload.model, source or make_source(workload))
+    if source is None:
+        source = make_source(workload)
+        keep_batches(source, settings.device)
+    return assemble(workload, workload.model, source)
 
 
 def _kind_of(data: Any) -> str:

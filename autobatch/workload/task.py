@@ -14,7 +14,7 @@ from autobatch.errors import WorkloadError
 from autobatch.records import Settings, WorkloadSummary
 from autobatch.records.settings import DEFAULT_BASE_BATCH_SIZE
 from autobatch.units import format_learning_rate
-from autobatch.workload.batches import BatchSource, RepeatedSource, make_source
+from autobatch.workload.batches import BatchSource, RepeatedSource, keep_batches, make_source
 from autobatch.workload.catalogues.entry import load_entry
 from autobatch.workload.catalogues.require import require_usable
 from autobatch.workload.contract import Workload
@@ -161,6 +161,7 @@ def _assemble_on(
         workload.loss.to(device_name)
     if isinstance(workload.optimizer, torch.optim.Optimizer):
         move_state(workload.optimizer)
+    keep_batches(source, device_name)
     return assemble(workload, model, source, guesses)
 
 

@@ -25,7 +25,7 @@ from autobatch.probe.trial.evaluation import EvaluationStep, check_evaluation
 from autobatch.probe.trial.host import held_against, with_reading
 from autobatch.probe.trial.oom import is_out_of_memory
 from autobatch.probe.trial.step import TrainingStep
-from autobatch.probe.trial.timing import time_steps, warm_up
+from autobatch.probe.trial.timing import time_chains, time_steps, warm_up
 from autobatch.records import Outcome, TimingRound, Trial, Unknown
 
 _LONG_ENOUGH_S = 0.1
@@ -173,6 +173,7 @@ class _Steps:
         self._clock = clock
         self._batches: Iterator[Any] = iter(())
         self._last_look_s = clock()
+        self._step_s = 0.0
         leak_time_s = min(_LEAK_TIME_S, (context.limits.timeout_s or math.inf) / 2)
         self._leak_deadline = clock() + leak_time_s
         self._loss: Any = torch.zeros(())
@@ -264,14 +265,14 @@ class _Steps:
                 each: then they are a window too.
         """
         if not plan.is_confirmation:
-            return (time_steps(self._step, plan, self._clock, self._look),), ()
+            return (self._time(plan),), ()
         rounds: list[TimingRound] = []
         counts = [num_slow_steps] if num_slow_steps else []
         peaks = [self._take_peak() for _ in counts]
         while len(peaks) < plan.num_windows or (
             needs_more_steps(peaks, counts) and self._clock() < self._leak_deadline
         ):
-            rounds.append(time_steps(self._step, plan, self._clock, self._look))
+            rounds.append(self._time(plan))
             counts.append(len(rounds[-1].step_times_s))
             peaks.append(self._take_peak())
         return tuple(rounds), tuple(peaks)
@@ -298,14 +299,28 @@ class _Steps:
             self._run_step(batch)
         self._device.synchronize()
 
+    def _time(self, plan: TimingPlan) -> TimingRound:
+        if self._device.mark() is None:
+            return time_steps(self._step, plan, self._clock, self._look)
+        step_s = self._step_s
+        return time_chains(
+            self._launch, self._device, plan, self._clock, self._look, step_time_s=step_s
+        )
+
     def _step(self) -> float:
+        begin = self._clock()
+        data_time_s = self._launch()
+        self._device.synchronize()
+        self._step_s = self._clock() - begin
+        return data_time_s
+
+    def _launch(self) -> float:
         data_time_s = 0.0
         for _ in range(self._num_passes):
             begin = self._clock()
             batch = next(self._batches)
             data_time_s += self._clock() - begin
             self._loss = self._run_step(batch)
-        self._device.synchronize()
         return data_time_s
 
     def _look(self) -> None:

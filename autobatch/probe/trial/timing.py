@@ -1,16 +1,30 @@
-"""Timing steps until their median is known precisely enough."""
+"""Timing steps until their median is known precisely enough.
+
+    time_steps    one step after the other, each to its end
+    time_chains   on accelerators, where the host runs ahead of the device
+
+A training does not wait for its accelerator after each step: while the device works on one, the
+host fetches the next batch and launches the next step, so that a step takes the longer of the two
+times. A step that is waited for takes their sum.
+"""
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable
 
+from autobatch.devices.base import Device, Mark
 from autobatch.probe.protocol import TimingPlan
 from autobatch.records import TimingRound
 
 _MIN_WARMUP_TIME_S = 0.05
 _MAX_STEPS = 400
 _FEWEST_FOR_SPREAD = 5
+# Long against the time to fill the queue and to empty it, short against a window.
+_CHAIN_TIME_S = 0.1
+# How far the host may run ahead: PyTorch's own queue holds about a thousand kernels.
+_MOST_IN_CHAIN = 32
 
 
 def warm_up(step: Callable[[], float], plan: TimingPlan, clock: Callable[[], float]) -> int:
@@ -59,6 +73,55 @@ def time_steps(
         step_times_s=tuple(step_times),
         data_times_s=tuple(data_times),
     )
+
+
+def time_chains(
+    launch: Callable[[], float],
+    device: Device,
+    plan: TimingPlan,
+    clock: Callable[[], float],
+    between: Callable[[], object] = lambda: None,
+    *,
+    step_time_s: float,
+) -> TimingRound:
+    """Time chains of steps by the device's own marks after each; as ``time_steps`` else.
+
+    Args:
+        launch: Launches a step and returns the seconds that the host waited for data.
+        device: Has been waited for; gives marks.
+        plan: When to stop.
+        clock: Returns seconds from any origin.
+        between: Called after each chain, outside the timing.
+        step_time_s: What a step takes, about: how many make a chain.
+    """
+    length = min(_MOST_IN_CHAIN, max(1, round(_CHAIN_TIME_S / max(step_time_s, 1e-6))))
+    step_times: list[float] = []
+    data_times: list[float] = []
+    begin = clock()
+    while not _is_enough(step_times, plan, clock() - begin):
+        data, marks = [], []
+        for _ in range(length + 1):  # the first fills the queue, and does not count
+            data.append(launch())
+            marks.append(device.mark())
+        end_of_host = clock()
+        device.synchronize()
+        ahead_s = clock() - end_of_host
+        times = [_seconds_between(*pair) for pair in itertools.pairwise(marks)]
+        step_times += [time_s / plan.num_passes for time_s in times]
+        # With a step in the queue all the while, the device has waited for no batch.
+        is_ahead = ahead_s > max(times)
+        data_times += [0.0 if is_ahead else time_s / plan.num_passes for time_s in data[1:]]
+        between()
+    return TimingRound(
+        number=plan.round_number,
+        step_times_s=tuple(step_times),
+        data_times_s=tuple(data_times),
+    )
+
+
+def _seconds_between(first: Mark | None, second: Mark | None) -> float:
+    assert first is not None
+    return first.elapsed_time(second) / 1000
 
 
 def median_error_fraction(step_times_s: list[float]) -> float:

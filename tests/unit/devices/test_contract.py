@@ -106,6 +106,18 @@ def test_an_error_inside_enforcement_passes_through_and_lifts_the_budget(contrac
     assert contract.allocate(4 * size) is not None
 
 
+def test_marks_tell_how_long_the_device_took_between_them(contract: Any) -> None:
+    first = contract.device.mark()
+    if first is None:
+        assert contract.device.name in ("cpu", "mps", "simulated")
+        return
+    held = contract.allocate(contract.unit_bytes)
+    second = contract.device.mark()
+    contract.device.synchronize()
+    del held
+    assert 0 <= first.elapsed_time(second) < 60_000
+
+
 def test_cpu_use_only_grows(contract: Any) -> None:
     before = contract.device.cpu_use()
     if before is None:

@@ -57,3 +57,14 @@ def test_state_that_is_where_it_belongs_is_left_alone() -> None:
     before = {id(state["sum"]) for state in optimizer.state.values()}
     move_state(optimizer)
     assert {id(state["sum"]) for state in optimizer.state.values()} == before
+
+
+def test_random_batches_are_kept_beside_a_device_and_not_in_the_memory_of_the_cpu(
+    tmp_path: Any,
+) -> None:
+    target = tmp_path / "model.py"
+    target.write_text(TARGET)
+    for device_name, is_kept in (("meta", True), ("cpu", False)):
+        source = load_task(f"{target},input=8,classes=4", Settings(), device_name).source
+        first, second = next(source.batches(4)), next(source.batches(4))
+        assert (first is second) is is_kept

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.cuda import FakeEvent
 from fixtures.tasks import make_context
 from torch import nn
 
@@ -203,3 +204,35 @@ def test_a_lost_device_is_not_asked_to_lift_its_budget() -> None:
     with pytest.raises(KeyError), enforced():
         raise KeyError
     assert undone == ["lifted"]
+
+
+class RunningAhead(CpuDevice):
+    """A device with a queue, that keeps what it was asked."""
+
+    name = "cpu:0"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def mark(self) -> Any:
+        self.calls.append("mark")
+        event: Any = FakeEvent(enable_timing=True)
+        event.record()
+        return event
+
+    def synchronize(self) -> None:
+        self.calls.append("synchronize")
+
+
+def test_steps_of_a_device_with_a_queue_are_not_waited_for_one_by_one(make_task: Any) -> None:
+    device = RunningAhead()
+    task = make_task(nn.Linear(4, 3), dataset=SAMPLES)
+    plan = TimingPlan(min_steps=40, max_time_s=0.0, precision_fraction=0)
+    trial = run_trial(make_context(task, device=device), 8, plan)
+    timed = device.calls[device.calls.index("mark") + 1 :]
+    assert trial.outcome is Outcome.FITS
+    assert len(trial.step_times_s) >= 40
+    assert timed.count("mark") > 40
+    assert timed.count("synchronize") < 20
+    assert min(trial.step_times_s) > 0

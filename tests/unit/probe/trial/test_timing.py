@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from autobatch.probe.protocol import TimingPlan
-from autobatch.probe.trial.timing import median_error_fraction, time_steps, warm_up
+from autobatch.probe.trial.timing import (
+    median_error_fraction,
+    time_chains,
+    time_steps,
+    warm_up,
+)
+
+STEADY = TimingPlan(min_steps=3, max_time_s=0.5)
 
 
 def test_slow_warm_up_steps_are_as_many_as_asked_for(clock: Any) -> None:
@@ -106,3 +114,88 @@ def test_the_time_of_a_step_of_several_passes_is_that_of_one_of_them(clock: Any)
     timed = time_steps(clock.step(8.0, data_s=4.0), plan, clock)
     assert timed.step_times_s == (2.0, 2.0)
     assert timed.data_times_s == (1.0, 1.0)
+
+
+class Queue:
+    """A device that works through what a host launches, on one clock.
+
+    Args:
+        data_s: Time in which the host makes a batch.
+        launch_s: Time in which it launches a step.
+        device_s: Time that the device takes for one.
+    """
+
+    def __init__(self, data_s: float, launch_s: float, device_s: float) -> None:
+        self.data_s, self.launch_s, self.device_s = data_s, launch_s, device_s
+        self.now_s = self.free_s = 0.0
+        self.num_steps = self.num_waits = 0
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def launch(self) -> float:
+        self.num_steps += 1
+        begin_s = self.now_s + self.data_s
+        self.now_s = begin_s + self.launch_s
+        self.free_s = max(self.now_s, max(self.free_s, begin_s) + self.device_s)
+        return self.data_s
+
+    def mark(self) -> Any:
+        return Reached(self.free_s)
+
+    def synchronize(self) -> None:
+        self.num_waits += 1
+        self.now_s = max(self.now_s, self.free_s)
+
+
+class Reached:
+    def __init__(self, at_s: float) -> None:
+        self.at_s = at_s
+
+    def elapsed_time(self, later: Any) -> float:
+        return 1000 * (later.at_s - self.at_s)
+
+
+def time_queue(queue: Queue, plan: TimingPlan = STEADY) -> Any:
+    serial_s = queue.data_s + max(queue.launch_s, queue.device_s)
+    device: Any = queue
+    return time_chains(queue.launch, device, plan, queue.clock, step_time_s=serial_s)
+
+
+@pytest.mark.parametrize(
+    ("data_s", "launch_s", "device_s"),
+    [(0.004, 0.001, 0.010), (0.010, 0.002, 0.004), (0.0, 0.008, 0.001), (0.3, 0.01, 0.5)],
+)
+def test_a_step_takes_the_longer_of_the_hosts_time_and_the_devices(
+    data_s: float, launch_s: float, device_s: float
+) -> None:
+    timed = time_queue(Queue(data_s, launch_s, device_s))
+    expected_s = max(data_s + launch_s, device_s)
+    assert timed.step_times_s == pytest.approx((expected_s,) * len(timed.step_times_s))
+
+
+def test_the_host_waits_for_the_device_once_in_a_tenth_of_a_second() -> None:
+    queue = Queue(0.0, 0.001, 0.010)
+    timed = time_queue(queue, TimingPlan(min_steps=30, max_time_s=0.0, precision_fraction=0))
+    assert len(timed.step_times_s) == 30
+    assert (queue.num_waits, queue.num_steps) == (3, 33)
+
+
+def test_steps_longer_than_a_chain_are_timed_after_one_that_fills_the_queue() -> None:
+    queue = Queue(0.1, 0.0, 1.0)
+    timed = time_queue(queue, TimingPlan(min_steps=1, max_time_s=0.0))
+    assert timed.step_times_s == pytest.approx((1.0,))
+    assert queue.num_steps == 2
+
+
+def test_of_steps_of_several_passes_a_chain_tells_the_time_of_a_pass() -> None:
+    timed = time_queue(Queue(0.010, 0.001, 0.004), replace(STEADY, num_passes=2))
+    assert set(timed.data_times_s) == {0.005}
+    assert timed.step_times_s == pytest.approx((0.0055,) * len(timed.step_times_s))
+
+
+def test_a_batch_that_was_made_while_the_device_worked_held_nothing_up() -> None:
+    hidden = time_queue(Queue(0.004, 0.001, 0.010))
+    assert set(hidden.data_times_s) == {0.0}
+    waited = time_queue(Queue(0.010, 0.001, 0.004))
+    assert set(waited.data_times_s) == {0.010}
