@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from autobatch.workload.batches import find_tensors
+from autobatch.workload.tensors import find_tensors
 
 
 def split_batch(batch: Any, batch_size: int, num_parts: int) -> list[Any]:

@@ -16,7 +16,7 @@ from autobatch.errors import first_line_of
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.compiled import run_eagerly
 from autobatch.probe.trial.evaluation import buffers_kept
-from autobatch.probe.trial.run import seed_everything, start_anew
+from autobatch.probe.trial.start import seed_everything, start_anew
 from autobatch.records.accumulation import AccumulationCheck
 from autobatch.workload.task import move_to
 

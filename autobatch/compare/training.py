@@ -26,7 +26,7 @@ from autobatch.errors import DeviceLostError, SettingsError, first_line_of
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.evaluation import EvaluationStep
 from autobatch.probe.trial.oom import is_out_of_memory
-from autobatch.probe.trial.run import seed_everything, start_threads
+from autobatch.probe.trial.start import seed_everything, start_threads
 from autobatch.probe.trial.step import USUAL_LOSS_SCALE, TrainingStep
 
 _LOOK_EVERY = 50

@@ -31,11 +31,11 @@ from autobatch.probe.isolation.saved_state import SavedState
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.compiled import run_eagerly
 from autobatch.probe.trial.evaluation import buffers_kept
-from autobatch.probe.trial.run import seed_everything, start_anew
+from autobatch.probe.trial.start import seed_everything, start_anew
 from autobatch.probe.trial.step import USUAL_LOSS_SCALE, TrainingStep
 from autobatch.records import NoiseScale
 from autobatch.units import format_bytes, format_count
-from autobatch.workload.batches import RepeatedSource
+from autobatch.workload.repeated import RepeatedSource
 from autobatch.workload.task import TrainingTask
 
 _MEMORY_SHARE = 0.25

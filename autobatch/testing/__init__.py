@@ -3,11 +3,7 @@
 Nothing in the package imports this.
 """
 
-from autobatch.testing.simulated import (
-    SimulatedDevice,
-    SimulatedProber,
-    SimulatedWorkload,
-    make_environment,
-)
+from autobatch.testing.device import SimulatedDevice
+from autobatch.testing.simulated import SimulatedProber, SimulatedWorkload, make_environment
 
 __all__ = ["SimulatedDevice", "SimulatedProber", "SimulatedWorkload", "make_environment"]

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -15,13 +14,14 @@ from torch.utils.data import (
     TensorDataset,
     default_collate,
 )
-from torch.utils.data._utils.pin_memory import pin_memory
 
 from autobatch.errors import WorkloadError
 from autobatch.records import LengthScan
 from autobatch.workload.contract import Workload
 from autobatch.workload.lengths import ScannedLengths, fetch_samples, scan_lengths
+from autobatch.workload.repeated import RepeatedSource
 from autobatch.workload.synthetic import RandomBatches
+from autobatch.workload.tensors import find_tensors
 
 _COUNT_TIME_S = 1.0
 KEPT_LOADER_OPTIONS = (
@@ -179,83 +179,6 @@ class FunctionSource:
             yield self._batch(batch_size)
 
 
-class RepeatedSource:
-    """One batch, made once and used for every step, so that no loading is timed."""
-
-    num_loader_workers = 0
-    lengths: LengthScan | None = None
-
-    def worst_batch(self, batch_size: int, longest: int | None = None) -> None:
-        """None: all samples are alike."""
-
-    def __init__(self, make_batch: Callable[[int], Any], description: str) -> None:
-        self._make_batch = make_batch
-        self.description = description
-        self.dataset_size: int | None = None
-
-    def batches(self, batch_size: int) -> Iterator[Any]:
-        """The same batch again and again."""
-        return itertools.repeat(self._make_batch(batch_size))
-
-    def keep_batches(self, pin: Callable[[Any], Any]) -> None:
-        """Make the batch of each size once for all trials, as memory beside a device's allows.
-
-        Args:
-            pin: Brings a batch to memory that the device copies from without waiting.
-        """
-        make_batch = self._make_batch
-
-        def make(batch_size: int) -> Any:
-            return pin(make_batch(batch_size))
-
-        self._make_batch = KeptBatches(make)
-
-
-class KeptBatches:
-    """Batches by size: the last ones that were asked for.
-
-    Args:
-        make_batch: Makes one.
-        most_bytes: Host memory for all of them; the last one is kept in any case.
-    """
-
-    def __init__(self, make_batch: Callable[[int], Any], most_bytes: int = 2**31) -> None:
-        self._make_batch = make_batch
-        self._most_bytes = most_bytes
-        self._kept: dict[int, Any] = {}
-
-    def __call__(self, batch_size: int) -> Any:
-        """The batch of a size, made if it is not kept."""
-        batch = self._kept.pop(batch_size, None)
-        if batch is None:
-            batch = self._make_batch(batch_size)
-        self._kept[batch_size] = batch
-        while len(self._kept) > 1 and self._count_bytes() > self._most_bytes:
-            del self._kept[next(iter(self._kept))]
-        return batch
-
-    def _count_bytes(self) -> int:
-        return sum(tensor.nbytes for each in self._kept.values() for tensor in find_tensors(each))
-
-
-def keep_batches(source: BatchSource, device_name: str) -> None:
-    """Have a source that repeats one batch make that of each size once, beside a device.
-
-    On the CPU nothing is kept: it would be part of the memory that trials measure.
-
-    Args:
-        source: Where batches come from.
-        device_name: Where the training is; for CUDA batches are pinned, so that copies of them
-            do not hold the host up.
-    """
-    if isinstance(source, RepeatedSource) and device_name != "cpu":
-        source.keep_batches(pin_memory if device_name.startswith("cuda") else _as_it_is)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
 def make_source(workload: Workload) -> BatchSource:
     """Make the source of a workload's batches.
 
@@ -295,28 +218,6 @@ def check_batch_size(batch: Any, batch_size: int) -> None:
         f"holds {batch_size} samples",
         hint="return exactly `batch_size` samples",
     )
-
-
-def find_tensors(batch: Any) -> list[torch.Tensor]:
-    """All tensors in a batch, however it is nested."""
-    return list(_walk_tensors(batch, set()))
-
-
-def _walk_tensors(batch: Any, seen: set[int]) -> Iterator[torch.Tensor]:
-    if isinstance(batch, torch.Tensor):
-        yield batch
-        return
-    if id(batch) in seen:  # it holds itself
-        return
-    seen.add(id(batch))
-    if isinstance(batch, dict):
-        parts = list(batch.values())
-    elif isinstance(batch, (list, tuple)):
-        parts = list(batch)
-    else:
-        parts = list(getattr(batch, "__dict__", {}).values())
-    for part in parts:
-        yield from _walk_tensors(part, seen)
 
 
 def _from_loader(loader: Any, length: Callable[[Any], int] | None) -> LoaderSource:

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.records import Settings
-from autobatch.workload.batches import BatchSource, keep_batches, make_source
+from autobatch.workload.batches import BatchSource, make_source
 from autobatch.workload.contract import Workload
+from autobatch.workload.repeated import keep_batches
 from autobatch.workload.shape import read_input, split_target
 from autobatch.workload.synthetic import RandomBatches
 from autobatch.workload.task import TrainingTask, assemble

@@ -14,7 +14,7 @@ from autobatch.errors import WorkloadError
 from autobatch.records import Settings, WorkloadSummary
 from autobatch.records.settings import DEFAULT_BASE_BATCH_SIZE
 from autobatch.units import format_learning_rate
-from autobatch.workload.batches import BatchSource, RepeatedSource, keep_batches, make_source
+from autobatch.workload.batches import BatchSource, make_source
 from autobatch.workload.catalogues.entry import load_entry
 from autobatch.workload.catalogues.require import require_usable
 from autobatch.workload.contract import Workload
@@ -28,6 +28,7 @@ from autobatch.workload.names import (
 )
 from autobatch.workload.optimizer import BuiltOptimizer, build_optimizer, move_state
 from autobatch.workload.own_steps import OwnOptimizer
+from autobatch.workload.repeated import RepeatedSource, keep_batches
 from autobatch.workload.synthetic import RandomBatches
 from autobatch.workload.training_watch import TrainingWatch
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 import autobatch
-from autobatch.probe.trial.run import seed_everything
+from autobatch.probe.trial.start import seed_everything
 from autobatch.records import Settings
 from autobatch.workload.task import TrainingTask, load_task
 from scripts.workbench import example_path, make_parser, print_table, quartiles

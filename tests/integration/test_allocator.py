@@ -19,7 +19,7 @@ NUM_THREADS = 3
 PROGRAM = f"""
     import ctypes, json, os
     import torch
-    from autobatch.probe.trial.run import start_threads
+    from autobatch.probe.trial.start import start_threads
 
     class Info(ctypes.Structure):
         _fields_ = [(name, ctypes.c_size_t) for name in (

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy
 import torch
 
 from autobatch.decide.leak import needs_more_steps
-from autobatch.devices.base import CpuUse, Device, PeakReading, highest
+from autobatch.devices.base import CpuUse, PeakReading, highest
 from autobatch.devices.host import HostMemory, HostReading, open_pinned
 from autobatch.devices.sticky import is_sticky, undo_at_end
 from autobatch.devices.watch import DeviceWatch, watch_device
@@ -24,6 +22,7 @@ from autobatch.probe.trial.compiled import is_compiled, run_eagerly
 from autobatch.probe.trial.evaluation import EvaluationStep, check_evaluation
 from autobatch.probe.trial.host import held_against, with_reading
 from autobatch.probe.trial.oom import is_out_of_memory
+from autobatch.probe.trial.start import start_anew
 from autobatch.probe.trial.step import TrainingStep
 from autobatch.probe.trial.timing import time_chains, time_steps, warm_up
 from autobatch.records import Outcome, TimingRound, Trial, Unknown
@@ -119,35 +118,6 @@ def _failed_trial(error: Exception, batch_size: int) -> Trial:
             error.add_note(f"in a trial at batch size {batch_size}")
         raise error
     return Trial(batch_size=batch_size, outcome=Outcome.OUT_OF_MEMORY, message=message)
-
-
-def start_anew(device: Device, seed: int) -> None:
-    """Start every piece of work alike: same seeds, no garbage, threads running.
-
-    Args:
-        device: Its cache is released.
-        seed: Of every random generator.
-    """
-    seed_everything(seed)
-    device.release()
-    start_threads()
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch on every device."""
-    random.seed(seed)
-    numpy.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
-def start_threads() -> None:
-    """Have PyTorch start its threads while there is memory for their stacks.
-
-    Without a large allocation: once one is freed, glibc serves all that are smaller from its heap
-    (``man 3 mallopt``, ``M_MMAP_THRESHOLD``), and steps of small batches take fewer page faults
-    than in a training.
-    """
-    torch.zeros(()).expand(2**20).sum()
 
 
 class _Steps:

@@ -19,7 +19,8 @@ from autobatch.probe.protocol import Loaded
 from autobatch.probe.trial.compiled import is_compiled
 from autobatch.probe.worker.loaded import LoadedWorker, find_host_budget
 from autobatch.records import Environment, MemoryBudget, Precision, Settings, WorkloadSummary
-from autobatch.workload.batches import LoaderSource, RepeatedSource
+from autobatch.workload.batches import LoaderSource
+from autobatch.workload.repeated import RepeatedSource
 from autobatch.workload.task import TrainingTask
 
 

@@ -11,10 +11,10 @@ from torch import nn
 
 from autobatch.errors import AutobatchError, WorkloadError, message_of
 from autobatch.records import Settings
-from autobatch.workload.batches import RepeatedSource
 from autobatch.workload.catalogues.require import LIBRARIES
 from autobatch.workload.contract import Workload
 from autobatch.workload.files import Target
+from autobatch.workload.repeated import RepeatedSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

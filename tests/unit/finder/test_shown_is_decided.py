@@ -13,7 +13,7 @@ from autobatch.records import Confidence, Finding, Settings
 from autobatch.reporting.tables import throughput_figure, throughput_interval
 from autobatch.reporting.text import render
 from autobatch.reporting.verdict import find_verdict
-from autobatch.testing.simulated import SimulatedDevice, SimulatedProber, SimulatedWorkload
+from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
 
 NUM_SEARCHES = 200
 

@@ -156,7 +156,7 @@ def test_invented_tokens_train_a_language_model(load: Any) -> None:
     ids=lambda batch: type(batch).__name__,
 )
 def test_every_tensor_of_a_batch_is_moved_and_its_shape_kept(batch: Any) -> None:
-    from autobatch.workload.batches import find_tensors
+    from autobatch.workload.tensors import find_tensors
 
     moved = move_to(batch, META)
     assert type(moved) is type(batch)

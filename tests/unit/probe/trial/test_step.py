@@ -11,7 +11,8 @@ from fixtures.tasks import make_context
 from torch import nn
 
 from autobatch.probe.protocol import TimingPlan
-from autobatch.probe.trial.run import run_trial, seed_everything
+from autobatch.probe.trial.run import run_trial
+from autobatch.probe.trial.start import seed_everything
 from autobatch.probe.trial.step import TrainingStep
 from autobatch.records import Outcome, Precision
 
