@@ -98,7 +98,7 @@ def time_chains(
     step_times: list[float] = []
     data_times: list[float] = []
     begin = clock()
-    while not _is_enough(step_times, plan, clock() - begin):
+    while not is_enough(step_times, plan, clock() - begin):
         data, marks = [], []
         for _ in range(length + 1):  # the first fills the queue, and does not count
             data.append(launch())
