@@ -19,6 +19,7 @@ from autobatch.errors import WorkloadError
 from autobatch.records import LengthScan
 from autobatch.workload.contract import Workload
 from autobatch.workload.lengths import ScannedLengths, fetch_samples, scan_lengths
+from autobatch.workload.order import describe_shuffle, draw_lazily
 from autobatch.workload.repeated import RepeatedSource
 from autobatch.workload.synthetic import RandomBatches
 from autobatch.workload.tensors import find_tensors
@@ -140,7 +141,8 @@ class LoaderSource:
         """
         options = dict(self._options)
         if not isinstance(self._dataset, IterableDataset) and "sampler" not in options:
-            options["shuffle"] = True
+            sampler = draw_lazily(self._dataset, self.dataset_size)
+            options.update({"shuffle": True} if sampler is None else {"sampler": sampler})
         loader: DataLoader[Any] = DataLoader(
             self._dataset, batch_size=batch_size, drop_last=True, **options
         )
@@ -236,7 +238,8 @@ def _from_loader(loader: Any, length: Callable[[Any], int] | None) -> LoaderSour
         options["sampler"] = loader.sampler
     name = type(loader.dataset).__name__
     workers = f", {loader.num_workers} workers" if loader.num_workers else ""
-    return LoaderSource(loader.dataset, options, f"train_loader ({name}{workers})", length)
+    shuffle = describe_shuffle(loader.sampler)
+    return LoaderSource(loader.dataset, options, f"train_loader ({name}{workers}{shuffle})", length)
 
 
 def _require_dataset(dataset: Any) -> None:

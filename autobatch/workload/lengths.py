@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy
 import torch
 
 from autobatch.records import LengthScan
+from autobatch.workload.order import visit_in_random_order
 from autobatch.workload.user_code import calling_user_code
 
 _SCAN_TIME_S = 2.0
@@ -61,8 +61,7 @@ def scan_lengths(
         num_samples = len(dataset)
     except TypeError:  # it does not tell how far its indices go
         return unknown
-    order = list(range(num_samples))
-    random.Random(seed).shuffle(order)
+    order = visit_in_random_order(num_samples, seed)
     begin, lengths = clock(), {}
     for index in order:
         try:
