@@ -20,13 +20,19 @@ from autobatch.probe.protocol import (
     Limits,
     Loaded,
     LoadRequest,
+    Purpose,
     Reply,
     TimingPlan,
     TrialReply,
     TrialRequest,
 )
 from autobatch.probe.trial.host import HostBudgetError, HostWatch, grown_budget_bytes
-from autobatch.probe.worker.process import Process, WorkerProcess, start_process
+from autobatch.probe.worker.process import (
+    Process,
+    WorkerProcess,
+    find_other_searches,
+    start_process,
+)
 from autobatch.records import Outcome, Settings, Trial
 from autobatch.units import format_seconds
 
@@ -162,6 +168,8 @@ class TargetProber:
             return Trial(batch_size=batch_size, outcome=Outcome.FAILED, message=reply.cause)
         if not isinstance(reply, TrialReply):
             raise self._to_error(reply, f"at batch size {batch_size}")
+        num_others = len(find_other_searches()) if plan.purpose is not Purpose.RACE else 0
+        reply = replace(reply, trial=replace(reply.trial, num_other_searches=num_others))
         if reply.lost_device is not None or self._spoiled_weights(ready, reply.trial):
             self._end_worker()
         return reply.trial

@@ -192,7 +192,7 @@ def _memory_not_monotone(evidence: Evidence) -> FindingWarning | None:
 def _busy_machine(evidence: Evidence) -> FindingWarning | None:
     others = [t.others_busy_cores for t in evidence.fitting if t.others_busy_cores is not None]
     num_threads = evidence.workload.num_threads
-    if not others or num_threads < 2:
+    if not others:
         return None
     others_busy_cores = median(others)
     if others_busy_cores + num_threads <= evidence.num_cores + _CONTENDED_CORES:
@@ -203,6 +203,14 @@ def _busy_machine(evidence: Evidence) -> FindingWarning | None:
         num_cores=evidence.num_cores,
         num_threads=num_threads,
     )
+
+
+def _other_searches(evidence: Evidence) -> FindingWarning | None:
+    others = [trial.num_other_searches for trial in evidence.trials]
+    if not any(others):
+        return None
+    num_trials = sum(1 for each in others if each)
+    return make_warning(WarningCode.OTHER_SEARCHES, num_searches=max(others), num_trials=num_trials)
 
 
 def _trial_killed(evidence: Evidence) -> FindingWarning | None:
@@ -274,6 +282,7 @@ _CHECKS: tuple[Callable[[Evidence], FindingWarning | None], ...] = (
     _budget_not_enforced,
     _throttled,
     _busy_machine,
+    _other_searches,
     _dataset_size_unknown,
     _no_base_learning_rate,
 )

@@ -121,6 +121,7 @@ class WarningCode(str, Enum):
     PAGE_FAULTS = "page_faults"
     ALLOC_RETRIES = "alloc_retries"
     BUSY_MACHINE = "busy_machine"
+    OTHER_SEARCHES = "other_searches"
     FALLING_THROUGHPUT = "falling_throughput"
     FEW_UPDATES = "few_updates"
     LOSS_NOT_FINITE = "loss_not_finite"

@@ -66,6 +66,7 @@ class Trial:
         kernel_time_fraction: Fraction of the steps' CPU time spent in the kernel, on CPU.
         others_busy_cores: Cores that other processes kept busy meanwhile, on CPU; ``None`` if
             that cannot be told.
+        num_other_searches: Other searches by autobatch that were running on this machine.
         throttle_reasons: What held the device's clocks down during the timed steps, in words;
             empty if nothing did, ``None`` if that cannot be told.
         loss_is_finite: Whether every loss that was checked was finite.
@@ -95,6 +96,7 @@ class Trial:
     alloc_retries_per_step: float | None = None
     kernel_time_fraction: float | None = None
     others_busy_cores: float | None = None
+    num_other_searches: int = 0
     throttle_reasons: tuple[str, ...] | None = None
     loss_is_finite: bool = True
     message: str = ""
@@ -204,6 +206,7 @@ class Trial:
             alloc_retries_per_step=_highest(
                 self.alloc_retries_per_step, again.alloc_retries_per_step
             ),
+            num_other_searches=max(self.num_other_searches, again.num_other_searches),
             throttle_reasons=tuple(dict.fromkeys(sum(told, ()))) if told else None,
             loss_is_finite=self.loss_is_finite and again.loss_is_finite,
         )

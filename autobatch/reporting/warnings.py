@@ -38,6 +38,7 @@ FIGURES: dict[WarningCode, tuple[str, ...]] = {
     WarningCode.PAGE_FAULTS: ("page_faults_per_step", "kernel_time_fraction", "batch_size"),
     WarningCode.ALLOC_RETRIES: ("batch_size", "alloc_retries_per_step"),
     WarningCode.BUSY_MACHINE: ("others_busy_cores", "num_cores", "num_threads"),
+    WarningCode.OTHER_SEARCHES: ("num_searches", "num_trials"),
     WarningCode.FALLING_THROUGHPUT: (
         "batch_size",
         "samples_per_s",
@@ -114,13 +115,17 @@ _TEXTS: dict[WarningCode, Advice] = {
     ),
     WarningCode.BUSY_MACHINE: Advice(
         title="other processes were busy during the trials",
-        happened=(
-            "They kept {others_busy_cores} of {num_cores} cores busy beside the {num_threads} "
-            "threads of a step; threads that wait for each other then slow down by far more "
-            "than their share."
-        ),
-        remedy="Search again on a quiet machine, or leave cores to the others: --env "
-        "OMP_NUM_THREADS=1.",
+        happened="They kept {others_busy_cores} of {num_cores} cores busy beside the threads of a "
+        "step ({num_threads}). Steps wait for cores then, and threads that wait for each other "
+        "slow down by far more than their share.",
+        remedy="Search again on a quiet machine; where a step has several threads, --env "
+        "OMP_NUM_THREADS=1 leaves cores to the others.",
+    ),
+    WarningCode.OTHER_SEARCHES: Advice(
+        title="another search was running",
+        happened="During {num_trials} of the sizes, other searches by autobatch were running on "
+        "this machine ({num_searches}); each takes time and memory from the other.",
+        remedy="Run one search at a time.",
     ),
     WarningCode.FALLING_THROUGHPUT: Advice(
         title="larger batches are slower",

@@ -16,6 +16,7 @@ import pytest
 
 from autobatch.errors import WorkloadError
 from autobatch.probe.protocol import Purpose
+from autobatch.probe.worker.process import find_other_searches
 from autobatch.records import Outcome, Precision
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes as Linux does")
@@ -422,3 +423,26 @@ def _wait_for(file: Path, process: subprocess.Popen[bytes]) -> str:
         assert time.monotonic() < deadline, "no sign of a trial"
         time.sleep(0.05)
     return file.read_text()
+
+
+def test_two_searches_at_once_notice_each_other(probe: Any) -> None:
+    code = "model = nn.Linear(8, 3)\ndataset = [(torch.randn(8), 1)] * 64\n"
+    mine = probe(code)
+    mine.load()
+    ours = find_other_searches()
+    assert os.getpid() not in ours
+    # Another process with a worker, which ends with its standard input.
+    start = (
+        "import os, sys; from autobatch.probe.worker.process import start_process; "
+        "worker = start_process({}); print(os.getpid(), flush=True); sys.stdin.read(); "
+        "worker.kill(); worker.wait()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        pid = int(other.stdout.readline())
+        assert pid in find_other_searches()
+        assert mine.measure(4).num_other_searches > 0
+        other.communicate()
+    assert pid not in find_other_searches()

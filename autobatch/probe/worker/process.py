@@ -26,6 +26,7 @@ _START = "import sys; sys.path = [path for path in sys.path if path] + [{!r}]; {
 ENTRY = (
     "import gc; gc.disable(); from autobatch.probe.worker.worker import main; gc.enable(); main()"
 )
+_WORKER = "autobatch.probe.worker"
 _WATCH_INTERVAL_S = 0.05
 _NUM_TAIL_LINES = 20
 
@@ -72,6 +73,20 @@ def start_process(variables: Mapping[str, str], entry: str = ENTRY) -> Process:
     )
     started: Process = process  # with all three pipes, which were asked for
     return started
+
+
+def find_other_searches() -> tuple[int, ...]:
+    """Ids of other processes on this machine that have workers of their own.
+
+    A worker's command line ends in the id of its parent. Nothing has to be written anywhere, and
+    nothing is left of a search that was killed, since its workers die with it.
+    """
+    found = set()
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or [""]
+        if command[-1].isdigit() and any(_WORKER in part for part in command):
+            found.add(int(command[-1]))
+    return tuple(sorted(found - {os.getpid()}))
 
 
 class WorkerProcess:

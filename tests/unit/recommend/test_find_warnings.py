@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -327,10 +328,21 @@ def test_a_machine_that_others_keep_busy_is_named(warn: Warn, make_trial) -> Non
     }
 
 
+def test_a_step_of_one_thread_that_waits_for_a_core_is_named_too(warn: Warn, make_trial) -> None:
+    trial = make_trial(64, others_busy_cores=1.5)
+    assert WarningCode.BUSY_MACHINE in warn(trial, num_threads=1, num_cores=2)
+
+
+def test_searches_that_ran_at_the_same_time_are_named(warn: Warn, make_trial) -> None:
+    trials = [make_trial(size, num_other_searches=size // 64 - 1) for size in (64, 128, 192)]
+    assert warn(*trials) == {WarningCode.OTHER_SEARCHES: {"num_searches": 2, "num_trials": 2}}
+    assert trials[0].confirmed_by(replace(trials[0], num_other_searches=1)).num_other_searches
+
+
 @pytest.mark.parametrize(
     ("others_busy_cores", "num_threads", "num_cores"),
-    [(1.2, 2, 8), (0.1, 2, 2), (2.0, 1, 2), (None, 2, 2)],
-    ids=["cores to spare", "quiet", "one thread waits for nobody", "not known"],
+    [(1.2, 2, 8), (0.1, 2, 2), (0.9, 1, 2), (None, 2, 2)],
+    ids=["cores to spare", "quiet", "a core for its one thread", "not known"],
 )
 def test_others_that_are_not_in_the_way_are_not_named(
     warn: Warn, make_trial, others_busy_cores, num_threads, num_cores

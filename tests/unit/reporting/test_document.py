@@ -76,6 +76,7 @@ TRIAL_KEYS = [
     "alloc_retries_per_step",
     "kernel_time_fraction",
     "others_busy_cores",
+    "num_other_searches",
     "throttle_reasons",
     "loss_is_finite",
     "message",
