@@ -329,6 +329,27 @@ def test_a_size_beyond_a_kernels_limit_ends_the_climb_with_an_answer(tmp_path: P
     assert first["outcome"] == "failed"
 
 
+def test_an_error_at_some_sizes_keeps_what_ran(tmp_path: Path) -> None:
+    text = SMALL + (
+        "import time\n"
+        "def training_step(model, batch):\n"
+        "    if 20 < len(batch[0]) < 60: raise ValueError('not this size')\n"
+        "    time.sleep(0.02)  # the larger, the faster\n"
+        "    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])\n"
+    )
+    done = run_autobatch("probe", write(tmp_path, text), "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    finding = json.loads(done.stdout)
+    outcomes = {trial["batch_size"]: trial["outcome"] for trial in finding["trials"]}
+    assert {size: outcomes[size] for size in (1, 2, 4, 8, 16)} == dict.fromkeys(
+        (1, 2, 4, 8, 16), "fits"
+    )
+    assert outcomes[32] == "failed"
+    assert finding["batch_size"] == 16
+    failed = next(each for each in finding["warnings"] if each["code"] == "trial_failed")
+    assert "not this size" in " ".join(failed["details"])
+
+
 def test_an_error_at_size_1_is_the_users_and_shows_where(tmp_path: Path) -> None:
     target = write(tmp_path, SMALL + KERNEL_LIMIT.format(limit=1))
     done = run_autobatch("probe", target, "-q")
