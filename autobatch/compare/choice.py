@@ -12,6 +12,8 @@ from autobatch.units import format_count, format_fraction, format_seconds
 def choose_size(runs: Sequence[TrainingRun], asked: CompareSettings) -> Choice | None:
     """The size to train with.
 
+    Every size was trained once, so the reason speaks of one seed, and claims nothing of others.
+
     With a target loss, the one that reaches it soonest. Else, of the sizes whose loss lies within
     the tolerance of the lowest, the one that trains fastest.
 
@@ -35,7 +37,7 @@ def choose_size(runs: Sequence[TrainingRun], asked: CompareSettings) -> Choice |
     if times:
         soonest = min(times, key=times.__getitem__)
         time = format_seconds(times[soonest])
-        reason = f"it reaches the target loss of {target:g} soonest, in {time}"
+        reason = f"with this seed it reaches the target loss of {target:g} soonest, in {time}"
         return Choice(batch_size=soonest, reason=reason)
     missed = "" if target is None else "no size reaches the target; "
     lowest = min(run.epochs[-1].loss for run in finished)
@@ -43,8 +45,8 @@ def choose_size(runs: Sequence[TrainingRun], asked: CompareSettings) -> Choice |
     highest = lowest + asked.tolerance_fraction * abs(lowest)
     equal = [run for run in finished if run.epochs[-1].loss <= highest]
     if len(equal) == 1:
-        reason = f"{missed}the lowest loss, {lowest:.4g}; no other is {words}"
+        reason = f"{missed}the lowest loss with this seed, {lowest:.4g}"
     else:
         sizes = ", ".join(format_count(run.batch_size) for run in equal)
-        reason = f"{missed}the fastest of those {words} ({sizes})"
+        reason = f"{missed}the fastest of those {words} with this seed ({sizes})"
     return Choice(batch_size=min(equal, key=lambda run: run.time_s).batch_size, reason=reason)

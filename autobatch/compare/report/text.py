@@ -132,6 +132,15 @@ def _choice_rows(comparison: Comparison) -> Iterator[Row]:
     chosen = "none" if size is None else units.format_count(size)
     yield "batch size", Text(chosen, style="bold green" if size else "bold red")
     yield "", Text(comparison.reason)
+    seed = comparison.settings.seed
+    if sum(run.outcome is RunOutcome.FINISHED for run in comparison.runs) > 1:
+        yield (
+            "one seed",
+            Text(
+                f"each size was trained once, with seed {seed}: others may order them otherwise; "
+                f"repeat with --seed {seed + 1}"
+            ),
+        )
     if not comparison.is_complete:
         yield "", Text("some runs are unfinished: go on with --resume FILE", style="yellow")
 

@@ -62,14 +62,23 @@ def test_the_target_is_reached_soonest_in_seconds_not_epochs() -> None:
 def test_where_none_reaches_the_target_the_loss_decides() -> None:
     found = choose(run(1, [0.8]), run(256, [0.9]), target_loss=0.1)
     assert found.batch_size == 1
-    assert found.reason.startswith("no size reaches the target; the lowest loss, 0.8")
+    assert found.reason == "no size reaches the target; the lowest loss with this seed, 0.8"
 
 
 def test_of_equal_losses_the_fastest_is_taken() -> None:
     runs = [run(1, [0.500], time_s=9.0), run(32, [0.51], time_s=1.0), run(256, [0.7])]
     found = choose(*runs)
     assert found.batch_size == 32
-    assert "within 5 % of the lowest loss (1, 32)" in found.reason
+    assert found.reason.endswith("within 5 % of the lowest loss with this seed (1, 32)")
+
+
+@pytest.mark.parametrize("target_loss", [None, 0.5])
+def test_the_reason_speaks_of_one_seed_and_claims_nothing_of_others(
+    target_loss: float | None,
+) -> None:
+    found = choose(run(1, [0.2]), run(256, [0.9]), target_loss=target_loss)
+    assert "with this seed" in found.reason
+    assert "no other" not in found.reason
 
 
 @pytest.mark.parametrize("outcome", [RunOutcome.DIVERGED, RunOutcome.UNFINISHED])

@@ -100,6 +100,16 @@ def test_nothing_is_cut_off_at_80_columns(comparison: Comparison) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_that_each_size_ran_with_one_seed_is_said_beside_the_choice(
+    comparison: Comparison,
+) -> None:
+    words = " ".join(text_of(comparison).split())
+    assert "one seed each size was trained once, with seed 0" in words
+    assert "repeat with --seed 1" in words
+    alone = replace(comparison, runs=comparison.runs[:1])
+    assert "one seed" not in text_of(alone), "there is nothing to order"
+
+
 def test_an_unfinished_comparison_says_how_to_go_on(comparison: Comparison) -> None:
     unfinished = replace(
         comparison, runs=(make_run(1, RunOutcome.UNFINISHED), *comparison.runs[1:])
