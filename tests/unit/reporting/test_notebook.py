@@ -25,7 +25,7 @@ def test_the_table_has_every_column_and_every_size(make_finding):
     assert header[:5] == ["batch", "peak", "of budget", "step time", "samples/s"]
     assert [row[0] for row in rows[:3]] == ["1", "2", "4"]
     assert rows[-1][0] == "2,048"
-    assert rows[-1][-1] == "out of memory"
+    assert rows[-1][-1] == "out of memory at +8.0 GiB"
     assert rows[7][-1] == "recommended"
 
 
