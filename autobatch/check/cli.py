@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,13 @@ from autobatch.check.requirements_file import read_requirements
 from autobatch.errors import CheckInterrupted, SettingsError
 from autobatch.records import Settings, Status
 from autobatch.records.options import options_of
-from autobatch.shell.options import OUTPUT, GroupedCommand, in_group, settings_options
+from autobatch.shell.options import (
+    OUTPUT,
+    TakesCommand,
+    command_behind_dashes,
+    in_group,
+    settings_options,
+)
 from autobatch.shell.streams import (
     ignore,
     print_result,
@@ -34,8 +41,10 @@ _BASELINE = in_group("Comparison with a baseline")
 
 
 @click.command(
-    cls=GroupedCommand,
-    help="""Check TARGET at one batch size, the hardware, or both, against requirements.
+    cls=TakesCommand,
+    help="""Check TARGET or COMMAND at one batch size, the hardware, or both, against requirements.
+
+    COMMAND is an unedited training script, as for `autobatch probe`.
 
     The exit status is 0 if nothing is known to be violated, 1 if a requirement is not met, and 2
     if it could not be measured.
@@ -43,6 +52,7 @@ _BASELINE = in_group("Comparison with a baseline")
     \b
     Examples:
       autobatch check model.py --batch-size 64 --max-memory 10GiB --baseline speed.json
+      autobatch check --max-step-time 200ms -- python train.py --batch-size {batch_size=64}
       autobatch check --device cuda --min-devices 2 --min-free 30GiB --require bf16
     """,
 )
@@ -80,6 +90,14 @@ def check(
     from autobatch.devices.select import check_device_name
     from autobatch.reporting import check_writable
 
+    command = command_behind_dashes()
+    if command is not None:
+        if values["target"] is not None:
+            raise SettingsError(
+                f"there is a target, {values['target']}, and a command behind `--`",
+                hint="give only one of them",
+            )
+        values["target"] = shlex.join(command)
     settings = to_check_settings(values)
     baseline, save_baseline = values["baseline"], values["save_baseline"]
     check_device_name(settings.training.device)
@@ -89,7 +107,7 @@ def check(
     if junit is not None:
         _refuse_same_file(junit, save_baseline, baseline)
         check_writable(junit, overwrite=True)
-    report = _run(values["target"], settings, known, quiet=quiet, verbose=verbose)
+    report = _run(values["target"], settings, known, command, quiet=quiet, verbose=verbose)
     try:
         with uninterrupted():
             if junit is not None:
@@ -152,6 +170,7 @@ def _run(
     target: str | None,
     settings: CheckSettings,
     baseline: Measurement | None,
+    command: tuple[str, ...] | None,
     *,
     quiet: bool,
     verbose: bool,
@@ -168,13 +187,22 @@ def _run(
         from autobatch.check.start import check_target
         from autobatch.workload.files import parse_target
 
-        parse_target(target)
+        prober = None
+        if command is None:
+            parse_target(target)
+        else:
+            from autobatch.command.prober import CommandProber
+            from autobatch.command.settings import CommandSettings
+
+            prober = CommandProber(command, settings.training, CommandSettings())
+            prober.starts.on_output = say if verbose else ignore
         return check_target(
             target,
             settings,
             baseline=baseline,
             observer=observer,
             on_output=say if verbose else ignore,
+            prober=prober,
         )
 
 

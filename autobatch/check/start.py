@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 
 from autobatch.check.hardware import Hardware, read_hardware
 from autobatch.check.judge import memory, timing
@@ -19,6 +19,7 @@ from autobatch.check.reference import settings_of_reference
 from autobatch.check.session import CheckSession
 from autobatch.devices.watch import watch_device
 from autobatch.probe.client import TargetProber
+from autobatch.probe.probers import Prober
 from autobatch.records import RequirementName
 
 
@@ -29,15 +30,17 @@ def check_target(
     baseline: Measurement | None = None,
     observer: CheckObserver | None = None,
     on_output: Callable[[str], None] = lambda line: None,
+    prober: AbstractContextManager[Prober] | None = None,
 ) -> CheckReport:
     """Check one target.
 
     Args:
-        target: ``model.py``, ``model.py:name`` or ``package.module:name``.
+        target: ``model.py``, ``model.py:name`` or ``package.module:name``; with a prober any name.
         settings: What is asked.
         baseline: What to compare with.
         observer: Is told of every round.
         on_output: Receives each line that the target prints.
+        prober: Runs it, if it is no target.
 
     Raises:
         BaselineError: If the baseline is of something else.
@@ -53,11 +56,12 @@ def check_target(
         if not hardware.devices:
             return _not_run(target, settings, hardware, baseline)
     with ExitStack() as stack:
-        prober = stack.enter_context(
-            TargetProber(target, settings.training, on_output=on_output, on_stage=observer.doing)
-        )
+        if prober is None:
+            prober = TargetProber(
+                target, settings.training, on_output=on_output, on_stage=observer.doing
+            )
         session = CheckSession(
-            prober,
+            stack.enter_context(prober),
             settings,
             target=target,
             start=lambda name: stack.enter_context(

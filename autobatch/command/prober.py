@@ -38,6 +38,7 @@ _FEWER = 4
 _ROOM = 1.5
 # How much longer the same start may take, beside others that want the cores or the disk.
 _START_SPREAD = 1.5
+_RESERVED_FRACTION = 0.3
 _IN_PLACE = (Purpose.SEARCH, Purpose.RACE)
 
 
@@ -126,7 +127,7 @@ class CommandProber:
             memory_is_enforced=True,
             peak_uncertainty_fraction=CpuDevice.peak_uncertainty_fraction,
             smallest_batch_size=self._smallest(trial.batch_size),
-            final_start_s=_START_SPREAD * self._start_s,
+            final_start_s=self._find_reserve(),
         )
 
     def measure(
@@ -173,6 +174,11 @@ class CommandProber:
         if self._resident is not None:
             return 2 if self.trained is not None and self.trained.has_batch_norm else 1
         return min(fitted, _FIRST_SIZE)
+
+    def _find_reserve(self) -> float:
+        """Time to keep for the start of the final run; a part of it where time is short."""
+        limit_s = self._settings.time_limit_s or math.inf
+        return min(_START_SPREAD * self._start_s, _RESERVED_FRACTION * limit_s)
 
     def _look(self, size: int | None, timeout_s: float | None) -> Trial:
         """Run the first size, and hold the run if its batches can be resized."""

@@ -122,6 +122,8 @@ def run(number: int, moment_s: float) -> Outcome:
             stderr=subprocess.DEVNULL,
         )
         time.sleep(moment_s)
+        if search.poll() is not None:
+            raise RuntimeError(f"autobatch ended by itself, with exit status {search.returncode}")
         num_alive = len(find_marked(token)) - 1
         search.send_signal(signal.SIGKILL)
         search.wait()
