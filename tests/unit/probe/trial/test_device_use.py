@@ -14,7 +14,7 @@ from torch import nn
 from autobatch.devices.cpu import CpuDevice
 from autobatch.devices.watch import ThrottleReasons
 from autobatch.errors import DeviceLostError
-from autobatch.probe.protocol import TimingPlan
+from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.probe.trial.run import run_trial
 from autobatch.records import Outcome, Unknown
 
@@ -236,3 +236,28 @@ def test_steps_of_a_device_with_a_queue_are_not_waited_for_one_by_one(make_task:
     assert timed.count("mark") > 40
     assert timed.count("synchronize") < 20
     assert min(trial.step_times_s) > 0
+
+
+class Kept(CpuDevice):
+    """A device whose peak is never below what its allocator keeps."""
+
+    name = "cpu:0"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def release(self) -> None:
+        self.calls.append("release")
+
+    def reset_peak(self) -> None:
+        self.calls.append("reset_peak")
+
+
+def test_an_evaluation_is_measured_without_the_cache_that_training_left(make_task: Any) -> None:
+    device = Kept()
+    task = make_task(nn.Linear(4, 3), dataset=SAMPLES)
+    plan = TimingPlan(purpose=Purpose.FINAL, min_steps=1, max_time_s=0.0)
+    trial = run_trial(make_context(task, device=device), 8, plan)
+    assert trial.eval_fits
+    assert device.calls[-2:] == ["release", "reset_peak"]
