@@ -119,7 +119,7 @@ class SearchInterrupted(KeyboardInterrupt):
     """
 
     def __init__(self, finding: Any) -> None:
-        super().__init__("search interrupted")
+        super().__init__(f"interrupted: best so far {finding.batch_size}, in .finding")
         self.finding = finding
 
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from autobatch import training
 from autobatch.errors import WorkloadError
 from autobatch.integrations.loaders import with_batch_size
 from autobatch.records import Confidence
+from autobatch.training import TrainingFinding
+from autobatch.training.call import find_for_objects
+from autobatch.training.notice import announce
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -34,7 +36,7 @@ def find_batch_size(
     training_step: Callable[[Any, Any], torch.Tensor] | None = None,
     optimizer_step: Callable[[Any, Any], Any] | None = None,
     **options: Any,
-) -> training.TrainingFinding:
+) -> TrainingFinding:
     """Find the batch size to train prepared objects with.
 
     Trials accumulate gradients as the accelerator's ``gradient_accumulation_steps`` says; with
@@ -67,7 +69,7 @@ def find_batch_size(
     base = {"precision": precision, "base_batch_size": (plain_loader.batch_size or 1) * per_step}
     if options.get("global_batch_size") is None:
         base["gradient_accumulation_steps"] = per_step
-    finding = training.find_batch_size(
+    finding = find_for_objects(
         model,
         plain_loader,
         loss,
@@ -79,6 +81,7 @@ def find_batch_size(
     is_sure = finding.confidence is Confidence.HIGH
     if is_sure and options.get("global_batch_size") is not None:
         accelerator.gradient_accumulation_steps = finding.gradient_accumulation_steps
+    announce(finding, "recommended", stacklevel=2)
     return finding
 
 

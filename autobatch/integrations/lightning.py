@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from autobatch.errors import WorkloadError
+from autobatch.errors import SearchInterrupted, WorkloadError
 from autobatch.integrations.loaders import with_batch_size
 from autobatch.probe.isolation.process_state import ProcessState
 from autobatch.records import Confidence
-from autobatch.training import TrainingFinding, find_batch_size
+from autobatch.training import TrainingFinding
+from autobatch.training.call import find_for_objects
+from autobatch.training.notice import announce, log
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -73,8 +75,14 @@ class BatchSizeTuner(Callback):  # type: ignore[misc]
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the size and set it; a ``fast_dev_run`` is left alone."""
         self.finding = None
-        if not trainer.fast_dev_run:
+        if trainer.fast_dev_run:
+            return
+        try:
             self.finding = self.tune(trainer, pl_module)
+        except SearchInterrupted as interrupt:  # the trainer ends the process without a word of it
+            self.finding = interrupt.finding
+            log(f"{type(self).__name__} {interrupt}")
+            raise
 
     def tune(self, trainer: Trainer, pl_module: LightningModule) -> TrainingFinding:
         """Find the batch size for what a trainer is about to fit, and set it if it is sure.
@@ -91,7 +99,7 @@ class BatchSizeTuner(Callback):  # type: ignore[misc]
         with _random_numbers_untouched():
             loader = _find_loader(trainer)
         self._require_place_for_size(trainer, pl_module)
-        finding = find_batch_size(
+        finding = find_for_objects(
             pl_module,
             loader,
             None,
@@ -100,13 +108,19 @@ class BatchSizeTuner(Callback):  # type: ignore[misc]
             optimizer_step=_make_optimizer_step(trainer, pl_module),
             **self._choose_options(trainer, loader),
         )
-        if finding.confidence is Confidence.LOW:
-            return finding  # the caller was warned; what is not sure is not set
-        self._set_size(trainer, pl_module, finding.batch_size)
-        if self._global_batch_size is not None:
-            trainer.accumulate_grad_batches = finding.gradient_accumulation_steps
-        if self._scale_learning_rate:
-            _scale_rates(trainer, finding)
+        if finding.confidence is Confidence.HIGH:  # what is not sure is not set
+            self._set_size(trainer, pl_module, finding.batch_size)
+            if self._global_batch_size is not None:
+                trainer.accumulate_grad_batches = finding.gradient_accumulation_steps
+            if self._scale_learning_rate:
+                _scale_rates(trainer, finding)
+        announce(
+            finding,
+            f"{type(self).__name__} set",
+            stacklevel=2,
+            with_rate=self._scale_learning_rate,
+            unset="; nothing was set",
+        )
         return finding
 
     def _choose_options(self, trainer: Trainer, loader: DataLoader[Any]) -> Any:

@@ -22,7 +22,9 @@ from autobatch.errors import WorkloadError
 from autobatch.integrations.loaders import with_batch_size
 from autobatch.probe.isolation.process_state import ProcessState
 from autobatch.records import Confidence
-from autobatch.training import TrainingFinding, find_batch_size
+from autobatch.training import TrainingFinding
+from autobatch.training.call import find_for_objects
+from autobatch.training.notice import announce
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -61,15 +63,22 @@ def tune(trainer: Trainer, *, keep_global_batch: bool = True, **options: Any) ->
             size = max(n for n in range(1, finding.batch_size + 1) if asked % n == 0)
             limits = {"min_batch_size": size, "max_batch_size": size}
             finding = _find(trainer, loader, optimizer, options | limits)
-    if finding.confidence is Confidence.HIGH:  # else the caller was warned
+    if finding.confidence is Confidence.HIGH:  # what is not sure is not set
         _apply(trainer, finding, keep_global_batch=keep_global_batch)
+    announce(
+        finding,
+        "tune() set",
+        stacklevel=2,
+        with_rate=not keep_global_batch,
+        unset="; nothing was set",
+    )
     return finding
 
 
 def _find(
     trainer: Trainer, loader: DataLoader[Any], optimizer: Any, options: dict[str, Any]
 ) -> TrainingFinding:
-    return find_batch_size(
+    return find_for_objects(
         trainer.model,
         loader,
         None,

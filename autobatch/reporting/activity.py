@@ -41,7 +41,7 @@ class Activity(Protocol):
         """Say how far the phase is, where that can be replaced later; empty for nothing."""
 
     def write(self, line: str) -> None:
-        """Write a line that stays."""
+        """Write a line that stays, where more than one can."""
 
 
 class SilentActivity:
@@ -89,6 +89,9 @@ class PassingActivity(PlainActivity):
     """Shows one line at a time, for streams that know a carriage return and nothing else.
 
     Use it as a context manager: at the end the last line is wiped.
+
+    Args:
+        stream: Where to, usually standard error.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -100,25 +103,23 @@ class PassingActivity(PlainActivity):
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._replace("", end="\r")
+        self.write("")
+        self._put("\r")
 
     def begin(self, phase: str) -> None:
         """Show it."""
         self._phase = phase
-        self._replace(phase)
+        self.write(phase)
 
     def detail(self, what: str) -> None:
         """Show it behind the phase."""
-        self._replace(_joined(self._phase, what))
+        self.write(_joined(self._phase, what))
 
     def write(self, line: str) -> None:
-        """Write it in place of the one that is shown."""
-        self._replace(line, end="\n")
-
-    def _replace(self, line: str, end: str = "") -> None:
+        """Show it until the next one comes."""
         text = printable(line, self._encoding)
-        self._put(f"\r{text.ljust(self._num_shown)}{end}")
-        self._num_shown = len(text) if not end else 0
+        self._put(f"\r{text.ljust(self._num_shown)}")
+        self._num_shown = len(text)
 
 
 class LiveActivity:

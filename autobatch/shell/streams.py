@@ -140,6 +140,12 @@ def is_in_notebook() -> bool:
     return type(sys.stderr).__module__.startswith("ipykernel.")
 
 
+def is_watched() -> bool:
+    """Whether a person sees what is written to standard error as it is written."""
+    is_terminal = getattr(sys.stderr, "isatty", bool)()
+    return is_terminal or is_in_notebook()
+
+
 @contextmanager
 def watch(*, quiet: bool) -> Iterator[LineProgress]:
     """An observer of a search that suits standard error.

@@ -4,6 +4,7 @@
 
 call      find_batch_size()
 options   keyword arguments, with the command line's names, to Settings
+notice    progress, and the one line at the end
 answer    a finding that can be applied to an optimizer, drawn, shown in a notebook
 """
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.recommend.learning_rate import FAR_MULTIPLIER, scale_betas
 from autobatch.records import Finding, LearningRateRule
+from autobatch.training.notice import keep_random_state
 from autobatch.units import (
     format_bytes,
     format_count,
@@ -34,16 +33,6 @@ _REPORT_WIDTH = 88
 _SAME_MEASURE_FRACTION = 0.8
 
 
-@contextmanager
-def _keep_random_state() -> Iterator[None]:
-    """Give Python's generator back as it was: rich numbers its styles from it, on import too."""
-    state = random.getstate()
-    try:
-        yield
-    finally:
-        random.setstate(state)
-
-
 class TrainingFinding(Finding):
     """A ``Finding`` with what training code does next.
 
@@ -57,14 +46,14 @@ class TrainingFinding(Finding):
         """Wrap a finding with methods that apply it."""
         return cls(**{field.name: getattr(finding, field.name) for field in fields(finding)})
 
-    @_keep_random_state()
+    @keep_random_state()
     def to_dict(self) -> dict[str, Any]:
         """The document that ``autobatch probe --json`` prints, as a dict."""
         from autobatch.reporting import to_document
 
         return to_document(self)
 
-    @_keep_random_state()
+    @keep_random_state()
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the document to a file, for ``autobatch show``.
 
@@ -79,7 +68,7 @@ class TrainingFinding(Finding):
 
         save(self, path, overwrite)
 
-    @_keep_random_state()
+    @keep_random_state()
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw throughput and memory against the batch size.
 
@@ -98,7 +87,7 @@ class TrainingFinding(Finding):
             save_plot(self, path)
         return draw(self)
 
-    @_keep_random_state()
+    @keep_random_state()
     def report(self) -> str:
         """The report that ``autobatch probe`` prints."""
         from autobatch.reporting import render
@@ -266,14 +255,14 @@ class TrainingFinding(Finding):
         leaves_one = num_samples % self.batch_size == 1 and self.workload.has_batch_norm
         return self.recommendation.drop_last or leaves_one
 
-    @_keep_random_state()
+    @keep_random_state()
     def __repr__(self) -> str:
         return f"<Finding {', '.join(f'{name}={value}' for name, value in self._rows())}>"
 
     def __str__(self) -> str:
         return self.report()
 
-    @_keep_random_state()
+    @keep_random_state()
     def _repr_html_(self) -> str:
         from autobatch.reporting.notebook import to_html
 

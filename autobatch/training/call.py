@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,18 +12,11 @@ from autobatch.finder import find
 from autobatch.noise.worth import worth_of
 from autobatch.probe.client import TargetProber
 from autobatch.probe.live import SharingProber, can_fork, make_forking_prober
-from autobatch.records import (
-    Confidence,
-    Finding,
-    MemoryBudget,
-    Phase,
-    Settings,
-    Trial,
-    WorkloadSummary,
-)
+from autobatch.records import Settings, Trial
 from autobatch.records.options import read_keywords
 from autobatch.training.answer import TrainingFinding
 from autobatch.training.examinations import examine
+from autobatch.training.notice import Watched, announce
 from autobatch.training.options import SearchOptions, shows_options
 from autobatch.workload.contract import Workload
 from autobatch.workload.live import describe_objects, find_model_device
@@ -33,6 +25,7 @@ if TYPE_CHECKING:
     import torch
     from typing_extensions import Unpack
 
+_OBJECTS = ("training_step", "optimizer_step", "collate_fn", "length")
 _ISOLATIONS = ("auto", "process", "shared")
 
 
@@ -83,7 +76,8 @@ def find_batch_size(
         **options: Those of the command line, by name.
 
     Returns:
-        A finding whose batch size ran and fitted in this call.
+        A finding whose batch size ran and fitted in this call; also a line of the logger
+        ``autobatch``, or a warning where confidence is low.
 
     Raises:
         SettingsError: If a value cannot be used.
@@ -91,11 +85,30 @@ def find_batch_size(
         NothingFitsError: If not even the smallest size fits.
         SearchInterrupted: On Ctrl-C once a size has fitted.
     """
-    settings = Settings(**read_keywords(Settings, options, caller="find_batch_size"))
-    workload = describe_objects(
-        model, data, loss=loss, optimizer=optimizer, training_step=training_step,
-        optimizer_step=optimizer_step, collate_fn=collate_fn, length=length, seed=settings.seed,
+    finding = find_for_objects(
+        model, data, loss, optimizer, training_step=training_step, optimizer_step=optimizer_step,
+        collate_fn=collate_fn, length=length, on_trial=on_trial, isolation=isolation, **options,
     )  # fmt: skip
+    announce(finding, "recommended", stacklevel=2)
+    return finding
+
+
+def find_for_objects(
+    model: torch.nn.Module,
+    data: Any,
+    loss: Callable[..., torch.Tensor] | None,
+    optimizer: Any,
+    *,
+    on_trial: Callable[[Trial], object] | None = None,
+    isolation: str = "auto",
+    **named: Any,
+) -> TrainingFinding:
+    """``find_batch_size`` for a caller that says itself what came of it."""
+    objects = {name: named.pop(name, None) for name in _OBJECTS}
+    settings = Settings(**read_keywords(Settings, named, caller="find_batch_size"))
+    workload = describe_objects(
+        model, data, loss=loss, optimizer=optimizer, seed=settings.seed, **objects
+    )
     return find_for_workload(workload, settings, on_trial=on_trial, isolation=isolation)
 
 
@@ -124,13 +137,14 @@ def find_for_workload(
     prober = _make_prober(workload, settings, isolation)
     model = getattr(workload.model, "_orig_mod", workload.model)  # inside what torch.compile made
     target = f"{type(model).__name__} (in memory)"
+    observer = Watched(on_trial)
     try:
-        with prober:
+        with observer.shown(target), prober:
             finding = find(
                 prober,
                 settings,
                 target=target,
-                observer=_Caller(on_trial),
+                observer=observer,
                 worth=worth_of(settings),
             )
             try:
@@ -143,17 +157,7 @@ def find_for_workload(
         if error.user_traceback and hasattr(error, "add_note"):  # Python 3.11 and later
             error.add_note(f"\nIn the trial:\n{error.user_traceback}")
         raise
-    _warn_if_unsure(finding)
     return TrainingFinding.of(finding)
-
-
-def _warn_if_unsure(finding: Finding) -> None:
-    if finding.confidence is Confidence.LOW:
-        warnings.warn(
-            f"autobatch: low confidence in batch size {finding.batch_size}: "
-            f"{finding.recommendation.reason}; search again on a quieter machine",
-            stacklevel=4,
-        )
 
 
 def _make_prober(
@@ -174,21 +178,3 @@ def _make_prober(
             hint="leave isolation out",
         )
     return SharingProber(workload, settings)
-
-
-class _Caller:
-    """Passes trials on; what the callback raises ends the search."""
-
-    def __init__(self, on_trial: Callable[[Trial], object] | None) -> None:
-        self._on_trial = on_trial
-
-    def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
-        """Nothing to pass on."""
-
-    def trial_started(self, batch_size: int, phase: Phase) -> None:
-        """Nothing to pass on."""
-
-    def trial_finished(self, trial: Trial, phase: Phase) -> None:
-        """Pass it on."""
-        if self._on_trial is not None:
-            self._on_trial(trial)

@@ -59,6 +59,18 @@ def result_of(outputs: list[Output]) -> dict[str, Any]:
     return data
 
 
+def test_a_search_shows_one_passing_line_and_leaves_one(
+    cell: Callable[[str], list[Output]],
+) -> None:
+    outputs = cell(SEARCH)
+    assert {each["content"].get("name") for each in outputs} == {"stderr"}
+    text = "".join(each["content"]["text"] for each in outputs)
+    assert "\rloading Linear (in memory)" in text
+    assert "\rbatch 4: " in text
+    (line,) = re.findall(r"(.*)\n", text.rpartition("\r")[2])
+    assert line.startswith("autobatch: recommended batch size 4")
+
+
 @pytest.mark.parametrize("call", ["str(finding)", "finding.report()"])
 def test_a_report_is_text_and_nothing_is_shown_beside_it(
     cell: Callable[[str], list[Output]], call: str

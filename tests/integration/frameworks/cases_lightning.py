@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import CombinedLoader
 
-from autobatch.errors import WorkloadError
+from autobatch.errors import SearchInterrupted, WorkloadError
+from autobatch.integrations import lightning
 from autobatch.integrations.lightning import BatchSizeTuner
 
 # Lightning advises more loader workers, and uses what later versions of PyTorch deprecate.
@@ -332,3 +334,32 @@ def test_a_loader_that_does_not_follow_the_attribute_is_an_error(
     with pytest.raises(WorkloadError, match="makes batches of 4") as caught:
         _trainer(BatchSizeTuner(**quick)).fit(Net(), Deaf(make_data(32)))
     assert "self.batch_size" in caught.value.hint
+
+
+def test_what_was_set_is_one_line_of_the_log(quick: Any, make_data: Any, caplog: Any) -> None:
+    tuner = BatchSizeTuner(**quick, scale_learning_rate=True)
+    with caplog.at_level("INFO", logger="autobatch"):
+        _fit(_trainer(tuner), make_data(48), 8)
+    (line,) = [each.message for each in caplog.records if each.name == "autobatch"]
+    assert line.startswith(
+        "BatchSizeTuner set batch size 8 -> 16, learning rate 0.1 -> 0.2, 3 iter"
+    )
+
+
+def test_an_interrupted_search_is_kept_though_the_trainer_ends_the_process(
+    quick: Any, make_data: Any, caplog: Any, monkeypatch: Any
+) -> None:
+    best = SimpleNamespace(batch_size=8)
+
+    def press_ctrl_c(*objects: Any, **options: Any) -> None:
+        raise SearchInterrupted(best)
+
+    monkeypatch.setattr(lightning, "find_for_objects", press_ctrl_c)
+    tuner = BatchSizeTuner(**quick)
+    with (
+        caplog.at_level("INFO", logger="autobatch"),
+        pytest.raises((SystemExit, KeyboardInterrupt)),
+    ):
+        _fit(_trainer(tuner), make_data(48), 8)
+    assert tuner.finding is best
+    assert "BatchSizeTuner interrupted: best so far 8, in .finding" in caplog.messages

@@ -128,6 +128,16 @@ def test_trials_accumulate_and_clip_as_the_trainer_does(
     assert set(norms) == {0.3}
 
 
+def test_what_was_set_is_one_line_of_the_log_however_often_it_searched(
+    make_trainer: Any, quick: Any, caplog: Any
+) -> None:
+    trainer = make_trainer(per_device_train_batch_size=8, gradient_accumulation_steps=6)
+    with caplog.at_level("INFO", logger="autobatch"):
+        tune(trainer, **quick)
+    (line,) = [each.message for each in caplog.records if each.name == "autobatch"]
+    assert line.startswith("tune() set batch size 8 -> 16, 3 accumulation steps, 2 iterations ")
+
+
 def test_where_there_is_something_to_evaluate_on_the_size_for_it_is_set_too(
     make_trainer: Any, quick: Any
 ) -> None:
