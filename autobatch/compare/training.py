@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from autobatch.probe.trial.step import USUAL_LOSS_SCALE, TrainingStep
 _LOOK_EVERY = 50
 _DIVERGED_FACTOR = 1e4
 _EVALUATION_BATCH_SIZE = 64
-# Losses kept of one slice, evenly spaced; a plot has no room for more.
+# Losses kept of one slice; a plot has no room for more.
 _MAX_LOSSES = 400
 
 
@@ -118,8 +118,7 @@ class _Slice:
         return self.reply(RunOutcome.UNFINISHED)
 
     def reply(self, outcome: RunOutcome, message: str = "") -> TrainReply:
-        stride = max(1, math.ceil(len(self._losses) / _MAX_LOSSES))
-        kept = range(0, len(self._losses), stride)
+        kept = _thin(len(self._losses), is_start=self._job.num_epochs_done == 0)
         rates = {group.get("lr") for group in self._task.built.optimizer.param_groups}
         rate = rates.pop() if len(rates) == 1 else None
         return TrainReply(
@@ -220,6 +219,19 @@ def _resolve(batch_size: int | None, split: Split) -> int:
             hint="give the size as a number, or the dataset a __len__",
         )
     return split.num_train_samples
+
+
+def _thin(count: int, *, is_start: bool) -> Sequence[int]:
+    """Which of the losses of a slice to keep, as a plot spaces them on its logarithmic axis.
+
+    Args:
+        count: How many there are.
+        is_start: Whether they are the first of the run, where the axis has most room for each.
+    """
+    if count <= _MAX_LOSSES or not is_start:
+        return range(0, count, max(1, math.ceil(count / _MAX_LOSSES)))
+    ratio = count ** (1 / (_MAX_LOSSES - 1))
+    return sorted({min(count, round(ratio**step)) - 1 for step in range(_MAX_LOSSES)})
 
 
 def _spread(values: list[float], before: float) -> float | None:

@@ -109,12 +109,15 @@ def log(line: str) -> None:
 
 
 def _changes(finding: Finding, *, with_rate: bool) -> Iterator[str]:
-    before, after = finding.decision.your_batch_size, format_count(finding.batch_size)
-    yield f"batch size {after if before is None else f'{format_count(before)} -> {after}'}"
+    own, size = finding.decision.your_batch_size, format_count(finding.batch_size)
+    if own is None or own == finding.batch_size:
+        yield f"batch size {size}{'' if own is None else ' as before'}"
+    else:
+        yield f"batch size {format_count(own)} -> {size}"
     if finding.gradient_accumulation_steps > 1:
         yield f"{format_count(finding.gradient_accumulation_steps)} accumulation steps"
     base, rate = finding.recommendation.base_learning_rate, finding.learning_rate
-    if with_rate and base is not None and rate is not None:
+    if with_rate and base is not None and rate not in (None, base):
         yield f"learning rate {format_learning_rate(base)} -> {format_learning_rate(rate)}"
     if finding.iterations_per_epoch is not None:
         count = format_count(finding.iterations_per_epoch)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from itertools import groupby
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 from autobatch import units
 from autobatch.compare.records import Comparison, RunOutcome, TrainingRun
 from autobatch.records import Regime
-from autobatch.reporting.axes import plain_number
+from autobatch.reporting.axes import GREY, plain_number
 from autobatch.reporting.plot import new_figure, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+    from autobatch.reporting.figure import NotebookFigure
 
 # From Okabe and Ito's set; full batch is black, whatever the order of the sizes.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 _FULL_BATCH_COLOR = "#000000"
 _MANY_FOLD = 8
-_RARE = 50
+# Pieces that a run is smoothed over: enough to show its course, few enough to take the noise off.
+_NUM_PIECES = 40
+# Longest time on the axis over the shortest.
+_TIME_RANGE = 1000
 
 
 def save_comparison_plot(comparison: Comparison, path: str | os.PathLike[str]) -> None:
@@ -36,12 +43,12 @@ def save_comparison_plot(comparison: Comparison, path: str | os.PathLike[str]) -
     write_figure(draw_comparison(comparison), path)
 
 
-def draw_comparison(comparison: Comparison) -> Figure:
-    """A comparison as a matplotlib figure that no global state knows of.
+def draw_comparison(comparison: Comparison) -> NotebookFigure:
+    """Draw a comparison.
 
     Against epochs the loss of each epoch is drawn, on the samples held out where there are any;
-    against iterations and seconds the loss of every iteration that was kept, so that the
-    oscillation of small batches is seen beside the smooth descent of large ones.
+    against iterations and seconds the loss of every iteration that was kept, thin, so that the
+    oscillation of small batches is seen, and its smoothed course above it.
 
     Raises:
         SettingsError: If matplotlib is not installed.
@@ -50,34 +57,79 @@ def draw_comparison(comparison: Comparison) -> Figure:
     figure = new_figure(f"{comparison.target} on {comparison.device}", width=14.0)
     epochs, iterations, seconds = figure.subplots(1, 3, sharey=True)
     for index, run in enumerate(drawn):
-        is_full = run.regime is Regime.FULL_BATCH
-        color = _FULL_BATCH_COLOR if is_full else _COLORS[index % len(_COLORS)]
-        style = {"color": color, "linestyle": "--" if run.outcome is RunOutcome.DIVERGED else "-"}
-        _draw_epochs(epochs, run, style)
-        faint = {**style, "linewidth": 1.6 if is_full else 0.8, "alpha": 1.0 if is_full else 0.75}
-        iterations.plot(run.iterations, run.losses, **faint)
-        seconds.plot(_times_of(run), run.losses, **faint)
+        is_full, is_chosen = (
+            run.regime is Regime.FULL_BATCH,
+            run.batch_size == comparison.batch_size,
+        )
+        style = {
+            "color": _FULL_BATCH_COLOR if is_full else _COLORS[index % len(_COLORS)],
+            "linestyle": "--" if run.outcome is RunOutcome.DIVERGED else "-",
+            "linewidth": 2.6 if is_chosen else 1.4,
+            "zorder": 4 if is_chosen else 3,
+        }
+        label = f"{_label(run)}, chosen" if is_chosen else _label(run)
+        _draw_epochs(epochs, run, label, style)
+        for axes, places in ((iterations, run.iterations), (seconds, _times_of(run))):
+            _draw_course(axes, places, run.losses, style)
     held_out = any(run.epochs[-1].validation_loss is not None for run in drawn)
-    epochs.set_ylabel("loss")
+    epochs.set_ylabel("loss", labelpad=8)
     epochs.set_title(f"each epoch, {'held-out' if held_out else 'training'} loss", fontsize=10)
-    iterations.set_title("each iteration, training loss", fontsize=10)
-    seconds.set_title("each iteration, training loss", fontsize=10)
+    for axes in (iterations, seconds):
+        axes.set_title("training loss: each iteration, and smoothed", fontsize=10)
     for axes, label in ((epochs, "epochs"), (iterations, "iterations"), (seconds, "seconds")):
         _dress(axes, label)
     if drawn:
-        _set_scales(epochs, iterations, drawn)
+        _set_scales(figure.axes, drawn)
         figure.legend(loc="outside lower center", ncols=min(6, len(drawn)), frameon=False)
     if comparison.asked.target_loss is not None:
-        for axes in (epochs, iterations, seconds):
-            axes.axhline(comparison.asked.target_loss, color="#666666", linestyle="--", linewidth=1)
+        _draw_target(figure.axes, comparison.asked.target_loss)
     return figure
 
 
-def _draw_epochs(axes: Axes, run: TrainingRun, style: dict[str, str]) -> None:
+def _draw_epochs(axes: Axes, run: TrainingRun, label: str, style: dict[str, Any]) -> None:
     losses = [epoch.loss for epoch in run.epochs]
     marker = "o" if len(losses) <= 20 else ""
     numbers = range(1, len(losses) + 1)
-    axes.plot(numbers, losses, marker=marker, markersize=3, label=_label(run), **style)  # type: ignore[arg-type]
+    axes.plot(numbers, losses, marker=marker, markersize=3.5, label=label, **style)
+
+
+def _draw_course(
+    axes: Axes, places: Sequence[float], losses: Sequence[float], style: dict[str, Any]
+) -> None:
+    axes.plot(places, losses, **{**style, "linewidth": 0.6, "alpha": 0.3, "zorder": 2})
+    axes.plot(*_smooth(places, losses), **style)
+
+
+def _smooth(places: Sequence[float], losses: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Mean losses over pieces that are equally long on a logarithmic axis, and their places."""
+    if len(places) < 2 or places[-1] <= places[0]:
+        return [*places], [*losses]
+    length = math.log(places[-1] / places[0]) / _NUM_PIECES
+
+    def piece_of(point: tuple[float, float]) -> int:
+        return min(_NUM_PIECES - 1, int(math.log(point[0] / places[0]) / length))
+
+    pieces = [[*group] for _, group in groupby(zip(places, losses, strict=True), piece_of)]
+    return (
+        [fmean(place for place, _ in piece) for piece in pieces],
+        [fmean(loss for _, loss in piece) for piece in pieces],
+    )
+
+
+def _draw_target(panels: Sequence[Axes], loss: float) -> None:
+    for axes in panels:
+        axes.axhline(loss, color=GREY, linestyle="--", linewidth=1, zorder=1)
+    panels[0].annotate(
+        f"target loss {loss:g}",
+        (1, loss),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        color=GREY,
+        fontsize=9,
+    )
 
 
 def _label(run: TrainingRun) -> str:
@@ -111,31 +163,27 @@ def _dress(axes: Axes, label: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _set_scales(epochs: Axes, iterations: Axes, runs: Sequence[TrainingRun]) -> None:
+def _set_scales(panels: Sequence[Axes], runs: Sequence[TrainingRun]) -> None:
     from matplotlib.ticker import MaxNLocator, NullFormatter
 
+    epochs, *courses = panels
     epochs.xaxis.set_major_locator(MaxNLocator(integer=True))
-    counts = [run.iterations[-1] for run in runs if run.iterations]
-    if counts and max(counts) > _MANY_FOLD * min(counts):
-        iterations.set_xscale("log")
-        iterations.xaxis.set_major_formatter(plain_number)
-    # One run that rises without end would press all others flat.
+    for axes in courses:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(plain_number)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    # The first iterations of the quickest run would take up most of a logarithmic axis.
+    courses[1].set_xlim(left=max(run.time_s for run in runs) / _TIME_RANGE)
+    # One run that rises without end would press all others flat, and so would single samples.
     sound = [run for run in runs if run.outcome is not RunOutcome.DIVERGED] or runs
-    losses = [loss for run in sound for loss in run.losses]
-    low, high = min(losses, default=0.0), max(losses, default=1.0)
+    losses = [loss for run in sound for loss in _smooth(run.iterations, run.losses)[1]]
+    losses += [epoch.loss for run in sound for epoch in run.epochs]
+    low, high = min(losses), max(losses)
     if low > 0 and high > _MANY_FOLD * low:
-        low = min(map(_floor, sound))
         epochs.set_yscale("log")
         epochs.yaxis.set_major_formatter(plain_number)
         epochs.yaxis.set_minor_formatter(NullFormatter())
-        epochs.set_ylim(low / 1.3, high * 1.3)
+        epochs.set_ylim(low / 1.5, high * 1.5)
     elif high > low:
-        margin = 0.05 * (high - low)
+        margin = 0.1 * (high - low)
         epochs.set_ylim(low - margin, high + margin)
-
-
-def _floor(run: TrainingRun) -> float:
-    """Where a logarithmic axis may end: above the single samples whose loss is next to none."""
-    ranked = sorted(run.losses) or [epoch.loss for epoch in run.epochs]
-    of_epochs = (min(epoch.train_loss, epoch.loss) for epoch in run.epochs)
-    return min([ranked[len(ranked) // _RARE], *of_epochs])

@@ -153,21 +153,62 @@ def test_the_picture_has_three_panels_with_a_line_for_each_run(comparison: Compa
     figure = draw_comparison(comparison)
     panels = figure.axes
     assert [axes.get_xlabel() for axes in panels] == ["epochs", "iterations", "seconds"]
-    # One of the runs has no epoch; the target is one line more.
-    assert [len(axes.lines) for axes in panels] == [5, 5, 5]
+    # One of the runs has no epoch; a course is drawn twice; the target is one line more.
+    assert [len(axes.lines) for axes in panels] == [5, 9, 9]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["1", "64", "256, diverged", "full batch (800)"]
+    assert labels == ["1", "64, chosen", "256, diverged", "full batch (800)"]
     assert all(tick == int(tick) for tick in panels[0].get_xticks())
     times = panels[2].lines[0].get_xdata()
     assert times[-1] == pytest.approx(comparison.runs[0].time_s)
     assert all(a < b for a, b in itertools.pairwise(times))
 
 
-def test_a_few_samples_that_are_fitted_well_do_not_stretch_the_axis(comparison: Comparison) -> None:
-    usual = draw_comparison(comparison).axes[0].get_ylim()
-    first, *others = comparison.runs
-    lucky = replace(first, losses=(*first.losses[:-3], 1e-8, 1e-9, 1e-10))
-    assert draw_comparison(replace(comparison, runs=(lucky, *others))).axes[0].get_ylim() == usual
+def test_the_chosen_size_has_the_widest_line_and_the_target_its_name(
+    comparison: Comparison,
+) -> None:
+    epochs, *_ = draw_comparison(comparison).axes
+    widths = {line.get_label(): line.get_linewidth() for line in epochs.lines[:-1]}
+    assert max(widths, key=widths.__getitem__) == "64, chosen"
+    assert [text.get_text() for text in epochs.texts] == [
+        f"target loss {comparison.asked.target_loss:g}"
+    ]
+    asked = replace(comparison.asked, target_loss=None)
+    assert not list(draw_comparison(replace(comparison, asked=asked)).axes[0].texts)
+
+
+def noisy_run() -> TrainingRun:
+    """A loss that falls as 1/n, with single samples a thousandth of it and ten times as much."""
+    usual = [1000 / number for number in range(1, 801)]
+    losses = [loss * (1e-3 if n % 5 == 1 else 10 if n % 5 == 2 else 1) for n, loss in
+              enumerate(usual)]  # fmt: skip
+    return replace(make_run(1), iterations=tuple(range(1, 801)), losses=tuple(losses))
+
+
+def test_the_axis_shows_the_smoothed_course_and_not_every_oscillation(
+    comparison: Comparison,
+) -> None:
+    run = noisy_run()
+    _, iterations, _ = draw_comparison(replace(comparison, runs=(run,))).axes
+    raw, smooth, _ = iterations.lines
+    assert len(raw.get_xdata()) == 800
+    assert raw.get_linewidth() < smooth.get_linewidth()
+    assert raw.get_alpha() < 0.5
+    course = smooth.get_ydata()
+    assert 20 <= len(course) <= 40
+    late = course[len(course) // 2 :]
+    assert max(b / a for a, b in itertools.pairwise(run.losses)) > 1000
+    assert max(b / a for a, b in itertools.pairwise(late)) < 1.5
+    low, _ = iterations.get_ylim()
+    assert min(run.losses) < low < min(course)
+
+
+def test_the_axes_of_iterations_and_of_seconds_are_logarithmic_and_not_wasted(
+    comparison: Comparison,
+) -> None:
+    _, iterations, seconds = draw_comparison(comparison).axes
+    assert iterations.get_xscale() == seconds.get_xscale() == "log"
+    longest = max(run.time_s for run in comparison.runs if run.epochs)
+    assert seconds.get_xlim()[0] == pytest.approx(longest / 1000)
 
 
 def test_the_picture_is_written_as_its_suffix_says(comparison: Comparison, tmp_path: Any) -> None:

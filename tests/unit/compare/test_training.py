@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,10 @@ def test_losses_are_thinned_to_what_a_picture_holds(train: Any) -> None:
     assert len(reply.losses) == len(reply.iterations) <= 400
     assert reply.iterations[0] == 1
     assert reply.iterations[-1] > 1590
+    # Even on a logarithmic axis: all of the first ones, and then ever fewer.
+    assert reply.iterations[:10] == tuple(range(1, 11))
+    gaps = [b / a for a, b in itertools.pairwise(reply.iterations[100:])]
+    assert max(gaps) < 1.06
 
 
 def test_full_of_an_iterable_without_a_length_is_refused(train: Any, make_task: Any) -> None:

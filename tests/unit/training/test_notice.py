@@ -44,12 +44,16 @@ def test_what_changes_is_one_line_of_the_log(found: Any, caplog: Any) -> None:
             }),
             "tune() set", stacklevel=1,
         )  # fmt: skip
+        unchanged = {"learning_rate": 0.1}
+        finding = found(decision={"your_batch_size": 128}, recommendation=unchanged)
+        announce(finding, "recommended", stacklevel=1)
     assert caplog.messages == [
         "recommended batch size 32 -> 128, learning rate 0.1 -> 0.4, 469 iterations per epoch; "
         "confidence high",
         "BatchSizeTuner set batch size 32 -> 128, 469 iterations per epoch; confidence high",
         "tune() set batch size 128, 4 accumulation steps, learning rate 0.1 -> 0.4, "
         "1 iteration per epoch; confidence high",
+        "recommended batch size 128 as before, 469 iterations per epoch; confidence high",
     ]
 
 
