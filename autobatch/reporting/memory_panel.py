@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autobatch import units
 from autobatch.records import Finding, MemoryCurve, Outcome
@@ -21,8 +21,10 @@ from autobatch.reporting.axes import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# A linear axis would press small peaks flat beneath a budget this many times as high.
+# A linear axis would press small peaks flat beneath others this many times as high.
 _MANY_FOLD = 16
+# A budget this many times what was reached says that memory is no concern: it is named, not drawn.
+_FAR = 4
 
 
 def draw_memory(axes: Axes, finding: Finding, sizes: Sequence[int]) -> None:
@@ -35,7 +37,8 @@ def draw_memory(axes: Axes, finding: Finding, sizes: Sequence[int]) -> None:
     """
     budget_bytes = finding.budget.budget_bytes
     peaks = [trial.peak_bytes for trial in finding.trials if trial.peak_bytes]
-    heights = [*peaks, budget_bytes] if budget_bytes else peaks or [1]
+    is_far = bool(peaks) and budget_bytes > _FAR * _highest(finding, peaks)
+    heights = [*peaks, budget_bytes] if budget_bytes and not is_far else peaks or [1]
     scale, unit = (2**30, "GiB") if max(heights) >= 2**30 else (2**20, "MiB")
     if finding.memory_curve is not None:
         _draw_curve(axes, finding.memory_curve, finding, sizes, scale)
@@ -45,16 +48,25 @@ def draw_memory(axes: Axes, finding: Finding, sizes: Sequence[int]) -> None:
     chosen = {size: fitted[size] for size in [finding.batch_size] if size in fitted}
     ring = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.8}
     _scatter(axes, chosen, scale, "o", color=GREEN, label="recommended", **ring)
-    axes.axhline(
-        budget_bytes / scale,
-        color=RED,
-        linewidth=1.2,
-        linestyle="--",
-        label=f"budget: {units.format_bytes(budget_bytes)}",
-    )
+    line: dict[str, Any] = {"color": RED, "linewidth": 1.2, "linestyle": "--"}
+    budget = f"budget: {units.format_bytes(budget_bytes)}"
+    if is_far:
+        axes.plot([], [], label=f"{budget}, far above", **line)
+    else:
+        axes.axhline(budget_bytes / scale, label=budget, **line)
     axes.set_ylabel(f"peak memory ({unit})", labelpad=8)
     _set_height(axes, [height / scale for height in heights])
     dress(axes, sizes)
+
+
+def _highest(finding: Finding, peaks: Sequence[int]) -> float:
+    """The highest peak that is drawn; a trial that failed stands at the budget."""
+    curve, recommendation = finding.memory_curve, finding.recommendation
+    if any(not trial.fits for trial in finding.trials):
+        return finding.budget.budget_bytes
+    if curve is None or recommendation.largest_was_run:
+        return max(peaks)
+    return max(*peaks, curve.peak_bytes(recommendation.largest_batch_size))
 
 
 def _draw_curve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ from autobatch.reporting.axes import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+# As a fraction of the axis: a name in the middle of a point nearer than this would leave the panel.
+_NEAR_EDGE = 0.2
 
 
 def draw_throughput(axes: Axes, finding: Finding, sizes: Sequence[int]) -> None:
@@ -115,12 +119,18 @@ def _name_sizes(axes: Axes, finding: Finding) -> None:
             (size, estimate.high if above else estimate.low),
             xytext=(0, 9 if above else -9),
             textcoords="offset points",
-            ha="left" if size == smallest else "right" if size == largest else "center",
+            ha=_side(size, smallest, largest),
             va="bottom" if above else "top",
             color=color,
             fontsize=9,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
         )
+
+
+def _side(size: int, smallest: int, largest: int) -> str:
+    """Where a name stands about its point, so that it stays inside the panel."""
+    place = math.log(size / smallest) / math.log(largest / smallest) if largest > smallest else 0.5
+    return "left" if place < _NEAR_EDGE else "right" if place > 1 - _NEAR_EDGE else "center"
 
 
 def _draw_goodput(axes: Axes, finding: Finding) -> list[float]:

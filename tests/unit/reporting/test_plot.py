@@ -136,6 +136,31 @@ def test_a_size_that_rests_on_one_step_is_grey(make_finding):
     assert single.lines[0].get_color() == GREY
 
 
+def test_no_name_of_a_size_leaves_its_panel(make_finding):
+    for size in (1, 2, 256, 512, 1024):
+        figure = draw(make_finding(recommendation={"batch_size": size}))
+        figure.canvas.draw()
+        axes, _ = figure.axes
+        panel = axes.get_window_extent()
+        for text in axes.texts:
+            box = text.get_window_extent()
+            assert panel.x0 <= box.x0 and box.x1 <= panel.x1 + 1, (size, text.get_text())
+
+
+def test_a_budget_far_above_is_named_and_does_not_press_the_peaks_flat(make_finding, make_trial):
+    trials = tuple(make_trial(2**power) for power in range(6))
+    finding = make_finding(trials)
+    far = replace(finding.budget, budget_bytes=80 * 2**30)
+    _, memory = draw(replace(finding, budget=far)).axes
+    assert "budget: 80.0 GiB, far above" in legend(memory)
+    assert memory.get_ylim()[1] < 2 * max(trial.peak_bytes for trial in trials) / 2**20
+    # A trial that failed stands at the budget, which therefore has to be seen.
+    failed = (*trials, make_trial(64, Outcome.OUT_OF_MEMORY))
+    _, memory = draw(replace(make_finding(failed), budget=far)).axes
+    assert "budget: 80.0 GiB" in legend(memory)
+    assert memory.get_ylim()[1] > 80
+
+
 def test_both_panels_have_one_axis_of_sizes(kinds):
     for name, finding in kinds.items():
         throughput, memory = draw(finding).axes
@@ -157,7 +182,8 @@ def test_failed_sizes_stand_at_the_budget_or_above(make_finding, make_trial):
 
 def test_memory_is_in_the_unit_that_suits_it(make_finding, make_trial):
     finding = make_finding((make_trial(1), make_trial(2)))
-    assert draw(finding).axes[1].get_ylabel() == "peak memory (GiB)"
+    near = replace(finding.budget, budget_bytes=2**30)
+    assert draw(replace(finding, budget=near)).axes[1].get_ylabel() == "peak memory (GiB)"
     small = replace(finding.budget, budget_bytes=900 * 2**20)
     assert draw(replace(finding, budget=small)).axes[1].get_ylabel() == "peak memory (MiB)"
 
