@@ -42,6 +42,7 @@ _BASELINE = in_group("Comparison with a baseline")
 
 @click.command(
     cls=TakesCommand,
+    short_help="Check a model, a command or the hardware against requirements.",
     help="""Check TARGET or COMMAND at one batch size, the hardware, or both, against requirements.
 
     COMMAND is an unedited training script, as for `autobatch probe`.
@@ -67,7 +68,7 @@ _BASELINE = in_group("Comparison with a baseline")
 @settings_options(CheckSettings)
 @settings_options(HardwareLimits)
 @settings_options(Settings, only=_OF_TRAINING)
-@click.option(
+@in_group("Requirements in a file")(
     "--requirements",
     metavar="FILE",
     is_eager=True,

@@ -41,6 +41,7 @@ EXIT_INTERRUPTED = 130
     Examples:
       autobatch probe model.py
       autobatch probe model.py --goal memory --memory-limit 8GiB --json
+      autobatch check model.py --batch-size 64 --max-memory 10GiB && python train.py
     """,
 )
 @click.version_option(__version__, prog_name="autobatch")

@@ -10,6 +10,7 @@ from autobatch.shell.streams import print_result, show_activity
 
 
 @click.command(
+    short_help="Show every device, its memory and what it can do.",
     help="""Show every device: memory and what bounds it, precisions, who else uses it.
 
     What a device cannot tell is listed with the reason.
@@ -18,7 +19,7 @@ from autobatch.shell.streams import print_result, show_activity
     Examples:
       autobatch devices
       autobatch devices --device cuda:0 --json
-    """
+    """,
 )
 @click.option("--device", "name", metavar="NAME",
               help="Only this one: auto, cpu, cuda, cuda:1, xpu, xpu:1 or mps.")  # fmt: skip

@@ -19,6 +19,7 @@ from autobatch.shell.streams import ignore, print_finding, say, uninterrupted, w
 
 @click.command(
     cls=TakesCommand,
+    short_help="Find the batch size for a model or a command by running it.",
     help="""Find the batch size for TARGET, or for COMMAND, by running it.
 
     TARGET is model.py, model.py:name or package.module:name. It defines `model` and, for

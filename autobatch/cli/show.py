@@ -8,13 +8,14 @@ from autobatch.shell.streams import print_finding, print_result
 
 
 @click.command(
+    short_help="Show a saved finding or comparison again.",
     help="""Show a finding that `autobatch probe -o FILE` saved, or a comparison of `compare`.
 
     \b
     Examples:
       autobatch show finding.json
       autobatch show finding.json --plot finding.png
-    """
+    """,
 )
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")

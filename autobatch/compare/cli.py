@@ -39,6 +39,7 @@ SHARED_NAMES = (
 
 @click.command(
     cls=GroupedCommand,
+    short_help="Train at several batch sizes and choose one.",
     help="""Train TARGET at several batch sizes, from the same weights, and choose one.
 
     The learning rate of each size follows the file's (or --lr) by --lr-rule. Some of the samples

@@ -25,7 +25,7 @@ from autobatch.records.kinds import (
 )
 from autobatch.records.options import check_options, option
 
-_memory = partial(option, group="Memory")
+_memory = partial(option, group="Device and memory")
 _look = partial(option, group="What to look for")
 _training = partial(option, group="Your training")
 _rate = partial(option, group="Learning rate and global batch")

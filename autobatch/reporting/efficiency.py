@@ -10,11 +10,16 @@ from rich.text import Text
 
 from autobatch import units
 from autobatch.records import Efficiency, Finding, NoiseScale
-from autobatch.reporting.tables import CHOICE_MARK, Row, labelled, marked_table, throughput_figure
+from autobatch.reporting.tables import Column, Row, fitting_table, labelled, throughput_figure
 
 
-def noise_blocks(finding: Finding) -> Iterator[RenderableType]:
-    """The noise scale and what follows; nothing if it was not measured."""
+def noise_blocks(finding: Finding, width: int) -> Iterator[RenderableType]:
+    """The noise scale and what follows; nothing if it was not measured.
+
+    Args:
+        finding: With the noise scale.
+        width: Characters in a line.
+    """
     noise, efficiency = finding.gradient_noise, finding.efficiency
     if noise is None:
         return
@@ -22,7 +27,7 @@ def noise_blocks(finding: Finding) -> Iterator[RenderableType]:
     yield labelled(_noise_rows(noise, finding))
     if efficiency is not None:
         yield ""
-        yield _goodput_table(efficiency)
+        yield _goodput_table(efficiency, width)
 
 
 def noise_figure(noise: NoiseScale) -> str:
@@ -57,24 +62,26 @@ def _describe_weights(noise: NoiseScale) -> str:
     return "at the weights it begins with"
 
 
-def _goodput_table(efficiency: Efficiency) -> Table:
-    base = units.format_count(efficiency.base_batch_size)
-    worth = f"worth at {base} = 1"
-    table = marked_table("batch", "global batch", "samples/s", worth, "goodput", "of best")
-    best = max(each.goodput_samples_per_s for each in efficiency.goodputs)
-    for each in efficiency.goodputs:
-        is_best = each.batch_size == efficiency.batch_size
-        table.add_row(
-            CHOICE_MARK if is_best else "",
-            units.format_count(each.batch_size),
-            units.format_count(each.global_batch_size),
-            throughput_figure(each.samples_per_s),
-            f"{each.relative_efficiency:.3g}",
-            throughput_figure(each.goodput_samples_per_s),
-            units.format_fraction(each.goodput_samples_per_s / best),
-            style="bold" if is_best else "",
-        )
-    return table
+def _goodput_table(efficiency: Efficiency, width: int) -> Table:
+    rows = efficiency.goodputs
+    best = max(each.goodput_samples_per_s for each in rows)
+    chosen = [each.batch_size == efficiency.batch_size for each in rows]
+    styles = tuple("bold" if is_chosen else "" for is_chosen in chosen)
+    worth = f"worth at {units.format_count(efficiency.base_batch_size)} = 1"
+    cells = {
+        "batch": [units.format_count(each.batch_size) for each in rows],
+        "global batch": [units.format_count(each.global_batch_size) for each in rows],
+        "samples/s": [throughput_figure(each.samples_per_s) for each in rows],
+        worth: [f"{each.relative_efficiency:.3g}" for each in rows],
+        "goodput": [throughput_figure(each.goodput_samples_per_s) for each in rows],
+        "of best": [units.format_fraction(each.goodput_samples_per_s / best) for each in rows],
+    }
+    return fitting_table(
+        [Column(header, tuple(column), styles=styles) for header, column in cells.items()],
+        width=width,
+        dropped=("global batch", "samples/s", worth),
+        marked=[index for index, is_chosen in enumerate(chosen) if is_chosen],
+    )
 
 
 def _samples(count: float) -> str:

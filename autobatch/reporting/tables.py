@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import RenderableType
+from rich.console import JustifyMethod, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -55,11 +55,13 @@ class Column:
         header: Its title.
         cells: One for each row.
         is_words: Whether it stands left.
+        styles: One for each row; empty for none.
     """
 
     header: str
     cells: tuple[str, ...]
     is_words: bool = False
+    styles: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -91,9 +93,8 @@ def trials_table(
     rows = sorted(trials, key=lambda trial: trial.batch_size)
     columns = fit_columns(rows, width, budget_bytes, decision, notes or {})
     table = _empty_table()
-    for column in columns:
-        justify = "left" if column.is_words else "right"
-        table.add_column(column.header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("", width=1)
+    _add_columns(table, columns)
     for index, trial in enumerate(rows):
         is_chosen = trial.batch_size == chosen
         style = "bold" if is_chosen else "" if trial.fits else _OUTCOME_STYLES[trial.outcome]
@@ -102,12 +103,37 @@ def trials_table(
     return table
 
 
-def marked_table(*headers: str) -> Table:
-    """An empty table whose first column is for a mark; words stand left, figures right."""
+def fitting_table(
+    columns: Sequence[Column],
+    *,
+    width: int,
+    dropped: Sequence[str],
+    marked: Container[int] | None = None,
+) -> Table:
+    """A table that leaves out columns where it is narrow, and cuts no figure.
+
+    Args:
+        columns: All of them.
+        width: Characters that there are.
+        dropped: Headers of the columns to do without, the first one first.
+        marked: Rows with a mark before them; ``None`` for a table without marks.
+    """
+    kept, margin = list(columns), 0 if marked is None else 3
+    for header in dropped:
+        if margin + sum(column.width for column in kept) <= width:
+            break
+        kept = [column for column in kept if column.header != header]
     table = _empty_table()
-    for header in headers:
-        is_word = header in ("outcome", "kind")
-        table.add_column(header, justify="left" if is_word else "right", no_wrap=True)
+    if marked is not None:
+        table.add_column("", width=1)
+    _add_columns(table, kept)
+    for index in range(len(columns[0].cells)):
+        cells = [
+            Text(column.cells[index], style=column.styles[index] if column.styles else "")
+            for column in kept
+        ]
+        mark = [] if marked is None else [CHOICE_MARK if index in marked else ""]
+        table.add_row(*mark, *cells)
     return table
 
 
@@ -165,15 +191,19 @@ def labelled(rows: Iterable[Row]) -> Padding:
 
 
 def _empty_table() -> Table:
-    table = Table(
+    return Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
         show_edge=False,
         header_style="bold",
     )
-    table.add_column("", width=1)
-    return table
+
+
+def _add_columns(table: Table, columns: Iterable[Column]) -> None:
+    for column in columns:
+        justify: JustifyMethod = "left" if column.is_words else "right"
+        table.add_column(column.header, justify=justify, no_wrap=True)
 
 
 def fit_columns(

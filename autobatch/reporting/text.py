@@ -33,7 +33,7 @@ def render(finding: Finding, console: Console) -> None:
     show(console, *_verdict(finding), "", *_trials(finding, console.width))
     show(console, "", Text("In detail", style="bold"), labelled(recommendation_rows(finding)))
     if finding.gradient_noise is not None:
-        show(console, "", *noise_blocks(finding))
+        show(console, "", *noise_blocks(finding, min(console.width, MAX_WIDTH)))
     show(console, "", _headline(finding), labelled(_header_rows(finding)))
     if finding.workload.guesses:
         show(console, "", Text("Assumed", style="bold"), *_bullets(finding.workload.guesses))

@@ -76,8 +76,7 @@ def find_batch_size(
         **options: Those of the command line, by name.
 
     Returns:
-        A finding whose batch size ran and fitted in this call; also a line of the logger
-        ``autobatch``, or a warning where confidence is low.
+        A finding whose batch size ran and fitted; a line of the log, or a warning, tells of it.
 
     Raises:
         SettingsError: If a value cannot be used.

@@ -88,12 +88,12 @@ def test_a_finding_is_shown_with_verdict_table_picture_warnings_and_report(
     assert shown["text/plain"].startswith("<Finding batch_size=4")
     html = shown["text/html"]
     parts = ("<b>Batch size 4: ", "Why: ", "Next: ", "<td><b>4</b></td>", "<img ", "<summary>")
-    places = [html.index(part) for part in parts]
-    assert places == sorted(places)
+    found = [html.index(part) for part in parts]
+    assert found == sorted(found)
     picture = re.search(r"data:image/png;base64,([^']+)", html)
     assert picture is not None
     assert base64.b64decode(picture[1]).startswith(b"\x89PNG")
-    assert "largest that fits" in html[places[-1] :]
+    assert "largest that fits" in html[found[-1] :]
 
 
 def test_a_plot_is_a_picture_without_any_set_up(cell: Callable[[str], list[Output]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -17,6 +16,7 @@ from autobatch.check.report.wording import (
 )
 from autobatch.records import Status
 from autobatch.reporting.screen import show
+from autobatch.reporting.tables import Column, fitting_table
 
 _STYLES = {Status.MET: "green", Status.NOT_MET: "bold red", Status.INCONCLUSIVE: "yellow"}
 
@@ -28,7 +28,7 @@ def render_check(report: CheckReport, console: Console) -> None:
         report: What to print.
         console: Where to; its width, colours and encoding are respected.
     """
-    show(console, _headline(report), "", _table(report))
+    show(console, _headline(report), "", _table(report, console.width))
     reasons = [f"{each.name}: {each.reason}" for each in report.verdicts if each.reason]
     if reasons:
         show(console, "", *(Padding(Text(line), (0, 0, 0, 2)) for line in reasons))
@@ -44,26 +44,17 @@ def _headline(report: CheckReport) -> Text:
     return Text.assemble((report.target, "bold"), f"{size}{where}")
 
 
-def _table(report: CheckReport) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        show_edge=False,
-        header_style="bold",
+def _table(report: CheckReport, width: int) -> Table:
+    verdicts = report.verdicts
+    columns = (
+        Column("requirement", tuple(each.name for each in verdicts), is_words=True),
+        Column("limit", tuple(map(limit_text, verdicts))),
+        Column("measured", tuple(map(figure_text, verdicts))),
+        Column(
+            "verdict",
+            tuple(STATUSES[each.status] for each in verdicts),
+            is_words=True,
+            styles=tuple(_STYLES[each.status] for each in verdicts),
+        ),
     )
-    for header, justify in (
-        ("requirement", "left"),
-        ("limit", "right"),
-        ("measured", "right"),
-        ("verdict", "left"),
-    ):
-        table.add_column(header, justify="left" if justify == "left" else "right")
-    for each in report.verdicts:
-        table.add_row(
-            each.name,
-            Text(limit_text(each)),
-            Text(figure_text(each)),
-            Text(STATUSES[each.status], style=_STYLES[each.status]),
-        )
-    return table
+    return fitting_table(columns, width=width, dropped=("limit", "measured"))

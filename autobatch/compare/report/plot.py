@@ -69,8 +69,8 @@ def draw_comparison(comparison: Comparison) -> NotebookFigure:
         }
         label = f"{_label(run)}, chosen" if is_chosen else _label(run)
         _draw_epochs(epochs, run, label, style)
-        for axes, places in ((iterations, run.iterations), (seconds, _times_of(run))):
-            _draw_course(axes, places, run.losses, style)
+        for axes, positions in ((iterations, run.iterations), (seconds, _times_of(run))):
+            _draw_course(axes, positions, run.losses, style)
     held_out = any(run.epochs[-1].validation_loss is not None for run in drawn)
     epochs.set_ylabel("loss", labelpad=8)
     epochs.set_title(f"each epoch, {'held-out' if held_out else 'training'} loss", fontsize=10)
@@ -94,24 +94,24 @@ def _draw_epochs(axes: Axes, run: TrainingRun, label: str, style: dict[str, Any]
 
 
 def _draw_course(
-    axes: Axes, places: Sequence[float], losses: Sequence[float], style: dict[str, Any]
+    axes: Axes, positions: Sequence[float], losses: Sequence[float], style: dict[str, Any]
 ) -> None:
-    axes.plot(places, losses, **{**style, "linewidth": 0.6, "alpha": 0.3, "zorder": 2})
-    axes.plot(*_smooth(places, losses), **style)
+    axes.plot(positions, losses, **{**style, "linewidth": 0.6, "alpha": 0.3, "zorder": 2})
+    axes.plot(*_smooth(positions, losses), **style)
 
 
-def _smooth(places: Sequence[float], losses: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Mean losses over pieces that are equally long on a logarithmic axis, and their places."""
-    if len(places) < 2 or places[-1] <= places[0]:
-        return [*places], [*losses]
-    length = math.log(places[-1] / places[0]) / _NUM_PIECES
+def _smooth(positions: Sequence[float], losses: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Mean losses over pieces that are equally long on a logarithmic axis, and where they are."""
+    if len(positions) < 2 or positions[-1] <= positions[0]:
+        return [*positions], [*losses]
+    length = math.log(positions[-1] / positions[0]) / _NUM_PIECES
 
     def piece_of(point: tuple[float, float]) -> int:
-        return min(_NUM_PIECES - 1, int(math.log(point[0] / places[0]) / length))
+        return min(_NUM_PIECES - 1, int(math.log(point[0] / positions[0]) / length))
 
-    pieces = [[*group] for _, group in groupby(zip(places, losses, strict=True), piece_of)]
+    pieces = [[*group] for _, group in groupby(zip(positions, losses, strict=True), piece_of)]
     return (
-        [fmean(place for place, _ in piece) for piece in pieces],
+        [fmean(at for at, _ in piece) for piece in pieces],
         [fmean(loss for _, loss in piece) for piece in pieces],
     )
 

@@ -1,8 +1,9 @@
-"""A comparison as text: two tables, each of 80 columns, and the choice."""
+"""A comparison as text: tables that fit the width, and the choice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -10,16 +11,23 @@ from rich.table import Table
 from rich.text import Text
 
 from autobatch import units
-from autobatch.compare.records import Comparison, RunOutcome, TrainingRun, epochs_to_loss
+from autobatch.compare.records import (
+    Comparison,
+    EpochResult,
+    RunOutcome,
+    TrainingRun,
+    epochs_to_loss,
+)
 from autobatch.records import Regime
 from autobatch.reporting.screen import show
-from autobatch.reporting.tables import CHOICE_MARK, Row, labelled, marked_table
+from autobatch.reporting.tables import Column, Row, fitting_table, labelled
 
 _KINDS = {
     Regime.STOCHASTIC: "stochastic",
     Regime.MINI_BATCH: "mini-batch",
     Regime.FULL_BATCH: "full batch",
 }
+_Number = TypeVar("_Number", int, float)
 _NOTHING = "-"
 _LEGEND = "noise: spread between neighbouring iterations; time: of training alone"
 
@@ -32,12 +40,12 @@ def render_comparison(comparison: Comparison, console: Console) -> None:
         console: Where to; its width, colours and encoding are respected.
     """
     show(console, _headline(comparison), "", labelled(_header_rows(comparison)))
-    show(console, "", Text("Training", style="bold"), _training_table(comparison))
-    show(console, "", Text("Loss", style="bold"), _loss_table(comparison))
+    show(console, "", Text("Training", style="bold"), _training_table(comparison, console.width))
+    show(console, "", Text("Loss", style="bold"), _loss_table(comparison, console.width))
     show(console, Text(_LEGEND, style="dim"))
     if comparison.asked.target_loss is not None:
         title = f"Until a loss of {comparison.asked.target_loss:g}"
-        show(console, "", Text(title, style="bold"), _target_table(comparison))
+        show(console, "", Text(title, style="bold"), _target_table(comparison, console.width))
     show(console, "", Text("Choice", style="bold"), labelled(_choice_rows(comparison)))
     for run in comparison.runs:
         if run.message:
@@ -73,58 +81,78 @@ def _header_rows(comparison: Comparison) -> Iterator[Row]:
     yield "training", Text(f"{workload.loss}{optimizer}, {precision}, {asked.num_epochs} epochs")
 
 
-def _training_table(comparison: Comparison) -> Table:
-    table = marked_table("batch", "kind", "updates", "lr", "epoch time", "peak", "outcome")
-    for run in comparison.runs:
-        rate, time_s = run.learning_rate, run.epoch_time_s
-        style = "green" if run.outcome is RunOutcome.FINISHED else "red"
-        table.add_row(
-            *_size(comparison, run),
-            _KINDS[run.regime],
-            units.format_count(run.epochs[0].num_iterations) if run.epochs else _NOTHING,
-            _NOTHING if rate is None else units.format_learning_rate(rate),
-            _NOTHING if time_s is None else units.format_seconds(time_s),
-            units.format_bytes(run.peak_bytes) if run.peak_bytes else _NOTHING,
-            Text(outcome_words(run.outcome), style=style),
-        )
-    return table
+def _training_table(comparison: Comparison, width: int) -> Table:
+    runs = comparison.runs
+    rates, times = [run.learning_rate for run in runs], [run.epoch_time_s for run in runs]
+    is_finished = [run.outcome is RunOutcome.FINISHED for run in runs]
+    columns = [
+        Column("kind", tuple(_KINDS[run.regime] for run in runs), is_words=True),
+        Column("updates", tuple(map(_updates, runs))),
+        Column("lr", tuple(_or_nothing(rate, units.format_learning_rate) for rate in rates)),
+        Column("epoch time", tuple(_or_nothing(time, units.format_seconds) for time in times)),
+        Column("peak", tuple(_or_nothing(run.peak_bytes, units.format_bytes) for run in runs)),
+        Column(
+            "outcome",
+            tuple(outcome_words(run.outcome) for run in runs),
+            is_words=True,
+            styles=tuple("green" if each else "red" for each in is_finished),
+        ),
+    ]
+    dropped = ("kind", "updates", "peak", "epoch time", "outcome")
+    return _table(comparison, columns, width, dropped)
 
 
-def _loss_table(comparison: Comparison) -> Table:
-    table = marked_table("batch", "epochs", "train", "held out", "noise", "time")
-    for run in comparison.runs:
-        last = run.epochs[-1] if run.epochs else None
-        table.add_row(
-            *_size(comparison, run),
-            units.format_count(len(run.epochs)),
-            _loss(last.train_loss if last else None),
-            _loss(last.validation_loss if last else None),
-            _loss(run.loss_noise),
-            units.format_seconds(run.time_s),
-        )
-    return table
+def _loss_table(comparison: Comparison, width: int) -> Table:
+    runs = comparison.runs
+    last = [run.epochs[-1] if run.epochs else None for run in runs]
+    columns = [
+        Column("epochs", tuple(units.format_count(len(run.epochs)) for run in runs)),
+        Column("train", tuple(_loss(each.train_loss if each else None) for each in last)),
+        Column("held out", tuple(_loss(each.validation_loss if each else None) for each in last)),
+        Column("noise", tuple(_loss(run.loss_noise) for run in runs)),
+        Column("time", tuple(units.format_seconds(run.time_s) for run in runs)),
+    ]
+    return _table(comparison, columns, width, ("noise", "epochs", "train"))
 
 
-def _target_table(comparison: Comparison) -> Table:
-    table = marked_table("batch", "epochs", "iterations", "time")
-    for run in comparison.runs:
-        epochs = epochs_to_loss(run.epochs, comparison.asked.target_loss)
-        cells = ["not reached", _NOTHING, _NOTHING]
-        if epochs is not None:
-            num_iterations = sum(each.num_iterations for each in epochs)
-            time = units.format_seconds(sum(each.time_s for each in epochs))
-            cells = [units.format_count(len(epochs)), units.format_count(num_iterations), time]
-        table.add_row(*_size(comparison, run), *cells)
-    return table
+def _target_table(comparison: Comparison, width: int) -> Table:
+    target = comparison.asked.target_loss
+    rows = [_target_cells(epochs_to_loss(run.epochs, target)) for run in comparison.runs]
+    headers = ("epochs", "iterations", "time")
+    columns = [
+        Column(header, tuple(row[index] for row in rows)) for index, header in enumerate(headers)
+    ]
+    return _table(comparison, columns, width, ("iterations",))
+
+
+def _target_cells(epochs: Sequence[EpochResult] | None) -> tuple[str, str, str]:
+    if epochs is None:
+        return "not reached", _NOTHING, _NOTHING
+    num_iterations = sum(each.num_iterations for each in epochs)
+    time = units.format_seconds(sum(each.time_s for each in epochs))
+    return units.format_count(len(epochs)), units.format_count(num_iterations), time
+
+
+def _table(
+    comparison: Comparison, columns: Sequence[Column], width: int, dropped: Sequence[str]
+) -> Table:
+    """A row for each run, the chosen one marked."""
+    sizes = [run.batch_size for run in comparison.runs]
+    first = Column("batch", tuple(map(units.format_count, sizes)))
+    marked = [index for index, size in enumerate(sizes) if size == comparison.batch_size]
+    return fitting_table([first, *columns], width=width, dropped=dropped, marked=marked)
+
+
+def _updates(run: TrainingRun) -> str:
+    return units.format_count(run.epochs[0].num_iterations) if run.epochs else _NOTHING
+
+
+def _or_nothing(value: _Number | None, write: Callable[[_Number], str]) -> str:
+    return _NOTHING if value is None else write(value)
 
 
 def _loss(value: float | None) -> str:
     return _NOTHING if value is None else f"{value:.4g}"
-
-
-def _size(comparison: Comparison, run: TrainingRun) -> tuple[str, str]:
-    mark = CHOICE_MARK if run.batch_size == comparison.batch_size else ""
-    return mark, units.format_count(run.batch_size)
 
 
 def _choice_rows(comparison: Comparison) -> Iterator[Row]:

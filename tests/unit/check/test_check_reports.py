@@ -252,3 +252,17 @@ def test_a_check_in_a_pipe_has_a_line_for_each_wait_and_each_decision(make_findi
         "measuring batch size 64, for up to 90 s",
         "round 6: min-throughput 6,400 (6,200 to 6,600) not met",
     ]
+
+
+def test_a_narrow_terminal_drops_the_limits_and_cuts_no_figure(report, printed) -> None:
+    for width, headers in (
+        (80, ["requirement", "limit", "measured", "verdict"]),
+        (60, ["requirement", "measured", "verdict"]),
+        (40, ["requirement", "verdict"]),
+    ):
+        lines = printed(render_check, report, width=width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert "\N{HORIZONTAL ELLIPSIS}" not in "".join(lines)
+        (header,) = [line.split() for line in lines if line.startswith("requirement")]
+        assert header == headers
+        assert any(line.startswith("baseline-step-time") for line in lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -94,10 +95,18 @@ def test_every_size_has_its_row_and_the_choice_its_mark(comparison: Comparison) 
     assert "it reaches the target loss" in text
 
 
-def test_nothing_is_cut_off_at_80_columns(comparison: Comparison) -> None:
-    text = text_of(comparison)
-    assert "\N{HORIZONTAL ELLIPSIS}" not in text
-    assert max(map(len, text.splitlines())) <= 80
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_narrow_terminal_has_fewer_columns_and_no_figure_is_cut_off(
+    comparison: Comparison, width: int
+) -> None:
+    lines = text_of(comparison, width).splitlines()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in "".join(lines)
+    assert max(map(len, lines)) <= width
+    sizes = re.findall(r"^[> ] +(\d+) ", "\n".join(lines), re.MULTILINE)
+    assert sizes == ["1", "64", "256", "512", "800"] * 3
+    headers = [line.split() for line in lines if line.startswith("   batch ")]
+    assert [header[-1] for header in headers] == ["outcome", "time", "time"]
+    assert ("kind" in headers[0]) is (width >= 80)
 
 
 def test_that_each_size_ran_with_one_seed_is_said_beside_the_choice(

@@ -67,10 +67,15 @@ def test_the_report_says_the_noise_the_goodputs_and_the_answer(finding):
     assert [">", "128", "128", "2,900", "0.93", "2,697", "100", "%"] in rows
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
-def test_no_line_is_wider_than_the_terminal(finding, width):
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_line_is_wider_than_the_terminal_and_no_figure_is_cut_off(finding, width):
     lines = text_of(finding, width).splitlines()
-    assert max(map(len, lines)) <= max(width, 70)
+    assert max(map(len, lines)) <= width
+    assert "\N{HORIZONTAL ELLIPSIS}" not in "".join(lines)
+    (header,) = [line.split() for line in lines if "goodput" in line.split()]
+    assert ("global" in header) is (width >= 80)
+    assert header[:1] == ["batch"]
+    assert header[-2:] == ["of", "best"]
 
 
 def test_without_a_measurement_nothing_is_said_of_noise(make_finding):
