@@ -18,6 +18,8 @@ class LengthScan:
         measure: What a length counts, in a user's words.
         steps_down: Greatest length seen, then the greatest at or below half of the one before, and
             so on: where batches of like length end.
+        quantiles: Lengths at evenly spaced quantiles, from the shortest to the longest; empty
+            where batches are not padded to their longest sample, or that is not known.
     """
 
     num_scanned: int
@@ -27,11 +29,32 @@ class LengthScan:
     longest: int
     measure: str
     steps_down: tuple[int, ...] = ()
+    quantiles: tuple[int, ...] = ()
 
     @property
     def differ(self) -> bool:
         """Whether any two samples differ."""
         return self.shortest != self.longest
+
+    def padding_fraction(self, batch_size: int) -> float | None:
+        """The fraction of a batch of random samples that is padding, on average.
+
+        Args:
+            batch_size: Samples of the batch.
+
+        Returns:
+            The fraction; ``None`` if batches are not padded or nothing is known of it.
+        """
+        count = len(self.quantiles)
+        if not count:
+            return None
+        # The i-th of n equally likely lengths is the longest of b with (i^b - (i-1)^b) / n^b.
+        below = [(index / count) ** batch_size for index in range(count + 1)]
+        longest = sum(
+            length * (below[index + 1] - below[index])
+            for index, length in enumerate(self.quantiles)
+        )
+        return 1 - sum(self.quantiles) / count / longest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,7 +97,7 @@ def _header_rows(finding: Finding) -> Iterator[Row]:
     yield "model", Text(f"{workload.model}, {count} parameters{compiled}")
     yield "data", Text(f"{workload.data}; {samples}")
     if workload.lengths is not None and workload.lengths.differ:
-        yield "lengths", Text(lengths_sentence(workload.lengths))
+        yield "lengths", Text(lengths_sentence(workload.lengths, finding.batch_size))
     yield "training", Text(f"{_training(finding)}, {finding.settings.precision.value}")
     if workload.own_threads:
         yield "trials", Text(reloading_sentence(workload.own_threads))

@@ -16,6 +16,7 @@ from autobatch.records import (
     StopReason,
 )
 
+_MUCH_PADDING_FRACTION = 0.1
 OUTCOMES = {
     Outcome.FITS: "fits",
     Outcome.OUT_OF_MEMORY: "out of memory",
@@ -54,14 +55,20 @@ def among(sizes: Sequence[int], joint: str) -> str:
     return f"{', '.join(first)} {joint} {last}" if first else last
 
 
-def lengths_sentence(lengths: LengthScan) -> str:
-    """How samples differ, how many were looked at, and what that means for the figures."""
+def lengths_sentence(lengths: LengthScan, batch_size: int) -> str:
+    """How samples differ, how many were looked at, and what that means for the figures.
+
+    Args:
+        lengths: What a scan found.
+        batch_size: The recommended size, whose padding is told.
+    """
     scanned, samples = map(units.format_count, (lengths.num_scanned, lengths.num_samples))
     coverage = f"all {samples}" if scanned == samples else f"{scanned} of {samples}"
     return (
         f"{units.format_count(lengths.shortest)} to {units.format_count(lengths.longest)} "
         f"{lengths.measure}, median {units.format_count(round(lengths.median))}; {coverage} "
         "samples scanned; peak memory is measured on the longest samples, step time on typical ones"
+        f"{_padding(lengths, batch_size)}"
     )
 
 
@@ -76,6 +83,14 @@ def reloading_sentence(names: Sequence[str]) -> str:
         f"each loads the target anew: it starts {threads} ({', '.join(names[:3])}), which a fork "
         "would lack; start threads on first use to make the search quicker"
     )
+
+
+def _padding(lengths: LengthScan, batch_size: int) -> str:
+    fraction = lengths.padding_fraction(batch_size)
+    if fraction is None or fraction < _MUCH_PADDING_FRACTION:
+        return ""
+    padding, size = units.format_fraction(fraction), units.format_count(batch_size)
+    return f"; {padding} of a batch of {size} is padding: batch samples of like length"
 
 
 def stop_sentence(finding: Finding) -> str:

@@ -18,7 +18,7 @@ from torch.utils.data import (
 from autobatch.errors import WorkloadError
 from autobatch.records import LengthScan
 from autobatch.workload.contract import Workload
-from autobatch.workload.lengths import ScannedLengths, fetch_samples, scan_lengths
+from autobatch.workload.lengths import ScannedLengths, fetch_samples, scan_lengths, with_padding
 from autobatch.workload.order import describe_shuffle, draw_lazily
 from autobatch.workload.repeated import RepeatedSource
 from autobatch.workload.synthetic import RandomBatches
@@ -100,7 +100,9 @@ class LoaderSource:
         are_alike = isinstance(self._dataset, TensorDataset) and self._length is None
         if isinstance(self._dataset, IterableDataset) or are_alike:
             return None
-        return scan_lengths(self._dataset, self._length, seed=seed)
+        found = scan_lengths(self._dataset, self._length, seed=seed)
+        collate = self._options.get("collate_fn") or default_collate
+        return with_padding(found, self._dataset, collate)
 
     def keep_lengths(self, found: ScannedLengths | None) -> None:
         """Use the result of a scan, made in this process or in another."""

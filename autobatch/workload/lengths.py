@@ -6,7 +6,7 @@ import bisect
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
@@ -14,10 +14,17 @@ import torch
 
 from autobatch.records import LengthScan
 from autobatch.workload.order import visit_in_random_order
+from autobatch.workload.tensors import find_tensors
 from autobatch.workload.user_code import calling_user_code
 
 _SCAN_TIME_S = 2.0
 _ELEMENTS = "elements"
+_TOKENS = "tokens"
+_TOKENS_KEY = "input_ids"
+_NUM_QUANTILES = 33
+# Batches of a short and a long sample are padded if they hold as much as those of two long ones.
+_SHORT_FRACTION = 0.8
+_PADDED_FRACTION = 0.95
 _MAX_STEPS_DOWN = 6
 
 
@@ -62,7 +69,7 @@ def scan_lengths(
     except TypeError:  # it does not tell how far its indices go
         return unknown
     order = visit_in_random_order(num_samples, seed)
-    begin, lengths = clock(), {}
+    begin, lengths, has_tokens = clock(), {}, False
     for index in order:
         try:
             sample = dataset[index]
@@ -70,6 +77,7 @@ def scan_lengths(
             # It may be readable only where training reads it, such as in a loader's worker. If
             # it is not readable there either, the first trial says so.
             return unknown
+        has_tokens = length is None and _find_tokens(sample) is not None
         lengths[index] = _measure(sample, length)
         if clock() - begin > max_time_s:
             break
@@ -80,7 +88,7 @@ def scan_lengths(
         shortest=min(values),
         median=float(statistics.median(values)),
         longest=max(values),
-        measure=_ELEMENTS if length is None else f"by {_name_of(length)}()",
+        measure=_name_measure(length, has_tokens=has_tokens),
         steps_down=_step_down(sorted(set(values))),
     )
     longest = tuple(sorted(lengths, key=lambda index: (-lengths[index], index)))
@@ -130,6 +138,59 @@ def _step_down(lengths: list[int]) -> tuple[int, ...]:
     return tuple(steps)
 
 
+def with_padding(
+    found: ScannedLengths, dataset: Any, collate: Callable[[list[Any]], Any]
+) -> ScannedLengths:
+    """Add how lengths are distributed, if batches are padded to their longest sample.
+
+    Args:
+        found: The result of a scan of ``dataset``.
+        dataset: Map-style.
+        collate: Makes a batch of samples.
+    """
+    scan = found.scan
+    if scan is None or scan.shortest > _SHORT_FRACTION * scan.longest:
+        return found
+    try:
+        short, long = fetch_samples(dataset, [found.longest[-1], found.longest[0]])
+        if not _is_sequence(long):  # a collate function may scale images
+            return found
+        mixed, alike = (_count_numbers(collate([each, long])) for each in (short, long))
+    except Exception:  # the first trial says what is wrong with it
+        return found
+    if not alike or mixed < _PADDED_FRACTION * alike:
+        return found
+    lengths = numpy.array(list(found.lengths.values()))
+    at = numpy.linspace(0, 1, _NUM_QUANTILES)
+    quantiles = tuple(numpy.quantile(lengths, at, method="nearest").astype(int).tolist())
+    return replace(found, scan=replace(scan, quantiles=quantiles))
+
+
+def _is_sequence(sample: Any) -> bool:
+    if _find_tokens(sample) is not None:
+        return True
+    tensors = find_tensors(sample)
+    return bool(tensors) and all(tensor.dim() <= 2 for tensor in tensors)
+
+
+def _count_numbers(batch: Any) -> int:
+    tokens = _find_tokens(batch)
+    return sum(tensor.numel() for tensor in find_tensors(batch if tokens is None else tokens))
+
+
+def _find_tokens(sample: Any) -> Any:
+    """The token ids of a sample or a batch as libraries for language name them, or ``None``."""
+    if isinstance(sample, (tuple, list)) and sample:
+        sample = sample[0]
+    return sample.get(_TOKENS_KEY) if isinstance(sample, Mapping) else None
+
+
+def _name_measure(length: Callable[[Any], int] | None, *, has_tokens: bool) -> str:
+    if length is not None:
+        return f"by {_name_of(length)}()"
+    return _TOKENS if has_tokens else _ELEMENTS
+
+
 def _name_of(length: Callable[[Any], int]) -> str:
     name = str(getattr(length, "__name__", ""))
     return name if name.isidentifier() else "length"
@@ -137,7 +198,8 @@ def _name_of(length: Callable[[Any], int]) -> str:
 
 def _measure(sample: Any, length: Callable[[Any], int] | None) -> int:
     if length is None:
-        return count_elements(sample)
+        tokens = _find_tokens(sample)  # not its mask and its labels, which are as long
+        return count_elements(sample if tokens is None else tokens)
     hint = "it is called with one sample of the dataset, and returns a whole number"
     with calling_user_code("'length' failed on a sample", hint):
         return int(length(sample))

@@ -113,7 +113,7 @@ class Roles:
         modules = [each for each in modules if not _is_loss(each)]
         modules = [each for each in modules if _has_parameters(each.value)] or modules
         parts = {id(part) for each in modules for part in [*each.value.modules()][1:]}
-        modules = _unique(each for each in modules if id(each.value) not in parts)
+        modules = _unique("model", (each for each in modules if id(each.value) not in parts))
         if len(modules) > 1 and len(trained := self._trained_by_optimizer(modules)) == 1:
             return trained[0], "whose parameters the optimizer holds"
         if modules:
@@ -139,12 +139,14 @@ class Roles:
         if "loss" in self.found:
             return
         losses = [each for each in self._objects if _is_loss(each)]
-        self._take("loss", self._choose("loss", _unique(losses), several="losses"))
+        self._take("loss", self._choose("loss", _unique("loss", losses), several="losses"))
 
     def _fill_optimizer(self) -> None:
         if "optimizer" in self.found:
             return
-        optimizers = _unique(each for each in self._objects if _is_optimizer(each.value))
+        optimizers = _unique(
+            "optimizer", (each for each in self._objects if _is_optimizer(each.value))
+        )
         if self._has_step and len(optimizers) > 1:
             return  # they are for the step to use
         model = self.found.get("model")
@@ -159,7 +161,9 @@ class Roles:
     def _fill_data(self) -> None:
         if "train_loader" in self.found:
             return
-        loaders = _unique(each for each in self._objects if isinstance(each.value, DataLoader))
+        loaders = _unique(
+            "train_loader", (each for each in self._objects if isinstance(each.value, DataLoader))
+        )
         given = self.found.get("dataset")
         if given is not None:
             loaders = [each for each in loaders if each.value.dataset is given]
@@ -167,7 +171,7 @@ class Roles:
         if "batch" not in self.found and loaders:
             self._take("train_loader", self._choose("train_loader", loaders, several="loaders"))
         elif not {"dataset", "batch", "sample"} & self.found.keys():
-            datasets = _unique(each for each in self._objects if _is_dataset(each))
+            datasets = _unique("dataset", (each for each in self._objects if _is_dataset(each)))
             self._take("dataset", self._choose("dataset", datasets, several="datasets"))
             if "collate_fn" not in self.found and "dataset" in self.found:
                 named = [each for each in self._objects if _is_named(each, "collate_fn")]
@@ -254,11 +258,13 @@ def _mentions(model_class: type) -> set[str]:
     return names - {model_class.__name__}
 
 
-def _unique(objects: Iterable[_Object]) -> list[_Object]:
-    """Each object once, under its first name."""
+def _unique(role: str, objects: Iterable[_Object]) -> list[_Object]:
+    """Each object once, under the name that says its role, or the first."""
     seen: dict[int, _Object] = {}
     for each in objects:
-        seen.setdefault(id(each.value), each)
+        known = seen.setdefault(id(each.value), each)
+        if _is_named(each, role) and not _is_named(known, role):
+            seen[id(each.value)] = each
     return list(seen.values())
 
 

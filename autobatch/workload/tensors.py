@@ -1,4 +1,4 @@
-"""The tensors in a batch."""
+"""The tensors in a batch or a sample, however it is nested."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from autobatch.errors import WorkloadError
-from autobatch.workload.lengths import count_elements, scan_lengths
+from autobatch.workload.lengths import count_elements, scan_lengths, with_padding
 
 LENGTHS = [3] * 50 + [40] + [3] * 49
 
@@ -92,3 +93,71 @@ def test_what_cannot_be_looked_through_is_not_scanned(dataset: Any) -> None:
 )
 def test_elements_are_counted_however_they_are_nested(sample: Any, size: int) -> None:
     assert count_elements(sample) == size
+
+
+def sentence(length: int) -> dict[str, Any]:
+    return {"input_ids": [1] * length, "attention_mask": [1] * length, "labels": 1}
+
+
+@pytest.mark.parametrize("wrap", [lambda sample: sample, lambda sample: (sample, 3)])
+def test_tokens_are_counted_once_and_without_mask_and_labels(wrap: Any) -> None:
+    found = scan_lengths([wrap(sentence(length)) for length in (3, 200, 50)])
+    assert found.scan is not None
+    assert (found.scan.shortest, found.scan.longest) == (3, 200)
+    assert found.scan.measure == "tokens"
+
+
+def pad(samples: list[Any]) -> Any:
+    return torch.nn.utils.rnn.pad_sequence([sample[0] for sample in samples], batch_first=True)
+
+
+def pad_tokens(samples: list[Any]) -> Any:
+    ids = [torch.tensor(sample["input_ids"]) for sample in samples]
+    padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
+    return {"input_ids": padded, "attention_mask": padded > 0, "labels": torch.ones(len(ids))}
+
+
+UNEVEN = [*range(10, 110)]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "collate", "length"),
+    [
+        ([(torch.ones(n), 1) for n in UNEVEN], pad, None),
+        ([(torch.ones(n, 8), 1) for n in UNEVEN], pad, lambda sample: len(sample[0])),
+        ([sentence(n) for n in UNEVEN], pad_tokens, None),
+    ],
+)
+def test_the_padding_of_a_batch_is_that_of_random_batches(
+    dataset: Any, collate: Any, length: Any
+) -> None:
+    found = with_padding(scan_lengths(dataset, length), dataset, collate)
+    assert found.scan is not None
+    rng = random.Random(0)
+    for size in (1, 4, 16):
+        batches = [rng.choices(UNEVEN, k=size) for _ in range(4000)]
+        padded = sum(size * max(batch) for batch in batches)
+        expected = 1 - sum(map(sum, batches)) / padded
+        fraction = found.scan.padding_fraction(size)
+        assert fraction == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "collate"),
+    [
+        # As for graphs: one after the other.
+        ([(torch.ones(n), 1) for n in UNEVEN], lambda s: torch.cat([each[0] for each in s])),
+        # As for detection: a list.
+        ([(torch.ones(n), 1) for n in UNEVEN], lambda samples: [each[0] for each in samples]),
+        # Images are scaled to one size.
+        ([(torch.ones(3, n, n), 1) for n in UNEVEN], lambda s: torch.ones(len(s), 3, 8, 8)),
+        # Hardly any difference.
+        ([(torch.ones(n), 1) for n in (99, 100, 101)], pad),
+        ([(torch.ones(n), 1) for n in UNEVEN], lambda samples: 1 / 0),
+    ],
+)
+def test_nothing_is_said_of_padding_where_there_is_none(dataset: Any, collate: Any) -> None:
+    found = with_padding(scan_lengths(dataset), dataset, collate)
+    assert found.scan is not None
+    assert found.scan.quantiles == ()
+    assert found.scan.padding_fraction(16) is None

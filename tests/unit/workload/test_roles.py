@@ -125,8 +125,11 @@ def test_what_stays_ambiguous_is_refused_with_the_line_that_settles_it(
 
 
 def test_one_object_under_two_names_is_one(find: Any) -> None:
-    workload, _ = find(LOADERS + "net = nn.Linear(4, 3)\nbest = net\ndl = trainloader\n")
+    workload, guesses = find(
+        LOADERS + "first = nn.Linear(4, 3)\nnet = first\nlast = net\ndl = trainloader\n"
+    )
     assert workload.train_loader.batch_size == 16
+    assert "net is the model, as the only model in the file" in guesses
 
 
 def test_parts_of_a_model_are_no_models(find: Any) -> None:
