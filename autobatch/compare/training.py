@@ -22,7 +22,7 @@ from autobatch.compare.jobs import TrainJob, TrainReply
 from autobatch.compare.records import EpochResult, RunOutcome, epochs_to_loss
 from autobatch.compare.split import Split, split_data
 from autobatch.devices.sticky import is_sticky, undo_at_end
-from autobatch.errors import DeviceLostError, SettingsError, first_line_of
+from autobatch.errors import DeviceLostError, SettingsError, WorkloadError, first_line_of
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.evaluation import EvaluationStep
 from autobatch.probe.trial.oom import is_out_of_memory
@@ -34,6 +34,10 @@ _DIVERGED_FACTOR = 1e4
 _EVALUATION_BATCH_SIZE = 64
 # Losses kept of one slice; a plot has no room for more.
 _MAX_LOSSES = 400
+
+
+class OwnStepsError(WorkloadError):
+    """A training step steps its own optimizers, whose rates a comparison cannot set."""
 
 
 def train_slice(
@@ -54,7 +58,7 @@ def train_slice(
 
     Raises:
         SettingsError: If the whole training set is asked for and its size is not known.
-        WorkloadError: If there is no dataset to train on.
+        WorkloadError: If there is no dataset to train on, or the training step steps itself.
         DeviceLostError: If this process can use the device no more.
     """
     task, device = context.task, context.device
@@ -68,7 +72,7 @@ def train_slice(
             device.enforce(context.limits.budget_bytes),
         ):
             return run.train()
-    except SettingsError:
+    except (SettingsError, OwnStepsError):
         raise
     except Exception as error:
         text = first_line_of(error)
@@ -141,6 +145,11 @@ class _Slice:
         begin = self._clock()
         for count, batch in self._split.train_batches(self._batch_size, self._seed + number):
             losses.append(self._step(batch))
+            if self._task.loss.facts.steps_itself:  # at rates of zero, as in any trial
+                raise OwnStepsError(
+                    f"nothing to compare: {self._task.loss.facts.description}",
+                    hint="return the loss from it, without backward() and step()",
+                )
             counts.append(count)
             if len(losses) % _LOOK_EVERY == 0 and not math.isfinite(float(losses[-1])):
                 break

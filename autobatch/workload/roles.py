@@ -277,7 +277,7 @@ def _is_loss(each: _Object) -> bool:
     if isinstance(value, nn.Module):
         is_of_torch = isinstance(value, nn.modules.loss._Loss)
         return is_of_torch or type(value).__name__.endswith("Loss") or _is_named(each, "loss")
-    return isinstance(value, (FunctionType, type(torch.relu), type)) and _is_named(each, "loss")
+    return callable(value) and _is_named(each, "loss")
 
 
 def _is_dataset(each: _Object) -> bool:

@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 from autobatch.compare.jobs import TrainJob, TrainReply
 from autobatch.compare.records import RunOutcome
 from autobatch.compare.training import train_slice
-from autobatch.errors import SettingsError
+from autobatch.errors import SettingsError, WorkloadError
 
 
 def regression(num_samples: int = 100) -> TensorDataset:
@@ -203,3 +203,16 @@ def test_full_of_an_iterable_without_a_length_is_refused(train: Any, make_task: 
     task = simple(make_task, dataset=Stream())
     with pytest.raises(SettingsError, match="'full' of an iterable"):
         train(task, batch_size=None)
+
+
+def test_a_step_that_steps_its_own_optimizers_is_refused(train: Any, make_task: Any) -> None:
+    def training_step(model: Any, batch: Any) -> None:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        optimizer.zero_grad()
+        model(batch[0]).square().mean().backward()
+        optimizer.step()
+
+    task = simple(make_task, training_step=training_step)
+    with pytest.raises(WorkloadError, match="nothing to compare: training_step") as caught:
+        train(task, batch_size=10)
+    assert "return the loss" in caught.value.hint

@@ -187,6 +187,15 @@ def test_a_loss_class_of_the_users_is_a_loss(find: Any) -> None:
     assert type(workload.loss).__name__ == "FocalLoss"
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["nn.functional.cross_entropy", "__import__('functools').partial(nn.functional.mse_loss)"],
+)
+def test_what_can_be_called_under_the_name_of_a_loss_is_the_loss(value: str, find: Any) -> None:
+    workload, _ = find(f"net = nn.Linear(4, 3)\ncriterion = {value}\n")
+    assert callable(workload.loss)
+
+
 def test_a_function_with_the_name_of_a_loss_is_the_loss(find: Any) -> None:
     workload, guesses = find(
         "net = nn.Linear(4, 3)\ndef loss_function(a, b): return (a - b).sum()\n"
