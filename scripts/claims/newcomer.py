@@ -6,7 +6,7 @@ script under a main guard, a file that trains as it is loaded ...) into an empty
 
     - with an answer, a size that ran and fits, whose report lists what it had to assume;
     - or, where no answer can be had, with an error whose hint names what to change. A hint that
-      begins with "add the line" is taken by its word: the line is added, and must give an answer;
+      names a line to add, or a command to run, is taken by its word, and must give an answer;
     - never with a traceback that shows no line of the file, or with one promised and not shown.
 
 A file that trains must not have saved anything either. A file that needs
@@ -21,10 +21,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +35,7 @@ from scripts.claims.newcomer_files import NEWCOMER_FILES, NewcomerFile
 from scripts.workbench import ROOT, make_parser, print_table, report
 
 _ADD = "add the line: "
+_COMMAND = re.compile(r"autobatch probe (-- .*?), or call")
 _FOLLOWS = "Hint: "
 _MAX_BATCH_SIZE = 8
 # Loading PyTorch and the file, over the time of the search.
@@ -88,7 +92,7 @@ def main() -> int:
 
 
 def meet(name: str, file: NewcomerFile, time_limit_s: int) -> tuple[Met, str]:
-    """Probe a file, and once more with the line that the hint names.
+    """Probe a file, and once more as the hint says.
 
     Args:
         name: Of the file.
@@ -100,34 +104,38 @@ def meet(name: str, file: NewcomerFile, time_limit_s: int) -> tuple[Met, str]:
     """
     met = probe(name, file.code, time_limit_s)
     fault = judge(name, file, met)
-    if fault or not met.hint.startswith(_ADD):
+    command, line = _COMMAND.search(met.hint), met.hint.removeprefix(_ADD)
+    if fault or (command is None and line == met.hint):
         return met, fault
-    mended = f"{file.code}\n{met.hint.removeprefix(_ADD)}\n"
-    again = probe(name, mended, time_limit_s)
+    if command is None:
+        again = probe(name, f"{file.code}\n{line}\n", time_limit_s)
+    else:
+        again = probe(name, file.code, time_limit_s, shlex.split(command[1]))
     if again.batch_size is None:
-        return met, f"with the line that the hint names: {again.stderr.strip()[-200:]}"
+        return met, f"with what the hint names: {again.stderr.strip()[-200:]}"
     return met, ""
 
 
-def probe(name: str, code: str, time_limit_s: int) -> Met:
+def probe(name: str, code: str, time_limit_s: int, command: Sequence[str] = ()) -> Met:
     """Run ``autobatch probe`` on a file in a folder of its own.
 
     Args:
         name: Of the file.
         code: The file.
         time_limit_s: Seconds of the search.
+        command: What to run in the place of the file, from the two dashes on.
     """
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as aside:
         Path(folder, f"{name}.py").write_text(code)
         output = Path(aside, "finding.json")
-        command = [
-            sys.executable, "-m", "autobatch", "probe", f"{name}.py", "-q", "-o", str(output),
+        started = [
+            sys.executable, "-m", "autobatch", "probe", "-q", "-o", str(output),
             "--max-batch-size", str(_MAX_BATCH_SIZE), "--time-limit", f"{time_limit_s}s",
-            "--env", "OMP_NUM_THREADS=1",
+            "--env", "OMP_NUM_THREADS=1", *(command or [f"{name}.py"]),
         ]  # fmt: skip
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         done = subprocess.run(
-            command,
+            started,
             cwd=folder,
             env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
