@@ -1,6 +1,7 @@
 """Frozen records and enums: everything that travels between the rooms of the package."""
 
 from autobatch.records.accumulation import AccumulationCheck
+from autobatch.records.breakdown import MemoryAdvice, MemoryBreakdown, ModuleMemory
 from autobatch.records.contention import Contention
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.decision import Confidence, Doubt, SizeEstimate, TimingDecision
@@ -64,9 +65,12 @@ __all__ = [
     "LengthBucket",
     "LengthScan",
     "MachineReport",
+    "MemoryAdvice",
     "MemoryBound",
+    "MemoryBreakdown",
     "MemoryBudget",
     "MemoryCurve",
+    "ModuleMemory",
     "NoiseScale",
     "Observer",
     "Outcome",

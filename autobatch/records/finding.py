@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from autobatch.records.accumulation import AccumulationCheck
+from autobatch.records.breakdown import MemoryBreakdown
 from autobatch.records.contention import Contention
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.decision import Confidence, TimingDecision
@@ -110,6 +111,7 @@ class Finding:
         gradient_noise: The measured noise scale; ``None`` if it was not asked for.
         accumulation: Whether several passes give the gradient of one batch; ``None`` where a step
             is one pass.
+        breakdown: Where the memory goes at the recommended size; ``None`` if it was not asked for.
         efficiency: Goodput by batch size; ``None`` without a noise scale.
         contention: What was done about processes that kept the cores busy; ``None`` if nothing.
     """
@@ -136,6 +138,7 @@ class Finding:
     efficiency: Efficiency | None = None
     contention: Contention | None = None
     accumulation: AccumulationCheck | None = None
+    breakdown: MemoryBreakdown | None = None
 
     @property
     def batch_size(self) -> int:

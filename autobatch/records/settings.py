@@ -49,6 +49,8 @@ class Settings:
     memory_limit_bytes: int | None = _memory(
         None, BYTES, "Memory that training may hold in all, such as 8GiB. Default: all there is.")
     headroom_fraction: float = _memory(0.1, FRACTION, "Part of the memory to keep free.")
+    memory_breakdown: bool = _memory(
+        False, FLAG, "Say where the memory goes at the recommended size, and what would free most.")
     goal: Goal = _look(
         Goal.THROUGHPUT, choice_of(Goal), "Look for the smallest size that is as fast as any "
         "(throughput), the largest that fits (memory), or the size with the highest throughput "

@@ -12,6 +12,7 @@ from autobatch import units
 from autobatch.errors import AutobatchError, WorkerError, WorkloadError
 from autobatch.records import Confidence, Finding, FindingWarning, MemoryBudget
 from autobatch.reporting.advice import recommendation_rows
+from autobatch.reporting.breakdown import breakdown_blocks
 from autobatch.reporting.efficiency import noise_blocks
 from autobatch.reporting.screen import MAX_WIDTH, printable, show
 from autobatch.reporting.tables import Note, Row, labelled, trials_table
@@ -34,6 +35,8 @@ def render(finding: Finding, console: Console) -> None:
     show(console, "", Text("In detail", style="bold"), labelled(recommendation_rows(finding)))
     if finding.gradient_noise is not None:
         show(console, "", *noise_blocks(finding, min(console.width, MAX_WIDTH)))
+    if finding.breakdown is not None:
+        show(console, "", *breakdown_blocks(finding.breakdown))
     show(console, "", _headline(finding), labelled(_header_rows(finding)))
     if finding.workload.guesses:
         show(console, "", Text("Assumed", style="bold"), *_bullets(finding.workload.guesses))

@@ -25,7 +25,7 @@ _ABOVE_ZERO = frozenset(
         "goodput_samples_per_s",
     }
 )
-_SIGNED = frozenset({"fixed_bytes", "used_by_others_bytes"})
+_SIGNED = frozenset({"fixed_bytes", "used_by_others_bytes", "unexplained_bytes"})
 
 
 def first_range_complaint(record: Any) -> tuple[str, str] | None:

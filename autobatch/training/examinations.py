@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autobatch.accumulation.examine import examine_accumulation
+from autobatch.breakdown.examine import examine_memory
 from autobatch.probe.probers import Prober
 from autobatch.records import Finding
 
@@ -17,4 +18,4 @@ def examine(prober: Prober, finding: Finding) -> Finding:
     Returns:
         The finding with what was seen; the answer in it is the same.
     """
-    return examine_accumulation(prober, finding)
+    return examine_memory(prober, examine_accumulation(prober, finding))

@@ -22,6 +22,7 @@ class SearchOptions(TypedDict, total=False):
     device: Any
     memory_limit: int | str | None
     headroom: float | str
+    memory_breakdown: bool
     goal: Goal | str
     tolerance: float | str
     min_batch_size: int
