@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from autobatch.breakdown.advise import advise
-from autobatch.breakdown.record import KeptMeter, OperatorMeter, StorageRecorder, find_blocks
+from autobatch.breakdown.record import OperatorMeter, StorageRecorder, find_blocks
 from autobatch.breakdown.timeline import Part, Storage, Timeline
 from autobatch.devices import linux
 from autobatch.devices.base import Device
@@ -18,12 +18,12 @@ from autobatch.devices.sticky import is_sticky, undo_at_end
 from autobatch.errors import first_line_of
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.compiled import run_eagerly
-from autobatch.probe.trial.run import start_anew
+from autobatch.probe.trial.start import start_anew
 from autobatch.probe.trial.step import TrainingStep
 from autobatch.records.breakdown import MemoryBreakdown, ModuleMemory
 from autobatch.records.device_report import Unknown
-from autobatch.workload.batches import find_tensors
 from autobatch.workload.task import move_to
+from autobatch.workload.tensors import find_tensors
 
 _NUM_STEPS = 2
 _MOST_MODULES = 10
@@ -105,9 +105,7 @@ class _Measurement:
             parts[storage.part] += storage.num_bytes
         if meter is not None:
             workspace_bytes = self._workspace_bytes
-            kept = KeptMeter(meter.number)
-            self._record(kept)
-            cached_bytes = max(0, (peak.peak_bytes or 0) - meter.peak_bytes) + kept.kept_bytes
+            cached_bytes = max(0, (peak.peak_bytes or 0) - meter.peak_bytes) + meter.kept_bytes
             buffer_bytes = meter.buffer_bytes
         else:
             reserved_bytes = peak.reserved_bytes or 0
@@ -120,6 +118,7 @@ class _Measurement:
         peak_bytes = (peak.peak_bytes or 0) + loader_bytes
         explained_bytes = sum(parts.values()) + workspace_bytes + cached_bytes + buffer_bytes
         explained_bytes += loader_bytes
+        told: dict[str, Any] = {part.value: parts[part] for part in Part}
         return MemoryBreakdown(
             batch_size=self._batch_size,
             peak_bytes=peak_bytes,
@@ -130,19 +129,19 @@ class _Measurement:
             unexplained_bytes=peak_bytes - explained_bytes,
             modules=self._find_modules(at_peak),
             advice=advise(timeline, self._blocks, peak_bytes),
-            **{part.value: parts[part] for part in Part},
+            **told,
         )
 
-    def _use(self, meter: OperatorMeter | KeptMeter | None) -> None:
+    def _use(self, meter: OperatorMeter | None) -> None:
         device = torch.device(self._device.name)
         self._step.recorder = self._recorder = StorageRecorder(device, meter)
 
-    def _record(self, meter: OperatorMeter | KeptMeter | None) -> Timeline:
+    def _record(self, meter: OperatorMeter | None) -> Timeline:
         """Record a step that begins with all freed memory given back."""
         self._use(meter)
         self._device.release()
         self._note_what_is_there()
-        if isinstance(meter, OperatorMeter):
+        if meter is not None:
             self._workspace_bytes = self._read_workspace()
         with self._recorder.watching(self._task.model, self._blocks), self._recorder:
             self._run_step(is_recorded=True)

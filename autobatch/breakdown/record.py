@@ -18,61 +18,44 @@ from autobatch.devices import linux
 
 
 class OperatorMeter:
-    """Memory of the process during the operator that took most, as the kernel counts it.
+    """Memory of the process at the operator after which tensors are largest, as the kernel counts.
+
+    Not where the process is largest: freed memory that the allocator keeps would move that to the
+    end. So it is given back there, and counted.
 
     Attributes:
-        peak_bytes: The highest use during any operator.
-        buffer_bytes: What that operator held beyond what it left: buffers of its own.
+        peak_bytes: The highest use during that operator.
+        buffer_bytes: What it held beyond what it left: buffers of its own.
+        kept_bytes: Freed memory that the allocator kept.
         num_events: Events of the timeline by its end.
-        number: Which operator of the step it is.
     """
 
     def __init__(self) -> None:
-        self.peak_bytes = self.buffer_bytes = self.num_events = self.number = 0
-        self._count = 0
+        self.peak_bytes = self.buffer_bytes = self.kept_bytes = self.num_events = 0
+        self._most_bytes = 0
 
     def start(self) -> None:
         """An operator begins."""
         linux.reset_peak()
 
-    def stop(self, num_events: int) -> None:
-        """It has ended, and what it made has been noted."""
-        self._count += 1
+    def stop(self, num_events: int, held_bytes: int) -> None:
+        """It has ended, and what it made has been noted.
+
+        Args:
+            num_events: Events of the timeline so far.
+            held_bytes: Sum of all storages.
+        """
+        if held_bytes <= self._most_bytes:
+            return
+        self._most_bytes, self.num_events = held_bytes, num_events
         status = linux.read_status_bytes()
-        if status["VmHWM"] > self.peak_bytes:
-            self.peak_bytes = status["VmHWM"]
-            self.buffer_bytes = status["VmHWM"] - status["VmRSS"]
-            self.num_events, self.number = num_events, self._count
+        self.peak_bytes = status["VmHWM"]
+        self.buffer_bytes = status["VmHWM"] - status["VmRSS"]
+        linux.return_freed_memory()
+        self.kept_bytes = max(0, status["VmRSS"] - linux.read_status_bytes()["VmRSS"])
 
 
-class KeptMeter:
-    """How much freed memory the allocator keeps after one operator of a step.
-
-    Args:
-        number: Which operator.
-
-    Attributes:
-        kept_bytes: By how much the process shrinks where it is given back then.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.kept_bytes = 0
-        self._number = number
-        self._count = 0
-
-    def start(self) -> None:
-        """An operator begins."""
-
-    def stop(self, num_events: int) -> None:
-        """It has ended."""
-        self._count += 1
-        if self._count == self._number:
-            before_bytes = linux.read_status_bytes()["VmRSS"]
-            linux.return_freed_memory()
-            self.kept_bytes = max(0, before_bytes - linux.read_status_bytes()["VmRSS"])
-
-
-class StorageRecorder(TorchDispatchMode):
+class StorageRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records every storage that operators make, and when it is freed.
 
     A storage is an activation of the innermost module that is running; outside of all modules it is
@@ -87,10 +70,8 @@ class StorageRecorder(TorchDispatchMode):
         phase: What a storage is that no module makes.
     """
 
-    def __init__(
-        self, device: torch.device, meter: OperatorMeter | KeptMeter | None = None
-    ) -> None:
-        super().__init__()
+    def __init__(self, device: torch.device, meter: OperatorMeter | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.meter = meter
         self.timeline = Timeline()
         self.phase = Part.OTHER
@@ -98,6 +79,7 @@ class StorageRecorder(TorchDispatchMode):
         self._known: dict[int, Storage] = {}
         self._modules: list[str] = []
         self._last_part_ended = 0
+        self._held_bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator and note what it made."""
@@ -110,7 +92,7 @@ class StorageRecorder(TorchDispatchMode):
             if isinstance(leaf, torch.Tensor):
                 self.note(leaf, part, module)
         if self.meter is not None:
-            self.meter.stop(len(self.timeline.events))
+            self.meter.stop(len(self.timeline.events), self._held_bytes)
         return result
 
     def note(self, tensor: torch.Tensor, part: Part, module: str | None = None) -> Storage | None:
@@ -132,6 +114,7 @@ class StorageRecorder(TorchDispatchMode):
         if known is None:
             known = self._known[key] = Storage(storage.nbytes(), part, module)
             self.timeline.came(known)
+            self._held_bytes += known.num_bytes
             weakref.finalize(storage, self._free, key, known).atexit = False
         return known
 
@@ -164,9 +147,8 @@ class StorageRecorder(TorchDispatchMode):
                     stack.callback(handle.remove)
             for parameter in model.parameters():
                 if parameter.requires_grad:
-                    handle = parameter.register_post_accumulate_grad_hook(
-                        lambda each: self.mark([each.grad], Part.GRADIENTS)
-                    )
+                    register: Any = parameter.register_post_accumulate_grad_hook
+                    handle = register(lambda each: self.mark([each.grad], Part.GRADIENTS))
                     stack.callback(handle.remove)
             yield
 
@@ -207,6 +189,7 @@ class StorageRecorder(TorchDispatchMode):
         if self._known.get(key) is storage:
             del self._known[key]
             self.timeline.went(storage)
+            self._held_bytes -= storage.num_bytes
 
 
 def find_blocks(model: nn.Module) -> list[str]:
