@@ -17,6 +17,7 @@ from autobatch.devices.base import Device
 from autobatch.devices.cpu import CpuDevice
 from autobatch.records import Unknown
 from autobatch.testing import SimulatedDevice
+from autobatch.testing.replayed import ReplayedCuda, ReplayedDevice
 
 
 @dataclass(frozen=True)
@@ -177,9 +178,20 @@ def _simulated() -> DeviceUnderContract:
     return DeviceUnderContract(device, lambda size: _SimulatedBlock(device, size), 2**20)
 
 
+def _replayed() -> DeviceUnderContract:
+    device = ReplayedDevice(ReplayedCuda(8 * 2**30, overhead_bytes=2**29, used_by_others_bytes=1))
+
+    def allocate(num_bytes: int) -> torch.Tensor:
+        with device.storages:
+            return torch.empty(num_bytes, dtype=torch.uint8)
+
+    return DeviceUnderContract(device, allocate, 256 * 2**20)
+
+
 # Each further device is one more function above and one more line here.
 _DEVICES = [
     pytest.param(_simulated, id="simulated"),
+    pytest.param(_replayed, id="replayed"),
     pytest.param(_cpu, id="cpu"),
     pytest.param(_cuda, id="cuda", marks=pytest.mark.gpu),
     pytest.param(_fake_cuda, id="cuda on a model of its allocator"),

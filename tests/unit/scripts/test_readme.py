@@ -15,7 +15,12 @@ def test_the_table_lists_every_script_that_can_be_run() -> None:
         if '__name__ == "__main__"' in (ROOT / path).read_text()
     }
     listed = re.findall(r"^\|[^|]*\| `(scripts\.[\w.]+)` \|", README, re.MULTILINE)
-    started_by_others = {"scripts.peers.child", "scripts.claims.accumulating_workloads"}
+    started_by_others = {
+        "scripts.peers.child",
+        "scripts.claims.accumulating_workloads",
+        "scripts.gpu.stages.__main__",
+        "scripts.gpu.stages.fresh",
+    }
     assert {*listed, *started_by_others} == runnable
 
 

@@ -1,0 +1,224 @@
+"""What the stages share: the device, the targets, a plain training, and a file of figures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autobatch.records import Settings
+from autobatch.workload.task import TrainingTask, load_task, move_to
+from scripts.gpu.prove import ROOT, read, write
+
+_REHEARSAL_TARGETS = ("cnn", "gpt")
+_TARGETS = ("torchvision:resnet50", "hf:gpt2")
+
+
+class Bench:
+    """A stage at work.
+
+    Args:
+        stage: Its name.
+        device: Where it runs; ``cpu`` for a rehearsal.
+        out: Folder for its files.
+    """
+
+    def __init__(self, stage: str, device: str, out: Path) -> None:
+        self.device = device
+        self.is_gpu = device.startswith("cuda")
+        self.out = out
+        self._path = out / f"{stage}.figures.json"
+        self._figures: dict[str, Any] = {"device": device, "torch": torch.__version__}
+
+    def save(self, **figures: Any) -> None:
+        """Add figures to the stage's file at once."""
+        self._figures |= figures
+        write(self._path, self._figures)
+
+    def claim(self, name: str, holds: bool, why: str) -> None:
+        """Say whether something that must hold does.
+
+        Args:
+            name: What.
+            holds: Whether it does.
+            why: The figures.
+        """
+        claims = {**self._figures.get("claims", {}), name: [holds, why]}
+        self.save(claims=claims)
+
+    def figures_of(self, stage: str) -> dict[str, Any]:
+        """What another stage has measured."""
+        return read(self.out / f"{stage}.figures.json")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What is trained: models that people know on a GPU, small ones in a rehearsal."""
+        if self.is_gpu:
+            return _TARGETS
+        file = ROOT / "scripts" / "gpu" / "workloads.py"
+        return tuple(f"{file}:{name}" for name in _REHEARSAL_TARGETS)
+
+    def settings(self, **changes: Any) -> Settings:
+        """Settings for this device."""
+        return Settings(device=self.device, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainRun:
+    """Plain training at one size.
+
+    Attributes:
+        batch_size: The size.
+        fits: Whether memory sufficed.
+        peaks_bytes: Reserved memory after each step, at its highest.
+        allocated_bytes: Memory of tensors, at its highest.
+        retries: The allocator's retries after each step.
+        synchronized_s: Time of each step with a wait after it.
+        chained_s: Mean time of steps that follow each other without a wait.
+    """
+
+    batch_size: int
+    fits: bool
+    peaks_bytes: list[int]
+    allocated_bytes: int
+    retries: list[int]
+    synchronized_s: list[float]
+    chained_s: float | None
+
+
+class PlainTraining:
+    """A training loop as a user writes it, without any code of a trial.
+
+    Args:
+        target: What to train.
+        device: Where.
+    """
+
+    def __init__(self, target: str, device: str) -> None:
+        self._device = torch.device(device)
+        self._task: TrainingTask = load_task(target, Settings(device=device))
+        self._task.model.to(self._device)
+
+    def run(self, batch_size: int, *, num_steps: int = 4, num_chained: int = 8) -> PlainRun:
+        """Train for some steps, as a process does that has just begun.
+
+        Args:
+            batch_size: The size.
+            num_steps: Steps with a wait after each.
+            num_chained: Steps without.
+        """
+        self._forget()
+        batches = self._task.source.batches(batch_size)
+        peaks, retries, times = [], [], []
+        fits, chained_s = True, None
+        try:
+            for _ in range(num_steps):
+                begin = time.perf_counter()
+                self._step(batches)
+                self.wait()
+                times.append(time.perf_counter() - begin)
+                peaks.append(read_memory("max_memory_reserved", self._device))
+                retries.append(read_retries(self._device))
+            begin = time.perf_counter()
+            for _ in range(num_chained):
+                self._step(batches)
+            self.wait()
+            chained_s = (time.perf_counter() - begin) / num_chained if num_chained else None
+        except (torch.OutOfMemoryError, MemoryError):
+            fits = False
+        return PlainRun(
+            batch_size=batch_size,
+            fits=fits,
+            peaks_bytes=peaks,
+            allocated_bytes=read_memory("max_memory_allocated", self._device),
+            retries=retries,
+            synchronized_s=times,
+            chained_s=chained_s,
+        )
+
+    def steps(self, batch_size: int) -> Callable[[], None]:
+        """A function that makes one step at a size."""
+        self._forget()
+        batches = self._task.source.batches(batch_size)
+        return lambda: self._step(batches)
+
+    def wait(self) -> None:
+        """Wait for the device."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def _step(self, batches: Iterator[Any]) -> None:
+        batch = move_to(next(batches), self._device)
+        loss = self._task.loss(self._task.model, batch)
+        self._task.built.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._task.built.optimizer.step()
+
+    def _forget(self) -> None:
+        self._task.built.optimizer.zero_grad()
+        self._task.built.optimizer.state.clear()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+
+def read_memory(name: str, device: torch.device) -> int:
+    """A figure of ``torch.cuda``; 0 in a rehearsal.
+
+    Args:
+        name: Its name there.
+        device: Of which device.
+    """
+    return int(getattr(torch.cuda, name)(device)) if device.type == "cuda" else 0
+
+
+def read_retries(device: torch.device) -> int:
+    """The allocator's retries so far; 0 in a rehearsal."""
+    if device.type != "cuda":
+        return 0
+    return int(torch.cuda.memory_stats(device).get("num_alloc_retries", 0))
+
+
+def run_python(code: str, *arguments: str, timeout_s: float) -> dict[str, Any]:
+    """Run code in a process of its own.
+
+    Args:
+        code: Python code.
+        *arguments: Its arguments.
+        timeout_s: When to give up.
+
+    Returns:
+        Exit status, time, and the ends of both outputs.
+    """
+    return run_command([sys.executable, "-c", code, *arguments], timeout_s=timeout_s)
+
+
+def run_command(command: list[str], *, timeout_s: float) -> dict[str, Any]:
+    """Run a command from the root of the tree.
+
+    Args:
+        command: The command.
+        timeout_s: When to give up.
+
+    Returns:
+        Exit status (``None`` if it was given up), time, and the ends of both outputs.
+    """
+    begin = time.perf_counter()
+    exit_status: int | None = None
+    stdout = stderr = ""
+    with suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
+        exit_status, stdout, stderr = done.returncode, done.stdout, done.stderr
+    return {
+        "exit_status": exit_status,
+        "time_s": time.perf_counter() - begin,
+        "stdout": stdout[-3000:],
+        "stderr": stderr[-3000:],
+    }
