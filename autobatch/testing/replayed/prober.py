@@ -85,7 +85,7 @@ def serve_trials(gpu: ReplayedGpu) -> None:
     main(
         Worker(
             select=lambda name: device,
-            make_task=lambda request: place(load_target(request), device),
+            make_task=lambda request, _: place(load_target(request, "cpu"), device),
         )
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -34,6 +35,9 @@ class Bench:
         self.device = device
         self.is_gpu = device.startswith("cuda")
         self.out = out
+        if not self.is_gpu:  # a rehearsal, beside whatever else the machine does
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
+            torch.set_num_threads(1)
         self._path = out / f"{stage}.figures.json"
         self._figures: dict[str, Any] = {"device": device, "torch": torch.__version__}
 
@@ -103,8 +107,7 @@ class PlainTraining:
 
     def __init__(self, target: str, device: str) -> None:
         self._device = torch.device(device)
-        self._task: TrainingTask = load_task(target, Settings(device=device))
-        self._task.model.to(self._device)
+        self._task: TrainingTask = load_task(target, Settings(device=device), device)
 
     def run(self, batch_size: int, *, num_steps: int = 4, num_chained: int = 8) -> PlainRun:
         """Train for some steps, as a process does that has just begun.

@@ -92,8 +92,8 @@ def neighbour(device: str, held_bytes: int, step_bytes: int = 0) -> Iterator[Non
 def run_call(bench: Bench) -> None:
     """``find_batch_size`` in the middle of a training, then the tests that need a GPU."""
     target = bench.targets[-1]
-    task = load_task(target, bench.settings())
-    model = task.model.to(bench.device)
+    task = load_task(target, bench.settings(), bench.device)
+    model = task.model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     train_step(task, optimizer, bench.device)
     before = fingerprint(model, optimizer)
