@@ -71,7 +71,7 @@ batch = lambda size: (torch.randn(size, 64),) * 2
 loss = nn.functional.mse_loss
 """
     )
-    gpu = ReplayedGpu(capacity_bytes=600 * MIB, overhead_bytes=500 * MIB, scale=1000)
+    gpu = ReplayedGpu(capacity_bytes=800 * MIB, overhead_bytes=500 * MIB, scale=1000)
     options: dict[str, Any] = {"on_output": printed.append}
     with make_replayed_prober(target, Settings(device="cpu"), gpu, **options) as prober:
         assert prober.load().device == "cpu:0"
