@@ -8,7 +8,7 @@ from scripts.claims.newcomer import meet
 from scripts.claims.newcomer_files import NEWCOMER_FILES
 
 
-@pytest.mark.parametrize("name", ["script", "tensors", "gan"])
+@pytest.mark.parametrize("name", ["half", "gan"])
 def test_files_as_people_have_them_get_an_answer_or_the_line_to_change(name: str) -> None:
     met, fault = meet(name, NEWCOMER_FILES[name], time_limit_s=120)
     assert fault == ""
