@@ -23,7 +23,9 @@ class Trained:
     """What one run showed of the training.
 
     Attributes:
-        model: Class name of the outermost module, and what is known of it.
+        model: Class name of the outermost module.
+        num_parameters: Of it.
+        has_batch_norm: Whether it has a BatchNorm layer.
         optimizers: Class names.
         learning_rate: Of the first group of the first optimizer, before any schedule; ``None`` if
             it cannot be told from a schedule.
@@ -34,6 +36,7 @@ class Trained:
         seen_by: What steps were seen by.
         num_passes: Backward passes of a step.
         num_ranks: Processes that train.
+        device: Kind of the device that holds the parameters.
         num_threads: Threads of a step.
         torch_version: Version of PyTorch.
         python_version: Version of Python.
@@ -51,6 +54,7 @@ class Trained:
     seen_by: str
     num_passes: int
     num_ranks: int
+    device: str
     num_threads: int
     torch_version: str
     python_version: str
@@ -64,7 +68,7 @@ def describe_run(trainers: Sequence[Speaker], seen: StepsSeen) -> Trained:
         seen: The steps of the first.
     """
     first = trainers[0]
-    module: Event = next(iter(first.modules), ["module", "", 0, False, []])
+    module: Event = next(iter(first.modules), ["module", "", 0, False, "cpu", []])
     loader = first.loaders.get(seen.loader) if seen.loader is not None else None
     torch = first.facts.get("torch", ["torch", 0.0, "", count_usable_cores()])
     passes = sorted(step.num_passes for step in seen.steps) or [1]
@@ -82,6 +86,7 @@ def describe_run(trainers: Sequence[Speaker], seen: StepsSeen) -> Trained:
         seen_by=seen.seen_by,
         num_passes=max(1, passes[len(passes) // 2]),
         num_ranks=len(trainers),
+        device=next((each[-1] for each in optimizers), module[4]),
         num_threads=torch[3],
         torch_version=torch[2],
         python_version=first.python or platform.python_version(),

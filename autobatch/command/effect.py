@@ -53,7 +53,7 @@ def observe(batch_size: int | None, modules: Iterable[Event]) -> Observation:
         modules: The events of outermost modules.
     """
     dimensions: dict[Position, int] = {}
-    for _, name, _, _, shapes in modules:
+    for _, name, *_, shapes in modules:
         for index, shape in enumerate(shapes):
             for dimension, size in enumerate(shape):
                 dimensions.setdefault((name, index, dimension), size)

@@ -200,6 +200,12 @@ class CommandProber:
 
     def _learn(self, run: Run, size: int, measured: Measured) -> None:
         self.trained = describe_run(run.trainers, measured.seen)
+        if self.trained.device != "cpu":
+            raise WorkloadError(
+                f"the script trains on {self.trained.device}, and only commands that train on the "
+                "CPU can be measured",
+                hint="give a target, or hide the device with `env=CUDA_VISIBLE_DEVICES=`",
+            )
         if self.trained.num_ranks != self._settings.num_devices:
             raise WorkloadError(
                 f"{self.trained.num_ranks} processes train together, and `num_devices` is "

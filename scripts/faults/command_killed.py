@@ -1,9 +1,9 @@
 """Is anything left of a command once autobatch is killed? SIGKILL at random moments of a search.
 
 Each run starts ``autobatch probe -- python train.py`` in a temporary folder, on a script that
-catches all it can, has loader workers and saves over a file, and kills autobatch alone after a
-random time drawn from the seed. Then nothing that it has started may live, and no file may have
-changed. Exit status 1 if anything did.
+catches all it can, has loader workers and saves over a file. A random time after the first process
+of the command has appeared, drawn from the seed, autobatch alone is killed. Then nothing that it
+has started may live, and no file may have changed. Exit status 1 if anything did.
 
     python -m scripts.faults.command_killed [--runs 100] [--seed 0] [--jobs 2]
 """
@@ -28,7 +28,8 @@ import psutil
 from scripts.workbench import ROOT, make_parser
 
 TOKEN_NAME = "AUTOBATCH_FAULT_TOKEN"
-LATEST_S = 30.0
+LATEST_S = 20.0
+START_PATIENCE_S = 120.0
 # The kernel kills at once; a process that waits for a page of a busy disk takes longer to go.
 GRACE_S = 5.0
 SCRIPT = """
@@ -121,6 +122,9 @@ def run(number: int, moment_s: float) -> Outcome:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        deadline = time.monotonic() + START_PATIENCE_S
+        while len(find_marked(token)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
         time.sleep(moment_s)
         if search.poll() is not None:
             raise RuntimeError(f"autobatch ended by itself, with exit status {search.returncode}")

@@ -13,12 +13,10 @@ def install(torch: Any, line: Any) -> None:
         torch: The module.
         line: To autobatch, with the budget in its configuration.
     """
-    has_cuda = bool(torch.version.cuda) and os.path.exists("/dev/nvidiactl")
     line.introduce("torch", line.now(), str(torch.__version__), torch.get_num_threads())
     budget_bytes = line.config.get("budget_bytes")
-    if has_cuda:
-        _limit_cuda(torch, line, line.config.get("device_budget_bytes"))
-    elif budget_bytes:
+    # CUDA maps far more address space than it uses.
+    if budget_bytes and not os.path.exists("/dev/nvidiactl"):
         limit_data(budget_bytes)
 
 
@@ -43,18 +41,3 @@ def read_status_bytes() -> dict[str, int]:
     with open("/proc/self/status") as file:
         parts = [line.partition(":") for line in file]
     return {name: int(text.split()[0]) * 1024 for name, _, text in parts if text.endswith(" kB\n")}
-
-
-def _limit_cuda(torch: Any, line: Any, budget_bytes: int | None) -> None:
-    """Queue the limit until CUDA starts: a context of our own would forbid the script to fork."""
-
-    def start() -> None:
-        for index in range(torch.cuda.device_count()):
-            free_bytes, total_bytes = torch.cuda.mem_get_info(index)
-            if budget_bytes:
-                fraction = min(1.0, budget_bytes / total_bytes)
-                torch._C._cuda_setMemoryFraction(fraction, index)
-            name = torch.cuda.get_device_name(index)
-            line.introduce("cuda", index, name, free_bytes, total_bytes)
-
-    torch.cuda._lazy_call(start)

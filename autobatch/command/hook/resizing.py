@@ -19,14 +19,13 @@ class Resizing:
     """Carries out autobatch's orders between two steps.
 
     Args:
-        torch: The module.
         line: To autobatch. Its configuration may have a size to begin with.
     """
 
-    def __init__(self, torch: Any, line: Any) -> None:
+    def __init__(self, line: Any) -> None:
         from torch.utils.data import BatchSampler
 
-        self._torch, self._line = torch, line
+        self._line = line
         self._kind: Any = BatchSampler
         self._size: int | None = line.config.get("size")
         self._training: Any = None
@@ -88,9 +87,6 @@ class Resizing:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
-        if self._torch.cuda.is_initialized():
-            self._torch.cuda.empty_cache()
-            self._torch.cuda.reset_peak_memory_stats()
         with suppress(OSError):  # the kernel's high-water mark begins again
             Path("/proc/self/clear_refs").write_text("5")
         self._line.say("resumed", self._line.now(), self._size, at_once=True)

@@ -228,7 +228,7 @@ def _watch(torch: Any, line: Line) -> None:
         errors = _load("errors_seen").OutOfMemory(torch, line, describe)
         _load("limits").install(torch, line)
         _load("files").watch_saving(torch, line)
-        resizing = _load("resizing").Resizing(torch, line)
+        resizing = _load("resizing").Resizing(line)
         steps = _load("steps").Steps(torch, line, errors, resizing)
         steps.install()
         resizing.install()

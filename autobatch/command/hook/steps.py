@@ -2,7 +2,7 @@
 
     D  a batch was fetched        begin, end, loader, shapes
     B  a backward pass ended      begin, end
-    O  an optimizer step ended    end, number of the optimizer, its learning rate, CUDA's figures
+    O  an optimizer step ended    end, number of the optimizer, its learning rate
     S  a GradScaler skipped one   end
     E  evaluation: the outermost module was called without gradients      at most once between steps
 
@@ -38,7 +38,6 @@ class Steps:
         self._roots: set[str] = set()
         self._is_inside = False
         self._said_evaluation = False
-        self._device_events: list[Any] = []
 
     def install(self) -> None:
         """Wrap them."""
@@ -107,7 +106,7 @@ class Steps:
             self._introduce(known[0], optimizer)
         rate = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
         rate = rate if isinstance(rate, float) else None
-        self._line.say("O", end, known[0], rate, self._read_device())
+        self._line.say("O", end, known[0], rate)
         self._resizing.after_step()
 
     def _introduce(self, number: int, optimizer: Any) -> None:
@@ -120,6 +119,7 @@ class Steps:
             type(optimizer).__name__,
             sum(each.numel() for group in groups for each in group["params"]),
             *[float(rate) if isinstance(rate, (int, float)) else None for rate in rates],
+            next((each.device.type for each in first.get("params", ())), "cpu"),
         )
 
     def _wrap_scaler(self) -> None:
@@ -213,14 +213,15 @@ class Steps:
                 self._roots.add(key)
                 self._line.say("module", *self._describe(module), shapes)
 
-    def _describe(self, module: Any) -> tuple[str, int, bool]:
+    def _describe(self, module: Any) -> tuple[str, int, bool, str]:
         inner = getattr(module, "module", None)  # of DistributedDataParallel, for one
         inner = getattr(module, "_orig_mod", inner)
         named = inner if isinstance(inner, self._torch.nn.Module) else module
         batch_norm = self._torch.nn.modules.batchnorm._BatchNorm
         count = sum(each.numel() for each in module.parameters() if each.requires_grad)
         has_batch_norm = any(isinstance(each, batch_norm) for each in module.modules())
-        return type(named).__name__, count, has_batch_norm
+        device = next(module.parameters()).device.type
+        return type(named).__name__, count, has_batch_norm, device
 
     def _shapes_of(self, batch: Any, depth: int = 0) -> list[list[int]]:
         if isinstance(batch, self._torch.Tensor):
@@ -234,21 +235,6 @@ class Steps:
             parts = list(batch.values())[:_MOST_SHAPES]
         found = [shape for part in parts for shape in self._shapes_of(part, depth + 1)]
         return found[:_MOST_SHAPES]
-
-    def _read_device(self) -> list[Any] | None:
-        """CUDA's times of the steps that are known to be over, and its memory; nothing waits."""
-        cuda: Any = self._torch.cuda
-        if not cuda.is_initialized():
-            return None
-        event = cuda.Event(enable_timing=True)
-        event.record()
-        self._device_events.append(event)
-        times_ms = []
-        while len(self._device_events) > 1 and self._device_events[1].query():
-            first, second = self._device_events[:2]
-            times_ms.append(first.elapsed_time(second))
-            self._device_events.pop(0)
-        return [times_ms, cuda.max_memory_reserved(), cuda.max_memory_allocated()]
 
 
 def _has_parameters(module: Any) -> bool:

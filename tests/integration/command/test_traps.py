@@ -120,6 +120,7 @@ def test_an_error_beyond_a_size_bounds_the_search(probing: Callable[..., Any]) -
         ("python -I loop.py -b 16", "its Python runs without", "without -I"),
         ("bash own_path.sh {batch_size}", "its Python runs without", "$PYTHONPATH"),
         ("python loop.py -b 16 --variant never_trains", "exit status 3: nothing to do", "printed"),
+        ("python loop.py -b 16 --variant on_another_device", "trains on meta", "CUDA_VISIBLE"),
         ("python nothing.py -b 16", "can't open file", "printed"),
         ("no-such-program -b 16", "no-such-program: No such file", "name"),
     ],

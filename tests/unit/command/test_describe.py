@@ -8,7 +8,7 @@ from autobatch.command.describe import find_base_rate, with_rate
 
 
 def optimizer(rate: float | None, initial: float | None = None) -> list[Any]:
-    return ["optimizer", 0, "SGD", 100, rate, initial]
+    return ["optimizer", 0, "SGD", 100, rate, initial, "cpu"]
 
 
 @pytest.mark.parametrize(

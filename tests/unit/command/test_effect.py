@@ -29,7 +29,7 @@ def test_batches_of_the_loader_say_whether_a_size_took_effect(
 
 
 def of_modules(*shapes: list[int]) -> Observation:
-    return observe(None, [["module", "Net", 10, False, [shape]] for shape in shapes])
+    return observe(None, [["module", "Net", 10, False, "cpu", [shape]] for shape in shapes])
 
 
 def test_without_a_loader_a_dimension_must_follow_the_size() -> None:

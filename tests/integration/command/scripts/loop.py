@@ -270,6 +270,16 @@ def never_trains(size):
 
 
 @variant
+def on_another_device(size):
+    model = make_model().to("meta")
+    optimizer = make_optimizer(model)
+    while True:
+        optimizer.zero_grad()
+        model(torch.empty(size, FEATURES, device="meta")).sum().backward()
+        optimizer.step()
+
+
+@variant
 def compiled_step(size):
     model = make_model()
     optimizer = make_optimizer(model)
