@@ -123,7 +123,7 @@ def run(number: int, moment_s: float) -> Outcome:
             stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + START_PATIENCE_S
-        while len(find_marked(token)) < 2 and time.monotonic() < deadline:
+        while not any(map(is_script, find_marked(token))) and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(moment_s)
         if search.poll() is not None:
@@ -164,6 +164,11 @@ def find_marked(token: str) -> list[psutil.Process]:
             if process.environ().get(TOKEN_NAME) == token:
                 found.append(process)
     return found
+
+
+def is_script(process: psutil.Process) -> bool:
+    """Whether a process is the script itself, or a worker of it."""
+    return _command_of(process)[1:2] == ["train.py"]
 
 
 def _command_of(process: psutil.Process) -> list[str]:
