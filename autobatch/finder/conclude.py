@@ -148,6 +148,7 @@ def _find_warnings(
             decision=decision,
             memory_is_enforced=evidence.loaded.memory_is_enforced,
             num_cores=evidence.loaded.environment.num_cores,
+            contention=evidence.contention,
         ),
         *find_warnings_beyond_trials(
             evidence.settings,

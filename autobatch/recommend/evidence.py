@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from autobatch.records import (
     Confirmation,
+    Contention,
     FindingWarning,
     MemoryBudget,
     Recommendation,
@@ -34,6 +35,7 @@ class Evidence:
         decision: The estimates that it was chosen by.
         memory_is_enforced: Whether a trial over the budget would have been stopped.
         num_cores: Cores that the trials could use.
+        contention: What was done about processes that kept them busy, ``None`` if nothing.
     """
 
     settings: Settings
@@ -48,6 +50,7 @@ class Evidence:
     decision: TimingDecision
     memory_is_enforced: bool
     num_cores: int
+    contention: Contention | None
 
 
 def make_warning(

@@ -22,6 +22,7 @@ from autobatch.recommend.slowness import (
 )
 from autobatch.records import (
     Confirmation,
+    Contention,
     FindingWarning,
     Goal,
     LearningRateRule,
@@ -50,6 +51,7 @@ def find_warnings(
     decision: TimingDecision,
     memory_is_enforced: bool,
     num_cores: int,
+    contention: Contention | None = None,
 ) -> tuple[FindingWarning, ...]:
     """All that a user should know about a recommendation.
 
@@ -63,6 +65,7 @@ def find_warnings(
         decision: The estimates that it was chosen by.
         memory_is_enforced: Whether a trial over the budget would have been stopped.
         num_cores: Cores that the trials could use.
+        contention: What was done about processes that kept them busy, ``None`` if nothing.
     """
     evidence = Evidence(
         settings=settings,
@@ -77,6 +80,7 @@ def find_warnings(
         decision=decision,
         memory_is_enforced=memory_is_enforced,
         num_cores=num_cores,
+        contention=contention,
     )
     found = (check(evidence) for check in _CHECKS)
     return tuple(warning for warning in found if warning is not None)
@@ -192,7 +196,7 @@ def _memory_not_monotone(evidence: Evidence) -> FindingWarning | None:
 def _busy_machine(evidence: Evidence) -> FindingWarning | None:
     others = [t.others_busy_cores for t in evidence.fitting if t.others_busy_cores is not None]
     num_threads = evidence.workload.num_threads
-    if not others:
+    if not others or evidence.contention is not None:  # which the verdict speaks of
         return None
     others_busy_cores = median(others)
     if others_busy_cores + num_threads <= evidence.num_cores + _CONTENDED_CORES:

@@ -9,7 +9,7 @@ import pytest
 
 from autobatch.finder import find
 from autobatch.probe.protocol import Loaded, TimingPlan
-from autobatch.records import Finding, Settings, Trial
+from autobatch.records import Finding, Settings, Trial, WarningCode
 from autobatch.testing import SimulatedDevice, SimulatedProber, SimulatedWorkload
 
 NUM_CORES = 4
@@ -100,6 +100,13 @@ def test_what_does_not_help_is_not_kept() -> None:
     assert finding.contention is None
     assert not prober.is_passive
     assert all(plan.num_threads is None for size, plan in prober.runs if size > 4)
+
+
+def test_where_a_remedy_is_in_force_no_warning_advises_another() -> None:
+    helped = search(AdjustableContendedProber(lambda threads, passive: 1.1 if passive else 50.0))
+    not_helped = search(AdjustableContendedProber(lambda threads, passive: 50.0))
+    codes = [{each.code for each in finding.warnings} for finding in (helped, not_helped)]
+    assert [WarningCode.BUSY_MACHINE in each for each in codes] == [False, True]
 
 
 @pytest.mark.parametrize(
