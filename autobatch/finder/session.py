@@ -197,6 +197,7 @@ class _Session:
             self._before_remedy = dict(evidence.trials)
             evidence.trials.clear()
             evidence.confirmations.clear()
+            self._observer.begun_anew(evidence.contention)
 
     def _measure_worth(self, evidence: Evidence) -> None:
         assert self._worth is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from autobatch.records.contention import Contention
 from autobatch.records.enums import Phase
 from autobatch.records.memory import MemoryBudget
 from autobatch.records.trial import Trial
@@ -38,6 +39,13 @@ class Observer(Protocol):
             phase: What it ran for.
         """
 
+    def begun_anew(self, contention: Contention) -> None:
+        """All sizes will run again, since others keep the cores busy and something helps.
+
+        Args:
+            contention: What helps.
+        """
+
 
 class SilentObserver:
     """An observer that says nothing."""
@@ -49,4 +57,7 @@ class SilentObserver:
         """Say nothing."""
 
     def trial_finished(self, trial: Trial, phase: Phase) -> None:
+        """Say nothing."""
+
+    def begun_anew(self, contention: Contention) -> None:
         """Say nothing."""

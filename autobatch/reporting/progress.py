@@ -8,10 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from autobatch import units
-from autobatch.records import MemoryBudget, Outcome, Phase, Trial, WorkloadSummary
+from autobatch.records import Contention, MemoryBudget, Outcome, Phase, Trial, WorkloadSummary
 from autobatch.reporting.activity import Activity, LiveActivity
 from autobatch.reporting.screen import printable
 from autobatch.reporting.tables import describe_outcome, outcome_text, throughput_figure
+from autobatch.reporting.wording import describe_contention
 
 _BAR_WIDTH = 24
 _LINES_BESIDE_TRIALS = 4
@@ -76,6 +77,10 @@ class LineProgress:
             facts.append(trial.message)
         self._activity.write(f"batch {units.format_count(trial.batch_size)}: {', '.join(facts)}")
 
+    def begun_anew(self, contention: Contention) -> None:
+        """Write why the same sizes run again."""
+        self._activity.write(f"again from the start: {describe_contention(contention)}")
+
 
 class LiveProgress(LineProgress):
     """Shows the trials so far above what is running.
@@ -110,6 +115,13 @@ class LiveProgress(LineProgress):
         if phase not in (Phase.EVALUATION, Phase.LENGTHS):
             self._trials = {**self._trials, trial.batch_size: trial}
         self._activity.begin("choosing what to run next")
+
+    def begun_anew(self, contention: Contention) -> None:
+        """Show why the sizes run again, in the place of how they ran before."""
+        self._trials = {}
+        self._introduction = Text("\n", no_wrap=True, overflow="ellipsis").join(
+            (self._introduction, Text(describe_contention(contention)))
+        )
 
     def _above(self) -> tuple[RenderableType, RenderableType]:
         trials = sorted(self._trials.values(), key=lambda trial: trial.batch_size)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from autobatch import units
 from autobatch.records import (
     Confidence,
-    Contention,
     Doubt,
     Finding,
     Goal,
@@ -16,7 +15,7 @@ from autobatch.records import (
     StopReason,
     WarningCode,
 )
-from autobatch.reporting.wording import among
+from autobatch.reporting.wording import among, describe_contention, name_remedy
 
 # As many sizes are listed one by one.
 _MAX_LISTED = 3
@@ -140,10 +139,7 @@ def _final_times(finding: Finding) -> str:
 def _limits(finding: Finding) -> Iterator[str]:
     contention = finding.contention
     if contention is not None:
-        yield (
-            f"others used {contention.others_busy_cores:.1f} of {contention.num_cores} cores, so "
-            f"timed with {_remedy(contention)}"
-        )
+        yield describe_contention(contention)
     if finding.stop_reason is StopReason.TIME_LIMIT:
         yield f"ended by the time limit{_time_limit(finding)}"
     if finding.stop_reason is StopReason.COST:
@@ -152,13 +148,6 @@ def _limits(finding: Finding) -> Iterator[str]:
         yield "larger sizes end in an error"
     if finding.stop_reason is StopReason.INTERRUPTED:
         yield "interrupted"
-
-
-def _remedy(contention: Contention) -> str:
-    """What a search did about contention, as a user would do it."""
-    if contention.num_threads is not None:
-        return f"OMP_NUM_THREADS={contention.num_threads}"
-    return " ".join(f"{name}={value}" for name, value in contention.variables.items())
 
 
 def _time_limit(finding: Finding) -> str:
@@ -214,7 +203,7 @@ def _following(finding: Finding, *, is_sure: bool) -> str:
     if is_sure and finding.contention is not None:
         times = units.format_count(round(finding.contention.speedup))
         return (
-            f"while others use the cores, train with {_remedy(finding.contention)} too: it was "
+            f"while others use the cores, train with {name_remedy(finding.contention)} too: it was "
             f"{times} times faster beside them"
         )
     if not is_sure and WarningCode.BUSY_MACHINE in codes:

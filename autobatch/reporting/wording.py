@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from autobatch import units
 from autobatch.records import (
     Bottleneck,
+    Contention,
     Finding,
     LearningRateRule,
     LengthScan,
@@ -121,3 +122,18 @@ def _stop_reason(reason: StopReason, settings: Settings) -> str:
         + (f" (--time-limit {units.format_seconds(limit_s)})" if limit_s else ""),
         StopReason.INTERRUPTED: "it was interrupted",
     }[reason]
+
+
+def describe_contention(contention: Contention) -> str:
+    """What a search noticed of other processes, and what it did about them."""
+    return (
+        f"others used {contention.others_busy_cores:.1f} of {contention.num_cores} cores, so timed "
+        f"with {name_remedy(contention)}"
+    )
+
+
+def name_remedy(contention: Contention) -> str:
+    """What a search did about contention, as a user would do it."""
+    if contention.num_threads is not None:
+        return f"OMP_NUM_THREADS={contention.num_threads}"
+    return " ".join(f"{name}={value}" for name, value in contention.variables.items())

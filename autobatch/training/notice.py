@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from autobatch.records import Confidence, Finding, MemoryBudget, Phase, Trial, WorkloadSummary
+from autobatch.records import (
+    Confidence,
+    Contention,
+    Finding,
+    MemoryBudget,
+    Phase,
+    Trial,
+    WorkloadSummary,
+)
 from autobatch.shell.streams import is_watched, watch
 from autobatch.units import format_count, format_learning_rate
 
@@ -71,6 +79,11 @@ class Watched:
             self._display.trial_finished(trial, phase)
         if self._on_trial is not None:
             self._on_trial(trial)
+
+    def begun_anew(self, contention: Contention) -> None:
+        """Show it."""
+        if self._display is not None:
+            self._display.begun_anew(contention)
 
 
 def announce(

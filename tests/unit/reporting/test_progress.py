@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from autobatch.records import Observer, Outcome, Phase, Trial
+from autobatch.records import Contention, Observer, Outcome, Phase, Trial
 from autobatch.reporting.activity import LiveActivity, PlainActivity
 from autobatch.reporting.progress import LineProgress, LiveProgress
 
@@ -45,6 +45,33 @@ def test_each_trial_is_one_plain_line(make_finding, make_trial):
         "batch 4,096: out of memory at +8.0 GiB",
         "batch 64: timed again, 24 ms, 2,665 samples/s",
     ]
+
+
+CONTENTION = Contention(
+    others_busy_cores=1.7,
+    num_cores=2,
+    num_threads=None,
+    variables={"OMP_WAIT_POLICY": "PASSIVE"},
+    speedup=40.0,
+    batch_size=4,
+)
+
+
+def test_where_sizes_run_again_because_others_are_busy_it_says_why(make_finding, make_trial):
+    stream = io.StringIO()
+    lines_to(stream).begun_anew(CONTENTION)
+    assert stream.getvalue() == (
+        "again from the start: others used 1.7 of 2 cores, so timed with OMP_WAIT_POLICY=PASSIVE\n"
+    )
+    console, live_stream = live_console()
+    with live_on(console) as live:
+        tell(live, make_finding())
+        live_stream.truncate(0)
+        live.begun_anew(CONTENTION)
+        live.trial_started(1, Phase.SEARCH)
+        shown = live_stream.getvalue()
+    assert "others used 1.7 of 2 cores, so timed with OMP_WAIT_POLICY=PASSIVE" in shown
+    assert "samples/s" not in shown
 
 
 def test_a_size_that_failed_when_timed_again_says_so(make_trial):
