@@ -101,10 +101,13 @@ def _find(
             # Imported while a worker, started above, loads PyTorch.
             from autobatch.finder import find
             from autobatch.noise.worth import worth_of
+            from autobatch.rehearsal.examine import find_rehearsed
             from autobatch.training.examinations import examine
 
-            worth = worth_of(settings)
-            finding = find(prober, settings, target=name, observer=observer, worth=worth)
+            def search(asked: Settings) -> Finding:
+                return find(prober, asked, target=name, observer=observer, worth=worth_of(asked))
+
+            finding = find_rehearsed(prober, settings, search)
             finding = examine(prober, finding)
     except KeyboardInterrupt:
         if finding is None:
@@ -120,6 +123,8 @@ def _refuse_what_the_script_decides(settings: Settings) -> None:
         "gradient_noise": settings.gradient_noise,
         "eval": settings.evaluation,
         "by_length": settings.by_length,
+        "rehearse": settings.rehearse,
+        "memory_breakdown": settings.memory_breakdown,
         f"precision={settings.precision.value}": settings.precision is not Precision.FP32,
         f"seed={settings.seed}": settings.seed != plain.seed,
         f"device={settings.device}": settings.device not in _DEVICES,

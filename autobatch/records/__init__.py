@@ -34,6 +34,7 @@ from autobatch.records.finding import Confirmation, Finding, FindingWarning, Len
 from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.noise import Efficiency, Goodput, NoiseScale
 from autobatch.records.recommendation import Recommendation
+from autobatch.records.rehearsal import Rehearsal, RehearsedStage
 from autobatch.records.settings import Settings
 from autobatch.records.trial import TimingRound, Trial
 from autobatch.records.workload import (
@@ -80,6 +81,8 @@ __all__ = [
     "ProcessUse",
     "Recommendation",
     "Regime",
+    "Rehearsal",
+    "RehearsedStage",
     "RequirementName",
     "Settings",
     "SilentObserver",

@@ -13,6 +13,7 @@ from autobatch.records.enums import StopReason, WarningCode
 from autobatch.records.memory import MemoryBudget
 from autobatch.records.noise import Efficiency, NoiseScale
 from autobatch.records.recommendation import Recommendation
+from autobatch.records.rehearsal import Rehearsal
 from autobatch.records.settings import Settings
 from autobatch.records.trial import Trial
 from autobatch.records.workload import Environment, WorkloadSummary
@@ -112,6 +113,7 @@ class Finding:
         accumulation: Whether several passes give the gradient of one batch; ``None`` where a step
             is one pass.
         breakdown: Where the memory goes at the recommended size; ``None`` if it was not asked for.
+        rehearsal: What of the training was run before it; ``None`` if it was not asked for.
         efficiency: Goodput by batch size; ``None`` without a noise scale.
         contention: What was done about processes that kept the cores busy; ``None`` if nothing.
     """
@@ -139,6 +141,7 @@ class Finding:
     contention: Contention | None = None
     accumulation: AccumulationCheck | None = None
     breakdown: MemoryBreakdown | None = None
+    rehearsal: Rehearsal | None = None
 
     @property
     def batch_size(self) -> int:

@@ -51,6 +51,9 @@ class Settings:
     headroom_fraction: float = _memory(0.1, FRACTION, "Part of the memory to keep free.")
     memory_breakdown: bool = _memory(
         False, FLAG, "Say where the memory goes at the recommended size, and what would free most.")
+    rehearse: bool = _memory(
+        False, FLAG, "Run what training does late, before it: the largest samples, hundreds of "
+        "shuffled steps, an evaluation, saving a checkpoint.")
     goal: Goal = _look(
         Goal.THROUGHPUT, choice_of(Goal), "Look for the smallest size that is as fast as any "
         "(throughput), the largest that fits (memory), or the size with the highest throughput "

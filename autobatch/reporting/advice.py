@@ -15,6 +15,7 @@ from autobatch.records import (
     LengthBucket,
     MemoryBudget,
     Recommendation,
+    Rehearsal,
     Trial,
 )
 from autobatch.reporting.tables import Row
@@ -31,6 +32,8 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
     if finding.confirmation is not None:
         yield "confirmed", Text(_confirmation(finding.confirmation, finding.budget))
     yield from _evaluation_rows(finding)
+    if finding.rehearsal is not None:
+        yield from _rehearsal_rows(finding.rehearsal)
     for index, bucket in enumerate(finding.buckets):
         yield "by length" if index == 0 else "", Text(_bucket(bucket))
     eagerly = ", run eagerly" if finding.workload.is_compiled else ""
@@ -57,6 +60,21 @@ def _accumulation(check: AccumulationCheck) -> str:
     if check.loss_differs or check.norm_differs:
         return f"not the gradient of one batch ({how}): see below"
     return f"the same gradient as one batch ({how})"
+
+
+def _rehearsal_rows(rehearsal: Rehearsal) -> Iterator[Row]:
+    done = [stage.name for stage in rehearsal.stages if stage.fits]
+    peaks = [stage.peak_bytes for stage in rehearsal.stages if stage.peak_bytes is not None]
+    text = ", ".join(done) or "nothing passed"
+    if peaks:
+        text += f"; peak {units.format_bytes(max(peaks))}"
+    yield "rehearsed", Text(text)
+    if rehearsal.reason:
+        yield "did not fit", Text(rehearsal.reason)
+    for index, refused in enumerate(rehearsal.refused):
+        yield "stepped down from" if index == 0 else "", Text(refused)
+    for index, what in enumerate(rehearsal.not_rehearsed):
+        yield "not rehearsed" if index == 0 else "", Text(what)
 
 
 def _chosen_trial(finding: Finding) -> Trial:

@@ -12,8 +12,9 @@ from autobatch.finder import find
 from autobatch.noise.worth import worth_of
 from autobatch.probe.client import TargetProber
 from autobatch.probe.live import SharingProber, can_fork, make_forking_prober
-from autobatch.records import Settings, Trial
+from autobatch.records import Finding, Settings, Trial
 from autobatch.records.options import read_keywords
+from autobatch.rehearsal.examine import find_rehearsed
 from autobatch.training.answer import TrainingFinding
 from autobatch.training.examinations import examine
 from autobatch.training.notice import Watched, announce
@@ -139,13 +140,11 @@ def find_for_workload(
     observer = Watched(on_trial)
     try:
         with observer.shown(target), prober:
-            finding = find(
-                prober,
-                settings,
-                target=target,
-                observer=observer,
-                worth=worth_of(settings),
-            )
+
+            def search(asked: Settings) -> Finding:
+                return find(prober, asked, target=target, observer=observer, worth=worth_of(asked))
+
+            finding = find_rehearsed(prober, settings, search)
             try:
                 finding = examine(prober, finding)
             except KeyboardInterrupt:

@@ -23,6 +23,7 @@ class SearchOptions(TypedDict, total=False):
     memory_limit: int | str | None
     headroom: float | str
     memory_breakdown: bool
+    rehearse: bool
     goal: Goal | str
     tolerance: float | str
     min_batch_size: int

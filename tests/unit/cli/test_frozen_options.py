@@ -29,7 +29,7 @@ OPTIONS = {
         "first-step-timeout force fresh global-batch-size goal gradient-accumulation-steps "
         "gradient-noise grid headroom in json lr lr-rule max-batch-size "
         "memory-breakdown memory-limit min-batch-size num-devices output plot precision quiet "
-        "resize seed time-limit tolerance trial-timeout verbose"
+        "rehearse resize seed time-limit tolerance trial-timeout verbose"
     ),
     "show": "force json plot",
 }

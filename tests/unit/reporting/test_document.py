@@ -179,7 +179,14 @@ def test_a_finding_without_curves_or_data_set_survives_the_round_trip(make_findi
 def test_the_top_level_keys_are_frozen(make_finding):
     parts = {"workload", "settings", "search_time_s", "confirmation", "host_budget"}
     parts |= {"eval_trials", "buckets", "compiled_samples_per_s"}
-    parts |= {"gradient_noise", "efficiency", "contention", "accumulation", "breakdown"}
+    parts |= {
+        "gradient_noise",
+        "efficiency",
+        "contention",
+        "accumulation",
+        "breakdown",
+        "rehearsal",
+    }
     recommendation = {item.name for item in fields(Recommendation)}
     budget = {item.name for item in fields(MemoryBudget)}
     assert set(to_document(make_finding())) == {*DESIGN_KEYS, *parts, *recommendation, *budget}
