@@ -13,7 +13,7 @@ from autobatch.devices.sticky import undo_at_end
 from autobatch.errors import first_line_of
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.compiled import run_eagerly
-from autobatch.probe.trial.evaluation import EvaluationStep
+from autobatch.probe.trial.evaluation import WATCHED_FRACTION, EvaluationStep
 from autobatch.probe.trial.oom import is_out_of_memory
 from autobatch.probe.trial.start import start_anew
 from autobatch.probe.trial.step import TrainingStep
@@ -44,12 +44,15 @@ def rehearse(
         What ran and whether it fitted; the first part that did not is the last.
     """
     task, device = context.task, context.device
+    budget_bytes = context.limits.budget_bytes
+    if context.is_apart:  # fail as an exception that names its part, before the process is ended
+        budget_bytes = round(WATCHED_FRACTION * budget_bytes)
     task.model.to(device.name)
     start_anew(device, context.seed)
     with (
         run_eagerly(),
         undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)),
-        device.enforce(context.limits.budget_bytes),
+        device.enforce(budget_bytes),
     ):
         return _Rehearsal(context, job, clock).run()
 

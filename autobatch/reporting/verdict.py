@@ -137,6 +137,10 @@ def _final_times(finding: Finding) -> str:
 
 
 def _limits(finding: Finding) -> Iterator[str]:
+    if finding.rehearsal is not None and not finding.rehearsal.passes:
+        yield "it did not pass its rehearsal"
+    elif finding.rehearsal is not None and finding.rehearsal.refused:
+        yield "larger sizes did not pass their rehearsal"
     contention = finding.contention
     if contention is not None:
         yield describe_contention(contention)
@@ -200,6 +204,8 @@ def _distances(finding: Finding, chosen: SizeEstimate) -> Iterator[str]:
 
 def _following(finding: Finding, *, is_sure: bool) -> str:
     codes = {warning.code for warning in finding.warnings}
+    if finding.rehearsal is not None and not finding.rehearsal.passes:
+        return "find what the rehearsal says in your training, or search below this size"
     if is_sure and finding.contention is not None:
         times = units.format_count(round(finding.contention.speedup))
         return (

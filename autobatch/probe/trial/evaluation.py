@@ -20,8 +20,9 @@ from autobatch.workload.loss import NoLossError
 from autobatch.workload.task import TrainingTask, move_to
 
 _NUM_PASSES = 2
+#: Where a parent watches the budget too, enforce this part of it, so that an exception comes first.
 # The limit on private memory lets a tenth more through, for what is never touched.
-_WATCHED_FRACTION = 0.9
+WATCHED_FRACTION = 0.9
 
 
 class EvaluationStep:
@@ -106,7 +107,7 @@ def check_evaluation(trial: Trial, step: EvaluationStep, batch: Any, context: Jo
     device, budget_bytes = context.device, context.limits.budget_bytes
     limit: AbstractContextManager[Any] = nullcontext()
     if context.is_apart:  # fail as an exception, before the whole trial is ended for its memory
-        limit = device.enforce(round(_WATCHED_FRACTION * budget_bytes))
+        limit = device.enforce(round(WATCHED_FRACTION * budget_bytes))
     loss = context.task.loss.facts
     if loss.steps_itself:
         return replace(trial, eval_message=f"{loss.description} trains, and does not evaluate")

@@ -17,6 +17,7 @@ from autobatch.rehearsal.examine import find_rehearsed
 from autobatch.rehearsal.job import RehearsalJob
 from autobatch.rehearsal.stages import rehearse
 from autobatch.reporting import render
+from autobatch.reporting.verdict import find_verdict
 
 SAMPLES = [(torch.randn(4), torch.randn(3))] * 64
 JOB = RehearsalJob(batch_size=8, max_steps=20)
@@ -170,6 +171,7 @@ def test_a_size_that_does_not_pass_is_stepped_down_from_with_the_reason(
         "256: the rehearsal: ended for its memory",
         "128: the rehearsal: ended for its memory",
     )
+    assert "larger sizes did not pass their rehearsal" in find_verdict(finding).claim
     text = " ".join(printed(render, finding).split())
     assert "rehearsed 300 shuffled steps; peak 1.0 GiB" in text
     assert "not rehearsed callbacks" in text
@@ -182,6 +184,9 @@ def test_where_nothing_smaller_has_run_it_is_said_that_nothing_passed(search: An
     assert finding.batch_size == 1
     assert finding.rehearsal is not None
     assert not finding.rehearsal.passes
+    verdict = find_verdict(finding)
+    assert "it did not pass its rehearsal" in verdict.claim
+    assert "what the rehearsal says" in verdict.following
 
 
 def test_an_error_of_the_users_code_keeps_the_answer_and_is_told(
