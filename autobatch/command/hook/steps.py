@@ -184,7 +184,7 @@ class Steps:
         call, is_compiling = kind.__call__, self._torch.compiler.is_compiling
 
         def watched(module: Any, *args: Any, **kwargs: Any) -> Any:
-            if is_compiling() or self._is_inside:
+            if self._is_inside or is_compiling():
                 return call(module, *args, **kwargs)
             self._is_inside = True
             try:

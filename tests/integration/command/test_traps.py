@@ -31,6 +31,7 @@ MIB = 2**20
         ("optimizer_in_backward", "SGD", "optimizer"),
         ("two_optimizers", "Adam", "optimizer"),
         ("compiled_step", "SGD", "optimizer"),
+        ("compiled_model", "SGD", "optimizer"),
         ("evaluates", "SGD", "optimizer"),
         ("forks", "SGD", "optimizer"),
     ],

@@ -15,6 +15,7 @@ from autobatch.records import (
     Goal,
     Settings,
     StopReason,
+    UneditedCommand,
     WarningCode,
 )
 from autobatch.reporting.verdict import find_verdict
@@ -152,3 +153,10 @@ def test_few_updates_point_to_what_a_sample_is_worth(verdict):
     assert following == (
         "Next: search with --goal efficiency: an epoch has only 4 updates at this size"
     )
+
+
+def test_a_command_is_not_pointed_to_what_only_a_target_has(make_finding):
+    command = UneditedCommand(template="t {batch_size}", following="t 64", files="")
+    made = make_finding(warnings=(FindingWarning(code=WarningCode.FEW_UPDATES),))
+    finding = replace(made, workload=replace(made.workload, command=command))
+    assert "--goal efficiency" not in find_verdict(finding).following

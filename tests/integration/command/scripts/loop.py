@@ -290,5 +290,17 @@ def compiled_step(size):
         step()
 
 
+@variant
+def compiled_model(size):
+    """Breaks off where dynamo cannot take all of the model into one graph."""
+    model = make_model()
+    optimizer = make_optimizer(model)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    for batch in forever(make_loader(size)):
+        optimizer.zero_grad()
+        loss_of(compiled, batch).backward()
+        optimizer.step()
+
+
 if __name__ == "__main__":
     VARIANTS[options.variant](options.batch_size)
