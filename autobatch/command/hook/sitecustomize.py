@@ -248,24 +248,10 @@ def _load(name: str) -> Any:
     return module
 
 
-def _listen_for_the_end(line: Line) -> None:
-    import atexit
-
-    atexit.register(lambda: line.say("exit", line.now(), at_once=True))
-    before = sys.excepthook
-
-    def report(kind: Any, error: Any, trace: Any) -> None:
-        line.say("uncaught", line.now(), describe(error), at_once=True)
-        before(kind, error, trace)
-
-    sys.excepthook = report
-
-
 def _start() -> None:
     import json
 
     line = Line(json.loads(os.environ[_VARIABLE]))
-    _listen_for_the_end(line)
     _load("files").install(line)
     sys.meta_path.insert(0, TorchFinder(line))
 
