@@ -29,8 +29,7 @@ class Numbers:
         flat_gain: Gain over two doublings, as a multiple of the tolerance, that counts as none.
             Replay.
         ahead_gain: Gain of the curve over six doublings, as a multiple of the tolerance, that is
-            not worth running them. Quiet device, late knee: at 0.5 one answer in five is too small.
-        fell_ratio: Throughput over the best at which the largest size has fallen behind. Replay.
+            not worth running them. Quiet device, late knee: at 0.4 one answer in five is too small.
         dear_trial_s: Seconds that any trial may take, whatever was spent before. Replay: without
             it a search gives up early on a busy machine.
         race_time_s: Seconds that a race may take. Replay.
@@ -65,8 +64,7 @@ class Numbers:
     decided: float = 0.9
     close_enough: float = 0.25
     flat_gain: float = 0.5
-    ahead_gain: float = 0.4
-    fell_ratio: float = 0.9
+    ahead_gain: float = 0.3
     dear_trial_s: float = 5.0
     race_time_s: float = 6.0
     contended_cores: float = 0.5

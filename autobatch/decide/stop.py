@@ -74,40 +74,20 @@ class NothingAhead:
         return ahead <= (1 + self.gain * decision.asked.tolerance_fraction) * best
 
 
-@dataclass(frozen=True, slots=True)
-class FellBehind:
-    """The largest size is certainly slower than the best.
-
-    Attributes:
-        ratio: Its throughput over the best must be below this.
-    """
-
-    ratio: float
-
-    def applies(self, decision: Decision) -> bool:
-        """Whether it is below that ratio by more than 1.6 standard errors."""
-        rates = decision.rates
-        log_ratio, error = rates.log_ratio(rates.sizes[-1], rates.best())
-        return log_ratio + 1.645 * error < math.log(self.ratio)
-
-
 def has_levelled_off(decision: Decision) -> bool:
     """Whether throughput has levelled off, so that larger sizes need not run."""
     numbers, sizes = decision.asked.numbers, decision.rates.sizes
     # A single sample, or a few, often take a code path of their own.
     if len(sizes) < 2 or sizes[-1] < USUAL_BATCH_SIZE or _rises(decision):
         return False
-    flat, nearly_flat = Flat(gain=numbers.flat_gain), Flat(gain=1.0)
     if is_dear(decision) and NothingAhead(gain=numbers.flat_gain, doublings=6).applies(decision):
         return True  # the doublings that would show it cost more than they are worth
     if NothingAhead(gain=numbers.ahead_gain, doublings=6).applies(decision):
-        return nearly_flat.applies(decision)
-    if FellBehind(ratio=numbers.fell_ratio).applies(decision):
-        return nearly_flat.applies(decision)
+        return Flat(gain=1.0).applies(decision)
     has_promise = decision.curve is not None and decision.curve.is_good
     if has_promise and not NothingAhead(gain=numbers.flat_gain, doublings=1).applies(decision):
         return False
-    return flat.applies(decision)
+    return Flat(gain=numbers.flat_gain).applies(decision)
 
 
 def is_dear(decision: Decision) -> bool:
