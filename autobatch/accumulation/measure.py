@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from autobatch.accumulation.batch import split_batch
-from autobatch.devices.sticky import is_sticky, undo_at_end
+from autobatch.devices.sticky import is_sticky
 from autobatch.errors import first_line_of
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.compiled import run_eagerly
 from autobatch.probe.trial.evaluation import buffers_kept
-from autobatch.probe.trial.start import seed_everything, start_anew
+from autobatch.probe.trial.start import drop_gradients_at_end, seed_everything, start_anew
 from autobatch.records.accumulation import AccumulationCheck
 from autobatch.workload.task import move_to
 
@@ -42,7 +42,7 @@ def compare_gradients(context: JobContext, batch_size: int, num_passes: int) -> 
     start_anew(device, context.seed)
     with (
         run_eagerly(),
-        undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)),
+        drop_gradients_at_end(task.built.optimizer),
         device.enforce(context.limits.budget_bytes),
         buffers_kept(task.model),
     ):

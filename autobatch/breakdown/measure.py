@@ -14,11 +14,11 @@ from autobatch.breakdown.timeline import Part, Storage, Timeline
 from autobatch.devices import linux
 from autobatch.devices.base import Device
 from autobatch.devices.host import HostMemory, open_pinned
-from autobatch.devices.sticky import is_sticky, undo_at_end
+from autobatch.devices.sticky import is_sticky
 from autobatch.errors import first_line_of
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.compiled import run_eagerly
-from autobatch.probe.trial.start import start_anew
+from autobatch.probe.trial.start import drop_gradients_at_end, start_anew
 from autobatch.probe.trial.step import TrainingStep
 from autobatch.records.breakdown import MemoryBreakdown, ModuleMemory
 from autobatch.records.device_report import Unknown
@@ -45,7 +45,7 @@ def break_down(context: JobContext, batch_size: int, num_passes: int) -> MemoryB
     start_anew(device, context.seed)
     with (
         run_eagerly(),
-        undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)),
+        drop_gradients_at_end(task.built.optimizer),
         device.enforce(context.limits.budget_bytes),
     ):
         try:

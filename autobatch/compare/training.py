@@ -21,12 +21,12 @@ import torch
 from autobatch.compare.jobs import TrainJob, TrainReply
 from autobatch.compare.records import EpochResult, RunOutcome, epochs_to_loss
 from autobatch.compare.split import Split, split_data
-from autobatch.devices.sticky import is_sticky, undo_at_end
+from autobatch.devices.sticky import is_sticky
 from autobatch.errors import DeviceLostError, SettingsError, WorkloadError, first_line_of
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.evaluation import EvaluationStep
 from autobatch.probe.trial.oom import is_out_of_memory
-from autobatch.probe.trial.start import seed_everything, start_threads
+from autobatch.probe.trial.start import drop_gradients_at_end, seed_everything, start_threads
 from autobatch.probe.trial.step import USUAL_LOSS_SCALE, TrainingStep
 
 _LOOK_EVERY = 50
@@ -68,7 +68,7 @@ def train_slice(
     run = _Slice(context, job, split, clock)
     try:
         with (
-            undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)),
+            drop_gradients_at_end(task.built.optimizer),
             device.enforce(context.limits.budget_bytes),
         ):
             return run.train()

@@ -31,7 +31,7 @@ from autobatch.probe.isolation.saved_state import SavedState
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.compiled import run_eagerly
 from autobatch.probe.trial.evaluation import buffers_kept
-from autobatch.probe.trial.start import seed_everything, start_anew
+from autobatch.probe.trial.start import drop_gradients_at_end, seed_everything, start_anew
 from autobatch.probe.trial.step import USUAL_LOSS_SCALE, TrainingStep
 from autobatch.records import NoiseScale
 from autobatch.units import format_bytes, format_count
@@ -73,7 +73,7 @@ def measure_gradients(
     with (
         run_eagerly(),  # a model would be compiled for a size of its own
         device.enforce(context.limits.budget_bytes),
-        undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)),
+        drop_gradients_at_end(task.built.optimizer),
     ):
         training = plan.training
         if training is None:

@@ -14,7 +14,7 @@ import torch
 from autobatch.decide.leak import needs_more_steps
 from autobatch.devices.base import CpuUse, PeakReading, highest
 from autobatch.devices.host import HostMemory, HostReading, open_pinned
-from autobatch.devices.sticky import is_sticky, undo_at_end
+from autobatch.devices.sticky import is_sticky
 from autobatch.devices.watch import DeviceWatch, watch_device
 from autobatch.errors import DeviceLostError, first_line_of
 from autobatch.probe.protocol import JobContext, Limits, Purpose, TimingPlan
@@ -22,7 +22,7 @@ from autobatch.probe.trial.compiled import is_compiled, run_eagerly
 from autobatch.probe.trial.evaluation import EvaluationStep, check_evaluation
 from autobatch.probe.trial.host import held_against, with_reading
 from autobatch.probe.trial.oom import is_out_of_memory
-from autobatch.probe.trial.start import start_anew
+from autobatch.probe.trial.start import drop_gradients_at_end, start_anew
 from autobatch.probe.trial.step import TrainingStep
 from autobatch.probe.trial.timing import time_chains, time_steps, warm_up
 from autobatch.records import Outcome, TimingRound, Trial, Unknown
@@ -65,7 +65,7 @@ def run_trial(
     host = host or HostMemory(open_pinned(device.name))
     host.reset_peak()
     device.reset_peak()
-    with undo_at_end(lambda: task.built.optimizer.zero_grad(set_to_none=True)):
+    with drop_gradients_at_end(task.built.optimizer):
         try:
             with device.enforce(limits.budget_bytes):
                 measured = steps.run(batch_size, plan)

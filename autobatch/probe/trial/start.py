@@ -1,13 +1,15 @@
-"""What every piece of work starts from."""
+"""What every piece of work starts from, and what it does not leave behind."""
 
 from __future__ import annotations
 
 import random
+from contextlib import AbstractContextManager
 
 import numpy
 import torch
 
 from autobatch.devices.base import Device
+from autobatch.devices.sticky import undo_at_end
 
 
 def start_anew(device: Device, seed: int) -> None:
@@ -37,3 +39,23 @@ def start_threads() -> None:
     than in a training.
     """
     torch.zeros(()).expand(2**20).sum()
+
+
+def drop_gradients_at_end(optimizer: torch.optim.Optimizer) -> AbstractContextManager[None]:
+    """Drop the optimizer's gradients at the end, and what a backward pass that failed has left.
+
+    On the CPU the nodes that such a pass had not come to stay in a queue of this thread, with the
+    activations that they saved (``local_ready_queue`` in PyTorch's ``engine.cpp``). The queue hands
+    out the newest node first, so a backward pass of a node made before them comes to all of them.
+
+    Args:
+        optimizer: Has the parameters.
+    """
+    with torch.enable_grad():
+        oldest = torch.zeros((), device="cpu", requires_grad=True) * 1
+
+    def drop() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        oldest.backward()  # type: ignore[no-untyped-call]
+
+    return undo_at_end(drop)
