@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -189,39 +188,26 @@ def read_retries(device: torch.device) -> int:
     return int(torch.cuda.memory_stats(device).get("num_alloc_retries", 0))
 
 
-def run_python(code: str, *arguments: str, timeout_s: float) -> dict[str, Any]:
-    """Run code in a process of its own.
-
-    Args:
-        code: Python code.
-        *arguments: Its arguments.
-        timeout_s: When to give up.
-
-    Returns:
-        Exit status, time, and the ends of both outputs.
-    """
-    return run_command([sys.executable, "-c", code, *arguments], timeout_s=timeout_s)
-
-
 def run_command(command: list[str], *, timeout_s: float) -> dict[str, Any]:
-    """Run a command from the root of the tree.
+    """Run a command from the root of the tree; its standard error goes to the stage's log.
 
     Args:
         command: The command.
         timeout_s: When to give up.
 
     Returns:
-        Exit status (``None`` if it was given up), time, and the ends of both outputs.
+        Exit status (``None`` if it was given up), time, and the end of standard output.
     """
     begin = time.perf_counter()
     exit_status: int | None = None
-    stdout = stderr = ""
+    stdout = ""
     with suppress(subprocess.TimeoutExpired):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
-        exit_status, stdout, stderr = done.returncode, done.stdout, done.stderr
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=timeout_s
+        )
+        exit_status, stdout = done.returncode, done.stdout
     return {
         "exit_status": exit_status,
         "time_s": time.perf_counter() - begin,
         "stdout": stdout[-3000:],
-        "stderr": stderr[-3000:],
     }

@@ -14,7 +14,7 @@ import torch
 import autobatch
 from autobatch.finder import find
 from autobatch.probe.client import TargetProber
-from autobatch.records import Goal, Settings
+from autobatch.records import Goal, Settings, Trial
 from autobatch.workload.task import TrainingTask, load_task, move_to
 from scripts.gpu.stages.bench import Bench, run_command
 
@@ -39,9 +39,10 @@ def run_neighbour(bench: Bench) -> None:
     settings = bench.settings(goal=Goal.MEMORY, max_batch_size=None if bench.is_gpu else 8)
     alone_bytes = read_budget(target, settings)
     held_bytes = round(_HELD_FRACTION * alone_bytes) if bench.is_gpu else _CPU_BYTES
+    bench.save(alone_bytes=alone_bytes, held_bytes=held_bytes)
     with neighbour(bench.device, held_bytes):
         beside_bytes = read_budget(target, settings)
-        bench.save(alone_bytes=alone_bytes, held_bytes=held_bytes, beside_bytes=beside_bytes)
+        bench.save(beside_bytes=beside_bytes)
         if bench.is_gpu:
             missing_bytes = held_bytes - (alone_bytes - beside_bytes)
             why = f"held {held_bytes}, missing in the difference {missing_bytes} bytes"
@@ -97,21 +98,26 @@ def run_call(bench: Bench) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     train_step(task, optimizer, bench.device)
     before = fingerprint(model, optimizer)
-    ends: list[float] = []
+    ends: list[tuple[int, float]] = []
     begin = time.perf_counter()
+
+    def note(trial: Trial) -> None:
+        ends.append((trial.batch_size, time.perf_counter() - begin))
+        bench.save(trial_ends_s=ends)
+
     finding = autobatch.find_batch_size(
         model,
         lambda size: next(task.source.batches(size)),
         optimizer=optimizer,
         training_step=task.loss,
-        on_trial=lambda trial: ends.append(time.perf_counter() - begin),
+        on_trial=note,
         device=bench.device,
         max_batch_size=64 if bench.is_gpu else 4,
         time_limit="30s",
     )
     time_s = time.perf_counter() - begin
     steps_s = sum(sum(trial.step_times_s) for trial in finding.trials)
-    bench.save(batch_size=finding.batch_size, time_s=time_s, steps_s=steps_s, trial_ends_s=ends)
+    bench.save(batch_size=finding.batch_size, time_s=time_s, steps_s=steps_s)
     bench.claim(
         "a call leaves no trace", fingerprint(model, optimizer) == before, f"{time_s:.1f} s"
     )

@@ -21,9 +21,11 @@ def run_allocator(bench: Bench) -> None:
     found: dict[str, Any] = {}
     for target in bench.targets:
         training = PlainTraining(target, bench.device)
-        fresh = [asdict(training.run(size)) for size in _SIZES[bench.is_gpu]]
+        fresh: list[dict[str, Any]] = []
         found[target] = {"fresh": fresh}
-        bench.save(targets=found)
+        for size in _SIZES[bench.is_gpu]:
+            fresh.append(asdict(training.run(size)))
+            bench.save(targets=found)
         again = training.run(_SIZES[bench.is_gpu][-1])
         found[target]["after_smaller_sizes"] = asdict(again)
         bench.save(targets=found)
@@ -34,6 +36,7 @@ def run_allocator(bench: Bench) -> None:
         )
         if bench.is_gpu:
             found[target]["least_cap_bytes"] = find_least_cap(training, again, bench.device)
+            bench.save(targets=found)
             found[target]["snapshot"] = save_snapshot(bench, training, target)
             bench.save(targets=found)
         del training

@@ -9,14 +9,18 @@ from typing import Any
 
 from autobatch.records import Goal
 from scripts.gpu.stages.bench import Bench, run_command
+from scripts.replay.record import record_sweeps, save
 
 _LONGEST_SEARCH_S = 30.0
-_TIME_LIMIT_S = {True: 60, False: 120}
+_TIME_LIMIT_S = {True: 60, False: 8}
 _RECORDING_S = {True: 40, False: 5}
 
 
 def run_search(bench: Bench) -> None:
-    """``autobatch probe`` of each target for both goals; the whole finding is kept."""
+    """``autobatch probe`` of each target for both goals; the whole finding is kept.
+
+    Its trials are in the stage's log as they end.
+    """
     found: dict[str, Any] = {}
     for target in bench.targets:
         for goal in (Goal.THROUGHPUT, Goal.MEMORY):
@@ -42,7 +46,7 @@ def make_command(bench: Bench, target: str, goal: Goal, file: Path) -> list[str]
         goal: What to find.
         file: Receives the finding.
     """
-    options = ["--goal", goal.value, "--device", bench.device, "-q", "-o", str(file)]
+    options = ["--goal", goal.value, "--device", bench.device, "-o", str(file)]
     options += ["--time-limit", f"{_TIME_LIMIT_S[bench.is_gpu]}s"]
     if bench.is_gpu and target.startswith("hf:"):
         options += ["--precision", "bf16"]
@@ -69,9 +73,8 @@ def find_answer(bench: Bench, target: str, goal: Goal) -> dict[str, Any]:
 
 def run_record(bench: Bench) -> None:
     """Record the timings of all sizes of each target, for ``scripts.replay.replay``."""
-    from scripts.replay.record import record, save
-
     for index, target in enumerate(bench.targets):
         path = bench.out / f"recording-{index}.json.xz"
-        save(record(target, _RECORDING_S[bench.is_gpu]), path)
-        bench.save(**{path.name: target})
+        for recording in record_sweeps(target, _RECORDING_S[bench.is_gpu], bench.device):
+            save(recording, path)
+            bench.save(**{path.name: {"target": target, "num_cells": len(recording["cells"])}})

@@ -81,16 +81,16 @@ def run_case(bench: Bench, name: str, code: str, sizes: tuple[int, ...], **setti
     """
     file = bench.out / f"case-{name.replace(' ', '-').replace(',', '')}.py"
     file.write_text(_HEAD + code)
-    outcomes = []
+    outcomes: list[tuple[int, str, str]] = []
     try:
         chosen = bench.settings(memory_limit_bytes=8 * 2**30, **settings)
         with TargetProber(str(file), chosen) as prober:
             prober.load(timeout_s=60)
             for size in sizes:
                 trial = prober.measure(size, _PLAN, timeout_s=30)
-                outcomes.append([size, trial.outcome.value, trial.message])
+                outcomes.append((size, trial.outcome.value, trial.message))
+                bench.save(**{name: outcomes})
         holds, why = outcomes[-1][1] == "fits", f"{outcomes}"
     except AutobatchError as error:
         holds, why = False, f"{type(error).__name__}: {error}"
-    bench.save(**{name: outcomes})
     bench.claim(f"{name}: the next trial runs", holds, why)

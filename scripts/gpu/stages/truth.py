@@ -37,8 +37,7 @@ def run_truth(bench: Bench) -> None:
         del training
         compare_throughput(bench, target, found[target]["sizes"])
     for target in bench.targets:
-        found[target]["largest"] = compare_largest(bench, target)
-        bench.save(targets=found)
+        compare_largest(bench, target)
 
 
 def compare_throughput(bench: Bench, target: str, sizes: list[dict[str, Any]]) -> None:
@@ -63,7 +62,7 @@ def compare_throughput(bench: Bench, target: str, sizes: list[dict[str, Any]]) -
     )
 
 
-def compare_largest(bench: Bench, target: str) -> dict[str, Any]:
+def compare_largest(bench: Bench, target: str) -> None:
     """Run the largest size, and twice it, in fresh processes at the budget that it was found under.
 
     Args:
@@ -72,15 +71,19 @@ def compare_largest(bench: Bench, target: str) -> dict[str, Any]:
     """
     finding = find_answer(bench, target, Goal.MEMORY)
     if not finding:
-        return {"reason": "no answer"}
+        bench.save(**{f"{target}, largest": "no answer"})
+        return
     largest, budget_bytes = finding["batch_size"], finding["budget_bytes"]
-    runs = {factor: train_fresh(bench, target, factor * largest, budget_bytes) for factor in (1, 2)}
+    runs: dict[int, dict[str, Any]] = {}
+    for factor in (1, 2):
+        runs[factor] = train_fresh(bench, target, factor * largest, budget_bytes)
+        figures = {"batch_size": largest, "budget_bytes": budget_bytes, "runs": runs}
+        bench.save(**{f"{target}, largest": figures})
     if bench.is_gpu:
         fits = [runs[factor].get("fits") for factor in (1, 2)]
         why = f"{largest} fits: {fits[0]}, {2 * largest} fits: {fits[1]}"
         bench.claim(f"{target}: the largest is the largest", fits == [True, False], why)
         compare_peaks(bench, target, finding, runs[1])
-    return {"batch_size": largest, "budget_bytes": budget_bytes, "runs": runs}
 
 
 def compare_peaks(bench: Bench, target: str, finding: dict[str, Any], run: dict[str, Any]) -> None:
@@ -125,6 +128,7 @@ def run_sustained(bench: Bench) -> None:
     size = finding.get("batch_size") or 32
     training = PlainTraining(target, bench.device)
     step = training.steps(size)
+    bench.save(batch_size=size, reported=finding.get("samples_per_s"))
     step()
     training.wait()
     rates, begin = [], time.perf_counter()
@@ -134,7 +138,7 @@ def run_sustained(bench: Bench) -> None:
             step()
         training.wait()
         rates.append(10 * size / (time.perf_counter() - chain_begin))
-        bench.save(batch_size=size, samples_per_s=rates, reported=finding.get("samples_per_s"))
+        bench.save(samples_per_s=rates)
     if bench.is_gpu and finding.get("samples_per_s"):
         ratio = finding["samples_per_s"] / rates[-1]
         bench.claim(

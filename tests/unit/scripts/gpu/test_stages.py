@@ -1,0 +1,190 @@
+"""What a stage has measured by the time it is killed is in its file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import autobatch
+from autobatch.records import Goal, Outcome, TimingRound, Trial
+from scripts.gpu.prove import FIRST_CALL, read
+from scripts.gpu.stages import beside, machine, memory, search, survival, truth
+from scripts.gpu.stages.bench import Bench, PlainRun, run_command
+from scripts.replay.record import load
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+RUN = PlainRun(
+    batch_size=1,
+    fits=True,
+    peaks_bytes=[2],
+    allocated_bytes=1,
+    retries=[0],
+    synchronized_s=[0.1],
+    chained_s=0.1,
+)
+TRIAL = Trial(
+    batch_size=4,
+    outcome=Outcome.FITS,
+    rounds=(TimingRound(number=0, step_times_s=(0.1,), data_times_s=(0.0,)),),
+)
+CELL = {"batch_size": 1, "sweep": 0, "peak_bytes": 5, "step_times_s": [0.1]}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: no code of a stage may catch it."""
+
+
+def then_killed(*results: Any) -> Callable[..., Any]:
+    """A function that returns these in turn, and then is killed."""
+    left = iter(results)
+
+    def call(*args: Any, **options: Any) -> Any:
+        for result in left:
+            return result
+        raise Killed
+
+    return call
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Bench]]:
+    """Make the bench of a stage, which has one thread."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    yield lambda stage: Bench(stage, "cpu", tmp_path)
+    torch.set_num_threads(before)
+
+
+def stub_training(monkeypatch: pytest.MonkeyPatch, module: Any, **methods: Any) -> None:
+    """Put a plain training of such methods in place of the real one."""
+    made = type("Training", (), {name: staticmethod(each) for name, each in methods.items()})
+    monkeypatch.setattr(module, "PlainTraining", lambda target, device: made())
+
+
+def kill_machine(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(machine, "time_copies", then_killed())
+
+
+def kill_allocator(patch: pytest.MonkeyPatch) -> None:
+    stub_training(patch, memory, run=then_killed(RUN))
+
+
+def kill_search(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(search, "run_command", then_killed({"exit_status": 0, "time_s": 5.0}))
+
+
+def kill_truth(patch: pytest.MonkeyPatch) -> None:
+    stub_training(patch, truth, run=then_killed(RUN))
+
+
+def kill_sustained(patch: pytest.MonkeyPatch) -> None:
+    stub_training(patch, truth, steps=lambda size: then_killed())
+
+
+def kill_survival(patch: pytest.MonkeyPatch) -> None:
+    prober = type(
+        "Prober",
+        (nullcontext,),
+        {
+            "__enter__": lambda self: self,
+            "load": lambda self, **options: None,
+            "measure": staticmethod(then_killed(TRIAL)),
+        },
+    )
+    patch.setattr(survival, "TargetProber", lambda target, settings: prober())
+
+
+def kill_neighbour(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(beside, "read_budget", then_killed(2**30))
+    patch.setattr(beside, "neighbour", lambda *args, **options: nullcontext())
+
+
+def kill_call(patch: pytest.MonkeyPatch) -> None:
+    def find(*args: Any, on_trial: Callable[[Trial], None], **options: Any) -> None:
+        on_trial(TRIAL)
+        raise Killed
+
+    patch.setattr(autobatch, "find_batch_size", find)
+
+
+def kill_record(patch: pytest.MonkeyPatch) -> None:
+    def sweeps(target: str, seconds: float, device: str) -> Iterator[dict[str, Any]]:
+        yield {"device": device, "cells": [CELL]}
+        raise Killed
+
+    patch.setattr(search, "record_sweeps", sweeps)
+
+
+KILLS: dict[str, tuple[Any, Patch, str]] = {
+    "machine": (machine.run_machine, kill_machine, "nvml_after"),
+    "allocator": (memory.run_allocator, kill_allocator, "targets"),
+    "search": (search.run_search, kill_search, "searches"),
+    "truth": (truth.run_truth, kill_truth, "targets"),
+    "sustained": (truth.run_sustained, kill_sustained, "batch_size"),
+    "survival": (survival.run_survival, kill_survival, "out of memory, again and again"),
+    "neighbour": (beside.run_neighbour, kill_neighbour, "alone_bytes"),
+    "call": (beside.run_call, kill_call, "trial_ends_s"),
+    "record": (search.run_record, kill_record, "recording-0.json.xz"),
+}
+
+
+@pytest.mark.parametrize("stage", KILLS)
+def test_a_stage_that_is_killed_leaves_its_first_figure(
+    stage: str,
+    bench: Callable[[str], Bench],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, kill, figure = KILLS[stage]
+    kill(monkeypatch)
+    with pytest.raises(Killed):
+        run(bench(stage))
+    assert read(tmp_path / f"{stage}.figures.json").get(figure)
+
+
+def test_no_stage_is_left_out() -> None:
+    assert {*FIRST_CALL, "record"} == set(KILLS)
+
+
+def test_the_first_of_two_fresh_runs_is_kept(
+    bench: Callable[[str], Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finding = {"batch_size": 4, "budget_bytes": 2**30}
+    monkeypatch.setattr(truth, "find_answer", lambda bench, target, goal: finding)
+    monkeypatch.setattr(truth, "train_fresh", then_killed({"fits": True}))
+    with pytest.raises(Killed):
+        truth.compare_largest(bench("truth"), "a target")
+    figures = read(tmp_path / "truth.figures.json")["a target, largest"]
+    assert figures["runs"] == {"1": {"fits": True}}
+
+
+def test_a_recording_is_of_the_benchs_device_and_can_be_replayed(
+    bench: Callable[[str], Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_record(monkeypatch)
+    with pytest.raises(Killed):
+        search.run_record(bench("record"))
+    assert load(tmp_path / "recording-0.json.xz") == {"device": "cpu", "cells": [CELL]}
+
+
+def test_what_a_command_says_of_itself_is_in_the_log_before_it_ends(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code = "import sys, time; print('batch 1: fits', file=sys.stderr, flush=True); time.sleep(60)"
+    done = run_command([sys.executable, "-c", code], timeout_s=5.0)
+    assert done["exit_status"] is None
+    assert "batch 1: fits" in capfd.readouterr().err
+
+
+def test_a_search_shows_its_trials(bench: Callable[[str], Bench], tmp_path: Path) -> None:
+    file = tmp_path / "finding.json"
+    command = search.make_command(bench("search"), "a target", Goal.MEMORY, file)
+    assert not {"-q", "--quiet"} & set(command)
+    assert os.fspath(file) in command
