@@ -25,6 +25,7 @@ from autobatch.errors import (
     WorkloadError,
 )
 from autobatch.shell.flags import to_flags
+from autobatch.shell.options import HELP_SETTINGS
 from autobatch.shell.streams import abandon, make_console, until_its_reader_leaves
 
 EXIT_ANSWER = 0
@@ -34,7 +35,7 @@ EXIT_INTERRUPTED = 130
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=HELP_SETTINGS,
     help="""Say which batch size to train a PyTorch model with on this hardware, by running it.
 
     \b

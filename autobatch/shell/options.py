@@ -16,6 +16,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _OTHER = "Other options"
 _BEHIND_DASHES = "autobatch.behind_dashes"
 
+HELP_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
 # Generic for type checkers, and in recent versions of click only at run time.
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -54,6 +56,9 @@ class GroupedOption(click.Option):
 
 class GroupedCommand(click.Command):
     """A command whose help lists its options under headings."""
+
+    def __init__(self, name: str | None, **values: Any) -> None:
+        super().__init__(name, context_settings=HELP_SETTINGS, **values)
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, those without a heading of their own last."""
