@@ -39,6 +39,8 @@ from autobatch.workload.task import load_task
 from scripts.gpu.workloads import WORKLOADS
 from scripts.workbench import make_parser, print_table, report
 
+# Not ``__main__``: Python 3.11's server imports nothing for that name, and each process all of it.
+_NAME = "scripts.gpu.replayed"
 LARGEST = 64
 _SIZES = tuple(2**power for power in range(LARGEST.bit_length()))
 _SETTINGS = Settings(device="cpu", headroom_fraction=0.0, max_batch_size=LARGEST, time_limit_s=None)
@@ -92,13 +94,16 @@ def main() -> int:
     """Run all cases and print."""
     parser = make_parser(__doc__, WORKLOADS)
     parser.add_argument("--caps", type=int, default=10)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="those in it are not run again")
     arguments = parser.parse_args()
     prepare()
     begin, cases = time.perf_counter(), []
+    known = read_cases(arguments.json)
     capacities = {name: choose_capacities(name, arguments.caps) for name in arguments.examples}
     for index, name in itertools.product(range(arguments.caps), arguments.examples):
-        cases.append(examine(name, capacities[name][index]))
+        capacity_bytes = capacities[name][index]
+        case = known.get((name, capacity_bytes)) or examine(name, capacity_bytes)
+        cases.append(case)
         report(cases[-1])
         if arguments.json:
             arguments.json.write_text(json.dumps([asdict(case) for case in cases], indent=1))
@@ -110,10 +115,18 @@ def main() -> int:
     return 1 if wrong else 0
 
 
+def read_cases(file: Path | None) -> dict[tuple[str, int], Case]:
+    """Cases of a run that was cut off, by workload and capacity; none if there is no file."""
+    if file is None or not file.exists():
+        return {}
+    cases = [Case(**fields) for fields in json.loads(file.read_text())]
+    return {(case.workload, case.capacity_bytes): case for case in cases}
+
+
 def prepare() -> None:
     """One thread, and no garbage collector that looks through all of PyTorch in each trial."""
     torch.set_num_threads(1)
-    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([_NAME])
     gc.freeze()
 
 
