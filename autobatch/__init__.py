@@ -22,6 +22,7 @@ from autobatch.records import Goal, Outcome, Precision, Trial
 from autobatch.workload.contract import Workload
 
 if TYPE_CHECKING:
+    from autobatch.guard.guard import explain_oom
     from autobatch.noise.running import GradientNoiseScale
     from autobatch.training import TrainingFinding as Finding
     from autobatch.training import find_batch_size
@@ -41,6 +42,7 @@ __all__ = [
     "Workload",
     "WorkloadError",
     "__version__",
+    "explain_oom",
     "find_batch_size",
 ]
 
@@ -48,6 +50,7 @@ __all__ = [
 _LATER = {
     "Finding": ("autobatch.training", "TrainingFinding"),
     "GradientNoiseScale": ("autobatch.noise.running", "GradientNoiseScale"),
+    "explain_oom": ("autobatch.guard.guard", "explain_oom"),
     "find_batch_size": ("autobatch.training", "find_batch_size"),
 }
 
