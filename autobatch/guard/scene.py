@@ -71,7 +71,6 @@ def read_scene(tracebacks: Iterable[TracebackType | None]) -> Scene:
     calls = [_locals(frame) for frame in frames if frame.f_code is _CALL]
     modules = [each for each in objects if isinstance(each, nn.Module)]
     model = max(modules, key=_count_parameters, default=None)
-    stepping = [each for frame in frames for each in _stepping(frame)]
     optimizers = [each for each in objects if isinstance(each, torch.optim.Optimizer)]
     is_backward = any(frame.f_code is _BACKWARD for frame in frames)
     if calls:
@@ -81,7 +80,7 @@ def read_scene(tracebacks: Iterable[TracebackType | None]) -> Scene:
     return Scene(
         model=model,
         optimizer=_find_optimizer(model, optimizers),
-        stepping=stepping[-1] if stepping else None,
+        stepping=_find_stepping(frames),
         is_backward=is_backward,
         running=calls[-1]["self"] if calls else None,
         arguments=(calls[-1]["args"], calls[-1]["kwargs"]) if calls else ((), {}),
@@ -115,10 +114,20 @@ def _objects(frame: FrameType) -> Iterator[Any]:
             yield from list(vars(each).values())
 
 
-def _stepping(frame: FrameType) -> Iterator[torch.optim.Optimizer]:
-    each = _locals(frame).get("self")
-    if frame.f_code.co_name == "step" and isinstance(each, torch.optim.Optimizer):
-        yield each
+def _find_stepping(frames: list[FrameType]) -> torch.optim.Optimizer | None:
+    """The optimizer whose own code was running, not a closure that computes the loss."""
+    for frame in reversed(frames):
+        if frame.f_code.co_name == "step":
+            each = _locals(frame).get("self")
+            if isinstance(each, torch.optim.Optimizer):
+                return each
+        if frame.f_code in (_CALL, _BACKWARD) or not _is_torchs(frame):
+            return None
+    return None
+
+
+def _is_torchs(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith("torch.")
 
 
 def _find_optimizer(
@@ -135,7 +144,7 @@ def _find_optimizer(
 def _tensors_beside(frames: list[FrameType]) -> list[torch.Tensor]:
     """Tensors in the innermost frame that is not PyTorch's own."""
     for frame in reversed(frames):
-        if not frame.f_globals.get("__name__", "").startswith("torch."):
+        if not _is_torchs(frame):
             values = [
                 v
                 for v in _locals(frame).values()

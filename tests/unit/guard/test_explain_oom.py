@@ -163,3 +163,13 @@ def test_inputs_that_disagree_tell_no_batch_size() -> None:
             model(torch.zeros(16, 3), torch.zeros(second, 3))
         sizes.append(read_scene([caught.value.__traceback__]).batch_size)
     assert sizes == [16, None]
+
+
+def test_a_closure_that_an_optimizer_calls_is_not_its_step() -> None:
+    def fail() -> float:
+        raise MemoryError
+
+    optimizer = torch.optim.SGD(nn.Linear(3, 5).parameters())
+    with pytest.raises(MemoryError) as caught:
+        optimizer.step(fail)
+    assert read_scene([caught.value.__traceback__]).stepping is None
