@@ -11,6 +11,7 @@ import pytest
 from fixtures.commands import run_autobatch
 
 from autobatch.cli.probe import probe
+from autobatch.command.settings import CommandSettings
 from autobatch.records import Settings
 from autobatch.records.options import options_of
 
@@ -77,6 +78,25 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
     "--global-batch-size": (
         ["--global-batch-size", "48", "--min-batch-size", "16", "--max-batch-size", "16"],
         lambda f: f["global_batch_size"] == 48 and f["gradient_accumulation_steps"] == 3,
+    ),
+    "--gradient-accumulation-steps": (
+        ["--gradient-accumulation-steps", "3"],
+        lambda f: (
+            f["gradient_accumulation_steps"] == 3
+            and f["global_batch_size"] == 3 * f["batch_size"]
+            and f["accumulation"] is not None
+        ),
+    ),
+    "--rehearse": (
+        ["--rehearse"],
+        lambda f: (
+            f["rehearsal"]["batch_size"] == f["batch_size"]
+            and all(stage["fits"] for stage in f["rehearsal"]["stages"])
+        ),
+    ),
+    "--memory-breakdown": (
+        ["--memory-breakdown"],
+        lambda f: f["breakdown"]["weights_bytes"] == 4 * (8 * 4 + 4),
     ),
     "--num-devices": (
         ["--num-devices", "2", "--min-batch-size", "16"],
@@ -180,5 +200,7 @@ def test_every_option_of_a_search_is_tried_above() -> None:
         if parameter.param_type_name == "option"
     }
     of_output = {"--json", "--output", "--plot", "--force", "--quiet", "--verbose"}
-    assert names - of_output == set(EFFECTS)
+    # A command is tried in tests/integration/command.
+    of_command = {each.flag for each in options_of(CommandSettings).values()}
+    assert names - of_output - of_command == set(EFFECTS)
     assert {each.flag for each in options_of(Settings).values()} == set(EFFECTS)

@@ -58,7 +58,7 @@ class Line:
         now = self.now()
         if at_once or now - self._sent_s > _SEND_INTERVAL_S or len(self._said) > _MOST_WAITING:
             self._sent_s = now
-            self._send()
+            self.send()
 
     def introduce(self, *event: Any) -> None:
         """Report what a forked child has to repeat, should it train."""
@@ -71,7 +71,7 @@ class Line:
             said, self._said = self._said, []
             self._connect()
             self._said = [*self._introduction, *said]
-            self._send()
+            self.send()
 
     def orders(self) -> list[dict[str, Any]]:
         """What autobatch has asked for since; does not wait."""
@@ -87,7 +87,7 @@ class Line:
     def hold(self) -> None:
         """Wait to be killed: nothing of the script goes on, and none of its cleanup runs."""
         self.speak_up()
-        self._send()
+        self.send()
         while True:
             self._receive(waits=True)
 
@@ -141,7 +141,8 @@ class Line:
         except OSError:
             os._exit(1)
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Report what waits."""
         import json
 
         if self._socket is None:
@@ -249,9 +250,11 @@ def _load(name: str) -> Any:
 
 
 def _start() -> None:
+    import atexit
     import json
 
     line = Line(json.loads(os.environ[_VARIABLE]))
+    atexit.register(line.send)  # the last steps of a script that ends soon
     _load("files").install(line)
     sys.meta_path.insert(0, TorchFinder(line))
 
