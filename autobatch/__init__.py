@@ -10,22 +10,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from autobatch._version import __version__
-from autobatch.errors import (
-    AutobatchError,
-    DeviceError,
-    NothingFitsError,
-    SearchInterrupted,
-    SettingsError,
-    WorkloadError,
-)
-from autobatch.records import Goal, Outcome, Precision, Trial
-from autobatch.workload.contract import Workload
 
 if TYPE_CHECKING:
+    from autobatch.errors import (
+        AutobatchError,
+        DeviceError,
+        NothingFitsError,
+        SearchInterrupted,
+        SettingsError,
+        WorkloadError,
+    )
     from autobatch.guard.guard import explain_oom
     from autobatch.noise.running import GradientNoiseScale
+    from autobatch.records import Goal, Outcome, Precision, Trial
     from autobatch.training import TrainingFinding as Finding
     from autobatch.training import find_batch_size
+    from autobatch.workload.contract import Workload
 
 __all__ = [
     "AutobatchError",
@@ -46,16 +46,31 @@ __all__ = [
     "find_batch_size",
 ]
 
-# What needs PyTorch is loaded when it is first used.
+# Loaded when first used: some need PyTorch, and a command that is interrupted while it starts is
+# in its own code by then.
+_ERRORS, _RECORDS = "autobatch.errors", "autobatch.records"
 _LATER = {
+    "AutobatchError": (_ERRORS, "AutobatchError"),
+    "DeviceError": (_ERRORS, "DeviceError"),
     "Finding": ("autobatch.training", "TrainingFinding"),
+    "Goal": (_RECORDS, "Goal"),
     "GradientNoiseScale": ("autobatch.noise.running", "GradientNoiseScale"),
+    "NothingFitsError": (_ERRORS, "NothingFitsError"),
+    "Outcome": (_RECORDS, "Outcome"),
+    "Precision": (_RECORDS, "Precision"),
+    "SearchInterrupted": (_ERRORS, "SearchInterrupted"),
+    "SettingsError": (_ERRORS, "SettingsError"),
+    "Trial": (_RECORDS, "Trial"),
+    "Workload": ("autobatch.workload.contract", "Workload"),
+    "WorkloadError": (_ERRORS, "WorkloadError"),
     "explain_oom": ("autobatch.guard.guard", "explain_oom"),
     "find_batch_size": ("autobatch.training", "find_batch_size"),
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("errors", "records"):
+        return importlib.import_module(f"autobatch.{name}")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _LATER[name]

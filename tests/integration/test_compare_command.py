@@ -241,7 +241,7 @@ def test_the_settings_that_it_shares_with_a_search_reach_the_training(target: Pa
     assert document["device"] == "cpu"
     assert document["settings"]["memory_limit_bytes"] == 4 * 2**30
     assert document["settings"]["headroom_fraction"] == 0.25
-    assert document["settings"]["tolerance_fraction"] == 0.07
+    assert document["asked"]["tolerance_fraction"] == 0.07
     assert document["runs"][0]["learning_rate"] == pytest.approx(1.0)
     for line in ("variable 5", "autocast True", "seed 77"):
         assert line in done.stderr
