@@ -31,6 +31,7 @@ from autobatch.records.enums import (
 )
 from autobatch.records.events import Observer, SilentObserver
 from autobatch.records.finding import Confirmation, Finding, FindingWarning, LengthBucket
+from autobatch.records.loading import LoaderChoice, LoaderSettings, LoaderTiming
 from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.noise import Efficiency, Goodput, NoiseScale
 from autobatch.records.recommendation import Recommendation
@@ -65,6 +66,9 @@ __all__ = [
     "LearningRateRule",
     "LengthBucket",
     "LengthScan",
+    "LoaderChoice",
+    "LoaderSettings",
+    "LoaderTiming",
     "MachineReport",
     "MemoryAdvice",
     "MemoryBound",

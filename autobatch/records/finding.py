@@ -10,6 +10,7 @@ from autobatch.records.contention import Contention
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.decision import Confidence, TimingDecision
 from autobatch.records.enums import StopReason, WarningCode
+from autobatch.records.loading import LoaderChoice
 from autobatch.records.memory import MemoryBudget
 from autobatch.records.noise import Efficiency, NoiseScale
 from autobatch.records.recommendation import Recommendation
@@ -113,6 +114,7 @@ class Finding:
         accumulation: Whether several passes give the gradient of one batch; ``None`` where a step
             is one pass.
         breakdown: Where the memory goes at the recommended size; ``None`` if it was not asked for.
+        loading: Loader settings to train with; ``None`` where loading is not the bound.
         rehearsal: What of the training was run before it; ``None`` if it was not asked for.
         efficiency: Goodput by batch size; ``None`` without a noise scale.
         contention: What was done about processes that kept the cores busy; ``None`` if nothing.
@@ -141,6 +143,7 @@ class Finding:
     contention: Contention | None = None
     accumulation: AccumulationCheck | None = None
     breakdown: MemoryBreakdown | None = None
+    loading: LoaderChoice | None = None
     rehearsal: Rehearsal | None = None
 
     @property

@@ -13,6 +13,7 @@ from autobatch.records import (
     Finding,
     LearningRateRule,
     LengthBucket,
+    LoaderChoice,
     MemoryBudget,
     Recommendation,
     Rehearsal,
@@ -41,6 +42,8 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
     if finding.workload.is_compiled:
         yield "compiled", Text(_compiled(finding))
     yield "bounded by", Text(BOTTLENECKS[recommendation.bottleneck])
+    if finding.loading is not None:
+        yield "loader", Text(_loader(finding.loading))
     if recommendation.global_batch_size != recommendation.batch_size:
         yield "global batch", Text(_global_batch(recommendation))
     if finding.accumulation is not None:
@@ -60,6 +63,30 @@ def _accumulation(check: AccumulationCheck) -> str:
     if check.loss_differs or check.norm_differs:
         return f"not the gradient of one batch ({how}): see below"
     return f"the same gradient as one batch ({how})"
+
+
+def _loader(loading: LoaderChoice) -> str:
+    if loading.chosen is None or loading.samples_per_s is None:
+        return f"settings not compared: {loading.reason}"
+    peak = loading.host_peak_bytes
+    memory = f"; host memory {units.format_bytes(peak)} peak" if peak else ""
+    refused = [each for each in loading.timings if each.message]
+    if refused:
+        memory += f"; not {refused[0].settings.num_workers} workers: {refused[0].message}"
+    rate = units.format_rate(loading.samples_per_s)
+    options = loading.chosen.as_options().items()
+    settings = ", ".join(f"{name}={value}" for name, value in options if value)
+    if loading.is_own:
+        settings = settings or "num_workers=0"
+        return f"{settings}, as it is: of {_count_ways(loading)} none was clearly faster{memory}"
+    gain = loading.samples_per_s / (loading.own_samples_per_s or loading.samples_per_s) - 1
+    gained = units.format_fraction(gain)
+    return f"{settings or 'num_workers=0'}: {rate}, {gained} faster than with yours{memory}"
+
+
+def _count_ways(loading: LoaderChoice) -> str:
+    number = len({each.settings for each in loading.timings})
+    return f"{number} {_plural('setting', number)}"
 
 
 def _rehearsal_rows(rehearsal: Rehearsal) -> Iterator[Row]:

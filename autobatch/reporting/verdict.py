@@ -230,6 +230,8 @@ def _training(finding: Finding) -> str:
     if finding.gradient_accumulation_steps > 1:
         steps = units.format_count(finding.gradient_accumulation_steps)
         parts.append(f"{steps} accumulation steps")
+    if finding.loading is not None and finding.loading.chosen and not finding.loading.is_own:
+        parts.append(f"num_workers={finding.loading.chosen.num_workers} in its loader")
     if finding.learning_rate is not None:
         parts.append(f"learning rate {units.format_learning_rate(finding.learning_rate)}")
     *first, last = parts

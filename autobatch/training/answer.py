@@ -164,7 +164,8 @@ class TrainingFinding(Finding):
             **options: Passed on to the loader. Without ``sampler``, ``batch_sampler`` and
                 ``shuffle`` a map-style dataset is shuffled; ``drop_last`` is as recommended:
                 never so that nothing is left, and so that BatchNorm does not meet a batch of
-                one sample.
+                one sample. Where loading was the bound, the loader settings that were chosen are
+                set, unless ``num_workers`` is given or the dataset is iterable.
 
         Raises:
             SettingsError: If the options set the batch size, which is what this is for.
@@ -181,6 +182,9 @@ class TrainingFinding(Finding):
         is_iterable = isinstance(dataset, IterableDataset)
         if not is_iterable and options.get("sampler") is None:
             options.setdefault("shuffle", True)
+        loading = self.loading
+        if loading and loading.chosen and not is_iterable and "num_workers" not in options:
+            options = {**loading.chosen.as_options(), **options}
         if "drop_last" not in options:
             options["drop_last"] = self._should_drop_last(_size_of(dataset))
         return DataLoader(dataset, batch_size=self.batch_size, **options)

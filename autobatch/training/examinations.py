@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autobatch.accumulation.examine import examine_accumulation
 from autobatch.breakdown.examine import examine_memory
+from autobatch.loading.examine import examine_loading
 from autobatch.probe.probers import Prober
 from autobatch.records import Finding
 
@@ -18,4 +19,6 @@ def examine(prober: Prober, finding: Finding) -> Finding:
     Returns:
         The finding with what was seen; the answer in it is the same.
     """
-    return examine_memory(prober, examine_accumulation(prober, finding))
+    for look in (examine_accumulation, examine_loading, examine_memory):
+        finding = look(prober, finding)
+    return finding

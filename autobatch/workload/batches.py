@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,13 @@ KEPT_LOADER_OPTIONS = (
     "pin_memory",
     "timeout",
     "worker_init_fn",
+    "multiprocessing_context",
+    "prefetch_factor",
+    "persistent_workers",
+)
+# ``DataLoader`` refuses them without workers.
+_OPTIONS_OF_WORKERS = (
+    "timeout",
     "multiprocessing_context",
     "prefetch_factor",
     "persistent_workers",
@@ -123,6 +131,26 @@ class LoaderSource:
     def dataset(self) -> Any:
         """The dataset itself."""
         return self._dataset
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the user's ``DataLoader`` that are kept; empty if there is none."""
+        return dict(self._options)
+
+    def with_options(self, **options: Any) -> LoaderSource:
+        """The same batches, loaded in another way.
+
+        Args:
+            options: Of ``DataLoader``, over the user's own. Those that only workers understand
+                are left out if there are none.
+        """
+        other = copy.copy(self)
+        other._options = {**self._options, **options}
+        other.num_loader_workers = int(other._options.get("num_workers", 0))
+        if not other.num_loader_workers:
+            for name in _OPTIONS_OF_WORKERS:
+                other._options.pop(name, None)
+        return other
 
     def loader_of(self, dataset: Any, batch_size: int, **options: Any) -> DataLoader[Any]:
         """A loader like the user's over other samples, its last, smaller batch included.

@@ -12,7 +12,16 @@ import autobatch
 PACKAGE = Path(autobatch.__file__).parent
 
 # Each stands on the core, and on no other product.
-PRODUCTS = ("accumulation", "breakdown", "check", "compare", "guard", "noise", "rehearsal")
+PRODUCTS = (
+    "accumulation",
+    "breakdown",
+    "check",
+    "compare",
+    "guard",
+    "loading",
+    "noise",
+    "rehearsal",
+)
 # Lowest first; names on one line are siblings and do not import each other.
 LAYERS = (
     ("_version", "errors", "units"),

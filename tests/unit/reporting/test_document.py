@@ -185,6 +185,7 @@ def test_the_top_level_keys_are_frozen(make_finding):
         "contention",
         "accumulation",
         "breakdown",
+        "loading",
         "rehearsal",
     }
     recommendation = {item.name for item in fields(Recommendation)}

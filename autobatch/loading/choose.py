@@ -1,0 +1,191 @@
+"""Which way of loading to time next, and which to train with."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from autobatch.records.loading import LoaderChoice, LoaderSettings, LoaderTiming
+
+#: A setting that gains less is not worth its memory.
+LEAST_GAIN_FRACTION = 0.05
+# Of numbers of workers that are as fast as this, the smallest is taken.
+_SAME_FRACTION = 0.02
+_PREFETCH_FACTORS = (2, 4)
+# One worker relieves the training of loading, and makes batches no faster.
+_FEWEST_TO_STOP = 2
+# Slower ones are not timed again.
+_NEAR_FRACTION = 0.25
+_NUM_ROUNDS = 3
+_UNCERTAIN = "timings on this machine are too uncertain to compare settings"
+
+
+def list_numbers(num_cores: int) -> Iterator[int]:
+    """Numbers of workers to time: none, then doubling up to the usable cores.
+
+    Args:
+        num_cores: Cores that this process may use.
+    """
+    yield 0
+    number = 1
+    while number < num_cores:
+        yield number
+        number *= 2
+    yield num_cores
+
+
+@dataclass(slots=True, kw_only=True)
+class LoaderSearch:
+    """A short search: own, more workers, prefetching, pinned memory, then a race of the fastest.
+
+    Attributes:
+        batch_size: Samples of a batch.
+        time_one: Times one way; the user's own if ``None``.
+        num_cores: Cores that this process may use.
+        may_pin: Whether the device is an accelerator, to which pinned memory is copied faster.
+        num_batches: Batches of an epoch; ``None`` if unknown.
+        max_time_s: Time after which nothing new is tried; the race takes about as long again.
+        clock: Returns seconds from any origin.
+        timings: What was timed so far, the user's own first.
+    """
+
+    batch_size: int
+    time_one: Callable[[LoaderSettings | None], LoaderTiming]
+    num_cores: int
+    may_pin: bool = False
+    num_batches: int | None = None
+    max_time_s: float = 20.0
+    clock: Callable[[], float] = time.monotonic
+    timings: list[LoaderTiming] = field(default_factory=list)
+
+    def run(self) -> LoaderChoice:
+        """Search.
+
+        Returns:
+            What was faster than the user's own by the least gain in each round of the race; the
+            user's own if nothing was in any round; else none, since the machine is too noisy.
+        """
+        deadline = self.clock() + self.max_time_s
+        own = self._time(None)
+        if own.samples_per_s is None:
+            return self._without(own.message)
+        for settings in self._list_more(own.settings):
+            if self.clock() > deadline:
+                break
+            self._time(settings)
+        rounds = self._race(own.settings)
+        best = self._find_best()
+        if best != own.settings and all(_gains(each[own.settings], each[best]) for each in rounds):
+            return self._choose(self._with_life(best))
+        is_doubtful = any(_gains(each[own.settings], max(each.values())) for each in rounds)
+        return self._without(_UNCERTAIN) if is_doubtful else self._choose(own.settings)
+
+    def _race(self, own: LoaderSettings) -> list[dict[LoaderSettings, float]]:
+        """Time the fastest and the user's own in turn; their throughput in each round."""
+        least = (1 - _NEAR_FRACTION) * max(map(self._rate_of, self._ways()))
+        candidates = [each for each in self._ways() if each == own or self._rate_of(each) >= least]
+        rounds: list[dict[LoaderSettings, float]] = []
+        while len(candidates) > 1 and len(rounds) < _NUM_ROUNDS:
+            rounds.append({each: _rate(self._time(each)) for each in candidates})
+        return rounds
+
+    def _list_more(self, own: LoaderSettings) -> Iterator[LoaderSettings]:
+        """Ways besides the user's own, each with those before it timed."""
+        yield from self._list_workers(own)
+        best = self._find_best()
+        if best.num_workers:
+            for factor in _PREFETCH_FACTORS:
+                if factor != best.prefetch_factor:
+                    yield replace(best, prefetch_factor=factor)
+        best = self._find_best()
+        if self.may_pin and not best.pin_memory:
+            yield replace(best, pin_memory=True)
+
+    def _list_workers(self, own: LoaderSettings) -> Iterator[LoaderSettings]:
+        before: LoaderSettings | None = None
+        for number in list_numbers(self.num_cores):
+            way = own if number == own.num_workers else _with_workers(own, number)
+            if way != own:
+                yield way
+            if not self._rate_of(way) and number:
+                return  # more workers would take more memory still
+            if before is not None and number >= _FEWEST_TO_STOP and not self._has_gain(before, way):
+                yield before  # again, in turn: a moment of a busy machine ends no climb
+                yield way
+                if not self._has_gain(before, way):
+                    return
+            before = way
+
+    def _find_best(self) -> LoaderSettings:
+        """The fastest; prefetching and pinning must gain, and fewer workers are as good."""
+        own, *others = self._ways()
+        plain = [own, *(each for each in others if each == _with_workers(own, each.num_workers))]
+        top = max(map(self._rate_of, plain))
+        near = [each for each in plain if self._rate_of(each) >= (1 - _SAME_FRACTION) * top]
+        best = min(near, key=lambda each: each.num_workers)
+        for each in others:
+            if each not in plain and self._has_gain(best, each):
+                best = each
+        return best
+
+    def _with_life(self, best: LoaderSettings) -> LoaderSettings:
+        """With workers that outlive an epoch, where starting them takes a good part of it."""
+        if not best.num_workers or best.persistent_workers or not self.num_batches:
+            return best
+        pass_time_s = self.batch_size / self._rate_of(best)
+        start_s = statistics.median(each.start_s for each in self.timings if each.settings == best)
+        # The first batch itself takes a worker as long in every epoch.
+        starting_s = max(0.0, start_s - best.num_workers * pass_time_s)
+        is_long = starting_s >= LEAST_GAIN_FRACTION * self.num_batches * pass_time_s
+        return replace(best, persistent_workers=is_long)
+
+    def _time(self, settings: LoaderSettings | None) -> LoaderTiming:
+        self.timings.append(self.time_one(settings))
+        return self.timings[-1]
+
+    def _ways(self) -> list[LoaderSettings]:
+        return list(dict.fromkeys(each.settings for each in self.timings))
+
+    def _rate_of(self, settings: LoaderSettings) -> float:
+        """The median of its timings; 0 if any of them took more memory than the budget."""
+        rates = [_rate(each) for each in self.timings if each.settings == settings]
+        return statistics.median(rates) if rates and all(rates) else 0.0
+
+    def _has_gain(self, before: LoaderSettings, after: LoaderSettings) -> bool:
+        return _gains(self._rate_of(before), self._rate_of(after))
+
+    def _choose(self, settings: LoaderSettings) -> LoaderChoice:
+        own, ways = self.timings[0].settings, self._ways()
+        # Workers live for as long as a timing, whatever is chosen of it.
+        timed = settings if settings in ways else replace(settings, persistent_workers=False)
+        return LoaderChoice(
+            batch_size=self.batch_size,
+            timings=tuple(self.timings),
+            chosen=settings,
+            samples_per_s=self._rate_of(timed),
+            own_samples_per_s=self._rate_of(own) or None,
+        )
+
+    def _without(self, reason: str) -> LoaderChoice:
+        timings = tuple(self.timings)
+        return LoaderChoice(batch_size=self.batch_size, timings=timings, reason=reason)
+
+
+def _with_workers(own: LoaderSettings, number: int) -> LoaderSettings:
+    factor = own.prefetch_factor or _PREFETCH_FACTORS[0]
+    return replace(
+        own,
+        num_workers=number,
+        prefetch_factor=factor if number else None,
+        persistent_workers=own.persistent_workers and number > 0,
+    )
+
+
+def _rate(timing: LoaderTiming) -> float:
+    return timing.samples_per_s or 0.0
+
+
+def _gains(before: float, after: float) -> bool:
+    return after > 0 and after >= (1 + LEAST_GAIN_FRACTION) * before

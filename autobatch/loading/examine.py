@@ -1,0 +1,76 @@
+"""When to look for loader settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autobatch.errors import AutobatchError, first_line_of
+from autobatch.loading.choose import LoaderSearch
+from autobatch.loading.job import LoaderJob
+from autobatch.probe.probers import JobProber, Prober
+from autobatch.recommend.accumulation import count_passes
+from autobatch.records import Bottleneck, Confidence, Finding
+from autobatch.records.loading import LoaderChoice, LoaderSettings, LoaderTiming
+
+_MOST_TIME_S = 20.0
+# Two ways, of about two seconds each.
+_LEAST_TIME_S = 4.0
+# The race times fewer ways, three times each.
+_RACE_RATIO = 2
+
+
+def examine_loading(prober: Prober, finding: Finding) -> Finding:
+    """Look for loader settings where loading bounds the throughput.
+
+    Args:
+        prober: Has the workload that the finding is about.
+        finding: The answer.
+
+    Returns:
+        The finding with the choice, or with why there is none; as it was where something else is
+        the bound.
+    """
+    is_bound = finding.recommendation.bottleneck is Bottleneck.DATA_LOADING
+    if not is_bound or not isinstance(prober, JobProber):
+        return finding
+    size, time_s = finding.batch_size, _time_left_s(finding)
+    if finding.confidence is not Confidence.HIGH:
+        reason = "timings on this machine are too uncertain to compare settings"
+        return replace(finding, loading=LoaderChoice(batch_size=size, reason=reason))
+    if time_s < _LEAST_TIME_S:
+        reason = "the time limit left no time for it"
+        return replace(finding, loading=LoaderChoice(batch_size=size, reason=reason))
+    settings = finding.settings
+    num_passes = count_passes(settings, size)
+
+    def time_one(way: LoaderSettings | None) -> LoaderTiming:
+        job = LoaderJob(batch_size=size, num_passes=num_passes, settings=way)
+        return prober.run(job, timeout_s=settings.trial_timeout_s)
+
+    search = LoaderSearch(
+        batch_size=size,
+        time_one=time_one,
+        num_cores=finding.environment.num_cores,
+        may_pin=finding.device.startswith(("cuda", "xpu")),
+        num_batches=_count_batches(finding),
+        max_time_s=time_s,
+    )
+    try:
+        choice = search.run()
+    except AutobatchError as error:  # the answer stands
+        choice = LoaderChoice(
+            batch_size=size, timings=tuple(search.timings), reason=first_line_of(error)
+        )
+    return replace(finding, loading=choice)
+
+
+def _time_left_s(finding: Finding) -> float:
+    limit_s = finding.settings.time_limit_s
+    if limit_s is None:
+        return _MOST_TIME_S
+    return min(_MOST_TIME_S, (limit_s - finding.search_time_s) / (1 + _RACE_RATIO))
+
+
+def _count_batches(finding: Finding) -> int | None:
+    iterations = finding.iterations_per_epoch
+    return None if iterations is None else iterations * finding.gradient_accumulation_steps
