@@ -89,7 +89,8 @@ TRIAL_KEYS = [
 
 sizes = st.integers(min_value=1, max_value=2**40)
 num_bytes = st.integers(min_value=0, max_value=2**50)
-positive = st.floats(min_value=1e-9, max_value=1e12)
+# Throughputs stay below the 1e18 that a document may hold.
+positive = st.floats(min_value=1e-5, max_value=1e12)
 shares = st.floats(min_value=0, max_value=1)
 numbers = st.floats(min_value=-1e15, max_value=1e15)
 names = st.text(max_size=20)
