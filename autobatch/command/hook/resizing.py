@@ -68,7 +68,7 @@ class Resizing:
 
     def after_backward(self, *, has_optimizer: bool) -> None:
         """Note which loader trains; where there is no optimizer, a step ends here."""
-        if self._training is None and self._last is not None and self.can_resize(self._last):
+        if self._last is not None and self.can_resize(self._last):  # maybe another each epoch
             self._training = self._last
         if not has_optimizer:
             self.after_step()

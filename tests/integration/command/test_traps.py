@@ -48,7 +48,7 @@ def test_a_loop_of_any_form_is_measured_from_one_start(
         assert prober.starts.num_starts == 1
     assert small.fits and large.fits
     assert small.step_time_s is not None and large.step_time_s is not None
-    assert large.step_time_s > small.step_time_s
+    assert large.step_time_s > 5 * small.step_time_s  # of 256 times as many samples
 
 
 @pytest.mark.parametrize("variant", ["batch_in_the_middle", "without_backward", "ends_soon"])
