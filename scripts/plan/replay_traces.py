@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from autobatch.prediction.allocator import AllocatorSettings
 from autobatch.prediction.allocator.replay import Agreement, Event, EventKind, Segment, replay
 from scripts.workbench import make_parser, print_table
 
@@ -62,8 +63,9 @@ def check(document: dict[str, Any]) -> tuple[Agreement, bool]:
         )
         for each in document["initial_segments"]
     ]
-    expandable = bool(document["allocator"]["expandable_segments"])
-    agreement = replay(segments, events, expandable_segments=expandable)
+    is_expandable = bool(document["allocator"]["expandable_segments"])
+    settings = AllocatorSettings(expandable_segments=is_expandable)
+    agreement = replay(segments, events, settings)
     measured_bytes = document["measured"]["peak_reserved"]
     peaks = {agreement.peak_reserved_bytes, agreement.recorded_peak_reserved_bytes}
     return agreement, peaks == {measured_bytes}

@@ -6,7 +6,12 @@ import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from autobatch.prediction.allocator.sizes import MIN_BLOCK_BYTES, SMALL_BYTES
+from autobatch.prediction.allocator.settings import AllocatorSettings
+from autobatch.prediction.allocator.sizes import (
+    LARGE_SEGMENT_BYTES,
+    MIN_BLOCK_BYTES,
+    SMALL_BYTES,
+)
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -23,6 +28,7 @@ class Block:
         is_mapped: Whether there is memory behind it; only an expandable segment has other blocks.
         is_allocated: Whether it is in use.
         requested_bytes: What was asked for, where it is in use.
+        free_since: Searches that its pool had seen when it became free.
         before: The block that ends where this one begins, in the same segment.
         after: The block that begins where this one ends.
     """
@@ -36,6 +42,7 @@ class Block:
     is_mapped: bool = True
     is_allocated: bool = False
     requested_bytes: int = 0
+    free_since: int = 0
     before: Block | None = None
     after: Block | None = None
 
@@ -96,15 +103,21 @@ class Pool:
 
     Args:
         is_small: Which of the two.
+
+    Attributes:
+        num_searches: Times that it was searched, where blocks that were not taken for long are
+            given back; else 0.
     """
 
     def __init__(self, *, is_small: bool) -> None:
         self.is_small = is_small
+        self.num_searches = 0
         self._mapped = _Sorted()
         self._unmapped = _Sorted()
 
     def add(self, block: Block) -> None:
         """Keep a free block."""
+        block.free_since = self.num_searches
         self._of(block).add(block)
 
     def remove(self, block: Block) -> None:
@@ -119,36 +132,59 @@ class Pool:
         """Blocks without memory behind them, by address."""
         return [block for block in self._unmapped.from_key((0, 0, 0)) if block.stream == stream]
 
-    def find(self, size: int, stream: int) -> Block | None:
-        """The block that fits best, ``None`` if none is large enough.
+    def of_stream(self, stream: int, size: int = 0) -> Iterator[Block]:
+        """Free blocks with memory behind them, by size and address.
+
+        Args:
+            stream: Their stream.
+            size: Least bytes that they have.
+        """
+        for block in self._mapped.from_key((stream, size, 0)):
+            if block.stream != stream:
+                return
+            yield block
+
+    def find(self, size: int, stream: int, settings: AllocatorSettings) -> Block | None:
+        """The block that fits best, ``None`` if none is large enough (``get_free_block``).
 
         Args:
             size: Bytes that it must have.
             stream: The stream that it must be of.
+            settings: Of the allocator.
         """
-        candidates = iter(self._mapped.from_key((stream, size, 0)))
-        best = next(candidates, None)
-        if best is None or best.stream != stream:
+        best = self._best_fit(size, stream, settings)
+        if best is None:
             return None
-        for other in candidates:
-            # Of expandable segments, the one with the least room ahead of it is filled first.
-            is_better = other.stream == stream and other.can_grow_to < best.can_grow_to
-            if not best.is_expandable or not is_better:
-                break
-            best = other
-        return best
+        if not settings.is_oversize(size):
+            return None if settings.is_oversize(best.size) else best
+        # What is not split may be larger by less than a segment (``max_non_split_rounding_mb``).
+        return best if best.size < size + LARGE_SEGMENT_BYTES else None
 
-    def splits(self, block: Block, size: int) -> bool:
-        """Whether the rest of a block becomes a free block, if ``size`` bytes of it are used.
+    def splits(self, block: Block, size: int, settings: AllocatorSettings) -> bool:
+        """Whether the rest of a block becomes a free block (``should_split``).
 
         Args:
             block: Of this pool.
-            size: Bytes that are used.
+            size: Bytes of it that are used.
+            settings: Of the allocator.
         """
         rest = block.size - size
-        if self.is_small or block.is_expandable:
+        if self.is_small or settings.expandable_segments:
             return rest >= MIN_BLOCK_BYTES
-        return rest > SMALL_BYTES
+        return rest > SMALL_BYTES and not settings.is_oversize(size)
+
+    def _best_fit(self, size: int, stream: int, settings: AllocatorSettings) -> Block | None:
+        candidates = self.of_stream(stream, size)
+        if not settings.expandable_segments:
+            return next((block for block in candidates if not block.is_expandable), None)
+        best = next(candidates, None)
+        # Of expandable segments, the one with the least room ahead of it is filled first.
+        while best is not None and best.is_expandable:
+            other = next(candidates, None)
+            if other is None or other.can_grow_to >= best.can_grow_to:
+                break
+            best = other
+        return best
 
     def _of(self, block: Block) -> _Sorted:
         return self._mapped if block.is_mapped else self._unmapped

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from autobatch.prediction.allocator.blocks import Block, Pool
 from autobatch.prediction.allocator.driver import Driver
-from autobatch.prediction.allocator.expandable import grow, unmap_pages
-from autobatch.prediction.allocator.sizes import is_small, round_size, segment_bytes
+from autobatch.prediction.allocator.expandable import grow
+from autobatch.prediction.allocator.releasing import release_all, release_old, release_oversize
+from autobatch.prediction.allocator.settings import AllocatorSettings
+from autobatch.prediction.allocator.sizes import is_small, segment_bytes
 from autobatch.units import format_bytes
 
 
@@ -75,7 +77,7 @@ class CachingAllocator:
         driver: Gives segments; one with no end of memory if left out.
         cap_bytes: Most that may be reserved (``set_per_process_memory_fraction``); ``None`` for
             no cap. May be set at any time.
-        expandable_segments: As the setting of that name.
+        settings: As of ``PYTORCH_ALLOC_CONF``.
 
     Attributes:
         statistics: What is in use.
@@ -95,14 +97,15 @@ class CachingAllocator:
         driver: Driver | None = None,
         *,
         cap_bytes: int | None = None,
-        expandable_segments: bool = False,
+        settings: AllocatorSettings | None = None,
     ) -> None:
         self.driver = driver or Driver()
         self.cap_bytes = cap_bytes
-        self.expandable_segments = expandable_segments
+        self.settings = settings or AllocatorSettings()
         self.statistics = Statistics()
         self.small = Pool(is_small=True)
         self.large = Pool(is_small=False)
+        self._in_use_elsewhere: dict[int, Block] = {}
 
     def allocate(self, num_bytes: int, stream: int = 0) -> Block:
         """Serve a request.
@@ -114,26 +117,38 @@ class CachingAllocator:
         Raises:
             OutOfMemory: If the cap or the driver does not allow it even without the cache.
         """
-        size = round_size(num_bytes)
+        size = self.settings.round_size(num_bytes)
         pool = self.small if is_small(size) else self.large
-        block = self._take_cached(pool, size, stream) or self._add_segment(pool, size, stream)
-        if block is None:
-            self.release_cached()
-            self.statistics.num_alloc_retries += 1
-            block = self._add_segment(pool, size, stream)
+        block = self._take_cached(pool, size, stream) or self._make_room(pool, size, stream)
         if block is None:
             self.statistics.num_ooms += 1
             raise OutOfMemory(num_bytes, self.statistics, self.cap_bytes)
-        if pool.splits(block, size):
+        if pool.splits(block, size, self.settings):
             pool.add(block.split(size))
         block.is_allocated, block.requested_bytes = True, num_bytes
         self.statistics.count(allocated=block.size, requested=num_bytes)
         return block
 
-    def free(self, block: Block) -> None:
-        """Keep a block, merged with free neighbours, for later requests."""
+    def free(self, block: Block, *, is_used_elsewhere: bool = False) -> None:
+        """Keep a block, merged with free neighbours, for later requests.
+
+        Args:
+            block: What is not needed any more.
+            is_used_elsewhere: Whether another stream still works with it (``record_stream``): it
+                is kept from requests until ``end_use``, or until the whole cache is given back,
+                which waits for all streams.
+        """
+        self.statistics.count(allocated=-block.size)
+        self._in_use_elsewhere[block.address] = block
+        if not is_used_elsewhere:
+            self.end_use(block)
+
+    def end_use(self, block: Block) -> None:
+        """Let requests have a block that was freed while another stream used it."""
+        if self._in_use_elsewhere.pop(block.address, None) is None:
+            return  # the cache was given back meanwhile
         block.is_allocated = False
-        self.statistics.count(allocated=-block.size, requested=-block.requested_bytes)
+        self.statistics.count(requested=-block.requested_bytes)
         block.merge_neighbours()
         block.pool.add(block)
 
@@ -143,16 +158,11 @@ class CachingAllocator:
         Returns:
             Bytes given back.
         """
-        before = self.statistics.reserved_bytes
-        for pool in (self.large, self.small):
-            for block in pool.blocks():
-                if block.is_expandable:
-                    self.statistics.count(reserved=-unmap_pages(block, self.driver))
-                elif block.is_whole_segment:
-                    pool.remove(block)
-                    self.driver.free(block.address, block.size)
-                    self.statistics.count(reserved=-block.size)
-        return before - self.statistics.reserved_bytes
+        for block in [*self._in_use_elsewhere.values()]:
+            self.end_use(block)
+        num_bytes = release_all((self.large, self.small), self.driver)
+        self.statistics.count(reserved=-num_bytes)
+        return num_bytes
 
     def reset_peaks(self) -> None:
         """Begin a new measurement of the peaks (``reset_peak_memory_stats``)."""
@@ -162,10 +172,34 @@ class CachingAllocator:
         now.peak_requested_bytes = now.requested_bytes
 
     def _take_cached(self, pool: Pool, size: int, stream: int) -> Block | None:
-        block = pool.find(size, stream)
+        pool.num_searches += self._garbage_bytes is not None
+        block = pool.find(size, stream, self.settings)
         if block is not None:
             pool.remove(block)
         return block
+
+    def _make_room(self, pool: Pool, size: int, stream: int) -> Block | None:
+        """A new segment, for which as little of the cache is given back as it takes."""
+        statistics, limit_bytes = self.statistics, self._garbage_bytes
+        if limit_bytes is not None and statistics.reserved_bytes > limit_bytes:
+            over_bytes = statistics.reserved_bytes - limit_bytes
+            statistics.count(reserved=-release_old(self.large, over_bytes, self.driver))
+        block = self._add_segment(pool, size, stream)
+        if block is None:
+            num_bytes, is_enough = release_oversize(pool, size, stream, self.settings, self.driver)
+            statistics.count(reserved=-num_bytes)
+            block = self._add_segment(pool, size, stream) if is_enough else None
+        if block is None:
+            self.release_cached()
+            statistics.num_alloc_retries += 1
+            block = self._add_segment(pool, size, stream)
+        return block
+
+    @property
+    def _garbage_bytes(self) -> int | None:
+        """What may be reserved before old segments are given back; ``None`` for no such limit."""
+        fraction = self.settings.garbage_collection_fraction
+        return None if self.cap_bytes is None or not fraction else int(fraction * self.cap_bytes)
 
     def _add_segment(self, pool: Pool, size: int, stream: int) -> Block | None:
         num_bytes = segment_bytes(size)
@@ -175,7 +209,7 @@ class CachingAllocator:
             and self.statistics.reserved_bytes + num_bytes > self.cap_bytes
         ):
             return None
-        if self.expandable_segments:
+        if self.settings.expandable_segments:
             block, added_bytes = grow(pool, size, stream, self.driver)
             self.statistics.count(reserved=added_bytes)
             return block

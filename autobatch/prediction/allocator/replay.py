@@ -12,18 +12,24 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 
-from autobatch.prediction.allocator.blocks import Block
+from autobatch.prediction.allocator.blocks import Block, Pool
 from autobatch.prediction.allocator.caching import CachingAllocator
 from autobatch.prediction.allocator.driver import Driver
+from autobatch.prediction.allocator.settings import AllocatorSettings
 
 _TAIL_BYTES = 2**45
 
 
 class EventKind(Enum):
-    """What happened, by the letter that a trace has for it."""
+    """What happened, by the letter that a trace has for it.
+
+    A block that another stream still uses (``record_stream``) is freed twice: ``FREE_LATER`` by the
+    program, and ``FREE`` once that stream is done with it.
+    """
 
     ALLOCATE = "A"
     FREE = "F"
+    FREE_LATER = "L"
     ADD_SEGMENT = "S"
     REMOVE_SEGMENT = "R"
     MAP = "M"
@@ -101,16 +107,18 @@ class Agreement:
 
 
 def replay(
-    segments: Sequence[Segment], events: Sequence[Event], *, expandable_segments: bool = False
+    segments: Sequence[Segment],
+    events: Sequence[Event],
+    settings: AllocatorSettings | None = None,
 ) -> Agreement:
     """Send the requests of a trace to a model.
 
     Args:
         segments: The allocator's state when the recording began.
         events: What followed.
-        expandable_segments: The setting of that name in the recorded process.
+        settings: Those of the recorded process.
     """
-    replaying = _Replay(segments, expandable_segments=expandable_segments)
+    replaying = _Replay(segments, settings)
     for is_release, group in groupby(events, key=lambda event: event.kind in _REMOVES):
         if is_release:
             replaying.release(sum(event.size for event in group))
@@ -124,11 +132,11 @@ def restore(allocator: CachingAllocator, segment: Segment) -> list[Block]:
     """Put a segment into an allocator as a recording found it; return its blocks in use.
 
     Args:
-        allocator: To put it into.
+        allocator: To put it into; of expandable segments in the order of their addresses.
         segment: The segment.
     """
     pool = allocator.small if segment.is_small else allocator.large
-    whole = Block(
+    whole = _find_gap(pool, segment) or Block(
         address=segment.address,
         size=segment.size + (_TAIL_BYTES if segment.is_expandable else 0),
         pool=pool,
@@ -157,14 +165,33 @@ def restore(allocator: CachingAllocator, segment: Segment) -> list[Block]:
     return live
 
 
+def _find_gap(pool: Pool, segment: Segment) -> Block | None:
+    """Address space of an expandable segment that goes on behind a gap without memory."""
+    around = (
+        block
+        for block in (pool.unmapped(segment.stream) if segment.is_expandable else ())
+        if block.address < segment.address < block.end
+    )
+    block = next(around, None)
+    if block is None:
+        return None
+    pool.remove(block)
+    whole = block.split(segment.address - block.address)
+    pool.add(block)
+    whole.is_mapped = True
+    return whole
+
+
 class _Replay:
     """A model on its way through a trace."""
 
-    def __init__(self, segments: Sequence[Segment], *, expandable_segments: bool) -> None:
+    def __init__(self, segments: Sequence[Segment], settings: AllocatorSettings | None) -> None:
         self._driver = _RecordedDriver()
-        self._allocator = CachingAllocator(self._driver, expandable_segments=expandable_segments)
-        found = [block for each in segments for block in restore(self._allocator, each)]
+        self._allocator = CachingAllocator(self._driver, settings=settings)
+        in_order = sorted(segments, key=lambda segment: segment.address)
+        found = [block for each in in_order for block in restore(self._allocator, each)]
         self._live = {block.address: block for block in found}
+        self._awaited: dict[int, Block] = {}
         self._recorded_bytes = self._allocator.statistics.reserved_bytes
         self._agreement = Agreement(recorded_peak_reserved_bytes=self._recorded_bytes)
 
@@ -174,6 +201,11 @@ class _Replay:
             self._record(event.size)
         elif event.kind is EventKind.ALLOCATE:
             self._allocate(event)
+        elif event.kind is EventKind.FREE_LATER and event.address in self._live:
+            block = self._awaited[event.address] = self._live.pop(event.address)
+            self._allocator.free(block, is_used_elsewhere=True)
+        elif event.kind is EventKind.FREE and event.address in self._awaited:
+            self._allocator.end_use(self._awaited.pop(event.address))
         elif event.kind is EventKind.FREE and event.address in self._live:
             self._allocator.free(self._live.pop(event.address))
 

@@ -1,4 +1,4 @@
-"""The allocator's sizes, in bytes: what a request and a segment are rounded to."""
+"""The allocator's sizes, in bytes: blocks, segments, pages."""
 
 from __future__ import annotations
 
@@ -16,11 +16,6 @@ _LARGE_BYTES = 10 * 2**20
 _LARGE_STEP_BYTES = 2 * 2**20
 
 
-def round_size(num_bytes: int) -> int:
-    """Size of the block that a request asks for."""
-    return max(MIN_BLOCK_BYTES, _round_up(num_bytes, MIN_BLOCK_BYTES))
-
-
 def is_small(size: int) -> bool:
     """Whether a block of this size comes from the pool of small segments."""
     return size <= SMALL_BYTES
@@ -32,7 +27,7 @@ def segment_bytes(size: int) -> int:
         return SMALL_SEGMENT_BYTES
     if size < _LARGE_BYTES:
         return LARGE_SEGMENT_BYTES
-    return _round_up(size, _LARGE_STEP_BYTES)
+    return round_up(size, _LARGE_STEP_BYTES)
 
 
 def mapped_bytes(size: int, *, in_small_pool: bool) -> int:
@@ -42,7 +37,7 @@ def mapped_bytes(size: int, *, in_small_pool: bool) -> int:
         size: Bytes that are needed.
         in_small_pool: Whether the segment is of the pool of small blocks.
     """
-    return _round_up(size, page_bytes(in_small_pool=in_small_pool))
+    return round_up(size, page_bytes(in_small_pool=in_small_pool))
 
 
 def page_bytes(*, in_small_pool: bool) -> int:
@@ -54,5 +49,6 @@ def page_bytes(*, in_small_pool: bool) -> int:
     return SMALL_SEGMENT_BYTES if in_small_pool else LARGE_SEGMENT_BYTES
 
 
-def _round_up(number: int, step: int) -> int:
+def round_up(number: int, step: int) -> int:
+    """The least multiple of ``step`` that is at least ``number``."""
     return -(-number // step) * step

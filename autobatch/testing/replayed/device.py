@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from autobatch.devices.caching import CachingGpu
 from autobatch.devices.sharing import SharedMemory
-from autobatch.prediction.allocator import CachingAllocator, Driver
+from autobatch.prediction.allocator import AllocatorSettings, CachingAllocator, Driver
 from autobatch.records import Precision
 from autobatch.testing.replayed.storages import Storages
 
@@ -34,9 +34,8 @@ class ReplayedCuda:
         self.overhead_bytes = overhead_bytes
         self.used_by_others_bytes = used_by_others_bytes
         left_bytes = capacity_bytes - overhead_bytes - used_by_others_bytes
-        self.allocator = CachingAllocator(
-            Driver(left_bytes), expandable_segments=expandable_segments
-        )
+        settings = AllocatorSettings(expandable_segments=expandable_segments)
+        self.allocator = CachingAllocator(Driver(left_bytes), settings=settings)
 
     def mem_get_info(self, device: int = 0) -> tuple[int, int]:
         """Free and total memory."""

@@ -134,6 +134,6 @@ def test_the_remedy_is_read_from_the_environment_as_pytorch_reads_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    assert ReplayedGpu(capacity_bytes=MIB).open().cuda.allocator.expandable_segments
+    assert ReplayedGpu(capacity_bytes=MIB).open().cuda.allocator.settings.expandable_segments
     monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF")
-    assert not ReplayedGpu(capacity_bytes=MIB).open().cuda.allocator.expandable_segments
+    assert not ReplayedGpu(capacity_bytes=MIB).open().cuda.allocator.settings.expandable_segments

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from autobatch.prediction.allocator import (
+    AllocatorSettings,
     CachingAllocator,
     Driver,
     OutOfMemory,
-    round_size,
     segment_bytes,
 )
 
-KIB, MIB = 2**10, 2**20
+MIB = 2**20
+EXPANDABLE = AllocatorSettings(expandable_segments=True)
 
 
 def reserved_mib(allocator: CachingAllocator) -> float:
@@ -24,7 +25,7 @@ def reserved_mib(allocator: CachingAllocator) -> float:
     [(1, 512), (512, 512), (513, 1024), (MIB, MIB), (MIB + 1, MIB + 512)],
 )
 def test_requests_are_rounded_up_to_512_bytes(asked: int, rounded: int) -> None:
-    assert round_size(asked) == rounded
+    assert AllocatorSettings().round_size(asked) == rounded
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_fragments_keep_a_native_segment_from_serving_what_an_expandable_one_ser
     """Steps that each ask for a little more: blocks of the last step are too small for the next."""
     reserved = {}
     for is_expandable in (False, True):
-        allocator = CachingAllocator(expandable_segments=is_expandable)
+        allocator = CachingAllocator(settings=AllocatorSettings(expandable_segments=is_expandable))
         for size in range(30, 60, 3):
             allocator.free(allocator.allocate(size * MIB))
         reserved[is_expandable] = reserved_mib(allocator)
@@ -164,7 +165,7 @@ def test_fragments_keep_a_native_segment_from_serving_what_an_expandable_one_ser
 
 
 def test_an_expandable_segment_maps_pages_as_it_needs_them_and_unmaps_those_that_are_free() -> None:
-    allocator = CachingAllocator(expandable_segments=True)
+    allocator = CachingAllocator(settings=EXPANDABLE)
     first = allocator.allocate(30 * MIB)
     second = allocator.allocate(30 * MIB)
     assert second.address == first.end
@@ -176,7 +177,7 @@ def test_an_expandable_segment_maps_pages_as_it_needs_them_and_unmaps_those_that
 
 
 def test_the_cap_is_held_against_a_whole_request_even_where_less_would_be_mapped() -> None:
-    allocator = CachingAllocator(expandable_segments=True, cap_bytes=100 * MIB)
+    allocator = CachingAllocator(settings=EXPANDABLE, cap_bytes=100 * MIB)
     held = allocator.allocate(60 * MIB)
     allocator.free(held)
     with pytest.raises(OutOfMemory):

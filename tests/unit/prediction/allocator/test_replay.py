@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from autobatch.prediction.allocator import CachingAllocator
+from autobatch.prediction.allocator import AllocatorSettings, CachingAllocator
 from autobatch.prediction.allocator.replay import Event, EventKind, Segment, replay, restore
 
 MIB = 2**20
@@ -72,7 +72,7 @@ def test_an_expandable_segment_that_is_restored_grows_behind_its_end() -> None:
         Event(kind=FREE, address=BASE + 20 * MIB, size=30 * MIB),
         Event(kind=EventKind.UNMAP, address=BASE + 20 * MIB, size=40 * MIB),
     ]
-    agreement = replay([segment], events, expandable_segments=True)
+    agreement = replay([segment], events, AllocatorSettings(expandable_segments=True))
     assert agreement.num_same_addresses == agreement.num_same_segments == 1
     assert agreement.num_same_releases == 1
     assert agreement.peak_reserved_bytes == 60 * MIB
