@@ -285,13 +285,7 @@ class TargetProber:
 
     def _to_error(self, reply: Reply | None, when: str) -> errors.AutobatchError:
         if isinstance(reply, Failure):
-            if reply.error == "WorkloadError":
-                return errors.WorkloadError(
-                    reply.message, hint=reply.hint, user_traceback=reply.user_traceback
-                )
-            kind = getattr(errors, reply.error, errors.AutobatchError)
-            error: errors.AutobatchError = kind(reply.message, hint=reply.hint)
-            return error
+            return to_error(reply)
         worker = self._worker
         exit_code = self._end_worker()
         tail = worker.stderr_tail if worker else ""  # complete once it has ended
@@ -301,6 +295,17 @@ class TargetProber:
             exit_code=exit_code,
             stderr_tail=tail,
         )
+
+
+def to_error(failure: Failure) -> errors.AutobatchError:
+    """The error that a failure is raised as in the parent."""
+    if failure.error == "WorkloadError":
+        return errors.WorkloadError(
+            failure.message, hint=failure.hint, user_traceback=failure.user_traceback
+        )
+    kind = getattr(errors, failure.error, errors.AutobatchError)
+    error: errors.AutobatchError = kind(failure.message, hint=failure.hint)
+    return error
 
 
 def _can_be_replaced(ready: _Ready, timeout_s: float | None) -> bool:

@@ -116,13 +116,16 @@ def _join(own: Sequence[OwnOptimizer], given_rate: float | None) -> tuple[str | 
     )
 
 
-def load_task(target_text: str, settings: Settings, device_name: str = "cpu") -> TrainingTask:
+def load_task(
+    target_text: str, settings: Settings, device_name: str = "cpu", *, needs_room: bool = True
+) -> TrainingTask:
     """Load a target and build everything that training it needs.
 
     Args:
         target_text: The target as the user wrote it.
         settings: For the seed.
         device_name: Where to train.
+        needs_room: Whether a model larger than this machine's memory is refused.
 
     Raises:
         WorkloadError: If something is missing or broken; ends in one thing to try.
@@ -131,7 +134,7 @@ def load_task(target_text: str, settings: Settings, device_name: str = "cpu") ->
     require_usable(target)
     torch.manual_seed(settings.seed)
     if target.catalogue:
-        workload, random_source, guesses = load_entry(target, settings)
+        workload, random_source, guesses = load_entry(target, settings, needs_room=needs_room)
     else:
         watch = TrainingWatch.of(target)
         namespace = load_namespace(target, watch)

@@ -28,8 +28,8 @@ LAYERS = (
     ("records",),
     ("devices", "decide", "cards"),
     ("workload",),
-    ("prediction",),
     ("recommend", "probe"),
+    ("prediction",),
     ("reporting", "finder"),
     # Other ways to run: probers.
     ("command",),

@@ -12,7 +12,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from autobatch.devices.base import Device
 from autobatch.devices.select import select_device
@@ -48,6 +48,16 @@ def choose_isolation(device: Device, request: LoadRequest) -> Isolation:
         return Forked(refuses_threads=True)
     label = "reloaded" if request.is_for_one else "shared"
     return InPlace(keeps_weights=request.keeps_weights, label=label)
+
+
+class Answerer(Protocol):
+    """What answers the parent's requests."""
+
+    tell: Callable[[str], None]
+    """Receives what is done now, in words."""
+
+    def answer(self, request: Any) -> Any:
+        """Carry out a request; both can be pickled."""
 
 
 class Worker:
@@ -106,7 +116,7 @@ class Worker:
         return reply
 
 
-def main(worker: Worker | None = None) -> None:
+def main(worker: Answerer | None = None) -> None:
     """Run a worker process from start to end.
 
     Args:
@@ -121,7 +131,7 @@ def main(worker: Worker | None = None) -> None:
     serve(worker or Worker(), *_take_pipes())
 
 
-def serve(worker: Worker, requests: BinaryIO, replies: BinaryIO) -> None:
+def serve(worker: Answerer, requests: BinaryIO, replies: BinaryIO) -> None:
     """Answer requests until the stream ends.
 
     Args:
@@ -130,7 +140,7 @@ def serve(worker: Worker, requests: BinaryIO, replies: BinaryIO) -> None:
         replies: Receives pickled replies.
     """
 
-    def send(reply: Reply | Stage) -> None:
+    def send(reply: Any) -> None:
         pickle.dump(reply, replies)
         replies.flush()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,12 +37,15 @@ class Entry:
     guesses: tuple[str, ...] = ()
 
 
-def load_entry(target: Target, settings: Settings) -> tuple[Workload, RepeatedSource, list[str]]:
+def load_entry(
+    target: Target, settings: Settings, *, needs_room: bool = True
+) -> tuple[Workload, RepeatedSource, list[str]]:
     """Make the model that a target names, and batches for it.
 
     Args:
         target: Names the catalogue, the model and its values.
         settings: For the seed.
+        needs_room: Whether a model larger than this machine's memory is refused.
 
     Returns:
         The workload, where its batches come from, and a sentence for each guess.
@@ -53,7 +57,12 @@ def load_entry(target: Target, settings: Settings) -> tuple[Workload, RepeatedSo
     from autobatch.workload.catalogues.hugging_face import load_hugging_face
     from autobatch.workload.catalogues.images import load_timm, load_torchvision
 
-    loaders = {"hf": load_hugging_face, "timm": load_timm, "torchvision": load_torchvision}
+    load_with_room = partial(load_hugging_face, needs_room=needs_room)
+    loaders: dict[str, Callable[[Target, Settings], Entry]] = {
+        "hf": load_with_room,
+        "timm": load_timm,
+        "torchvision": load_torchvision,
+    }
     try:
         entry = loaders[target.catalogue](target, settings)
     except AutobatchError:

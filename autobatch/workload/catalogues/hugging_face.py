@@ -27,12 +27,13 @@ _MAX_DEFAULT_LENGTH = 1024
 _DEFAULT_IMAGE_SIZE = 224
 
 
-def load_hugging_face(target: Target, settings: Settings) -> Entry:
+def load_hugging_face(target: Target, settings: Settings, *, needs_room: bool = True) -> Entry:
     """Make a model from a configuration class.
 
     Args:
         target: Names the model type, the head and values of the configuration.
         settings: For the seed.
+        needs_room: Whether a model larger than this machine's memory is refused.
 
     Raises:
         WorkloadError: If there is no such model type or head, or it cannot be made.
@@ -45,7 +46,8 @@ def load_hugging_face(target: Target, settings: Settings) -> Entry:
     config = _make_configuration(target, model_type)
     head = _find_head(target, config, head_name)
     _prepare_for_training(config, head)
-    _require_room(target, config, head)
+    if needs_room:
+        _require_room(target, config, head)
     try:
         model: nn.Module = getattr(transformers, head.auto_class).from_config(config)
     except Exception as error:
