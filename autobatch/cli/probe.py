@@ -23,7 +23,7 @@ from autobatch.shell.streams import ignore, print_finding, say, uninterrupted, w
     help="""Find the batch size for TARGET, or for COMMAND, by running it.
 
     TARGET is model.py, model.py:name or package.module:name. It defines `model` and, for
-    example, `dataset`, `loss` and `optimizer`; the README has the whole contract. Or it is a
+    example, `dataset`, `loss` and `optimizer`; the documentation has the whole contract. Or it is a
     model of a catalogue: hf:gpt2, timm:resnet50, torchvision:resnet50. What it takes as input can
     follow behind commas: model.py,input=3x224x224,classes=1000 (or vocabulary=50257, for tokens)
     for a file without data, sequence_length=256 and any key of its configuration for a model of a

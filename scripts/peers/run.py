@@ -52,6 +52,7 @@ _QUICK_WORKLOADS = ("cnn", "lstm")
 _QUICK_FINDERS = ("autobatch", "autobatch-memory", "lightning-power", "accelerate")
 _LIMIT, _QUICK_LIMIT = "2GiB", "768MiB"
 _GROUP_LIMIT_BYTES = 1536 * 2**20
+_PAGE = ROOT / "docs" / "benchmark.md"
 # The workload that wants 20 GiB.
 _SURVIVAL_WORKLOAD = "rows"
 _LIBRARIES = (
@@ -62,8 +63,8 @@ _LIBRARIES = (
 def main() -> int:
     """Run all and print."""
     arguments = parse_arguments()
-    if arguments.write_readme:  # said before an hour has passed
-        replace_between_markers((ROOT / "README.md").read_text(), "")
+    if arguments.write_docs:  # said before an hour has passed
+        replace_between_markers(_PAGE.read_text(), "")
     begin = time.monotonic()
     document = load_document(arguments)
     if not arguments.from_file:
@@ -74,8 +75,8 @@ def main() -> int:
         document["machine"]["seconds"] = time.monotonic() - begin
         save(document, arguments.output)
     print_report(document)
-    if arguments.write_readme:
-        write_readme(document)
+    if arguments.write_docs:
+        write_docs(document)
     return 0
 
 
@@ -102,7 +103,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmark.json"))
     parser.add_argument("--from", dest="from_file", type=Path, help="raw results to print again")
-    parser.add_argument("--write-readme", action="store_true", help="table and plot of the README")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="tables and plot of docs/benchmark.md"
+    )
     arguments = parser.parse_args()
     is_quick = arguments.quick
     limit = _QUICK_LIMIT if is_quick else _LIMIT
@@ -265,14 +268,13 @@ def _count_repeats(document: dict[str, Any]) -> str:
     return str(usual) + (f" ({', '.join(more)})" if more else "")
 
 
-def write_readme(document: dict[str, Any]) -> None:
-    """Put the tables between the README's markers, and the plot beside docs/benchmark.md."""
+def write_docs(document: dict[str, Any]) -> None:
+    """Put the tables between the markers of docs/benchmark.md, and the plot beside it."""
     plot_finders(document, ROOT / "docs" / "benchmark.svg")
     tables = [render_markdown(table) for _, table in list_tables(document)]
-    plot = "![throughput at the answer against search time](docs/benchmark.svg)"
+    plot = "![throughput at the answer against search time](benchmark.svg)"
     body = "\n\n".join([describe_conditions(document), *tables, plot])
-    path = ROOT / "README.md"
-    path.write_text(replace_between_markers(path.read_text(), body))
+    _PAGE.write_text(replace_between_markers(_PAGE.read_text(), body))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables of the benchmark from its raw results, and their place in the README. Runs nothing.
+"""Tables of the benchmark from its raw results, for docs/benchmark.md. Runs nothing.
 
 Raw results are the document that ``scripts.peers.run`` writes: ``runs``, a row for every search;
 ``timings``, the oracle's rounds by workload; ``survival``, a row for every finder in the group.

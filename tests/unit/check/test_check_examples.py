@@ -1,4 +1,4 @@
-"""What the README and the workflow tell a person to type is understood."""
+"""What the page on CI and the workflow tell a person to type is understood."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[3]
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "ci.md").read_text()
 WORKFLOW = (ROOT / "examples" / "ci" / "check.yml").read_text()
 COMMANDS = sorted(
     {
         line.strip().removeprefix("$ ").removeprefix("autobatch check ")
-        for line in [*README.splitlines(), *WORKFLOW.splitlines()]
+        for line in [*PAGE.splitlines(), *WORKFLOW.splitlines()]
         if line.strip().removeprefix("$ ").startswith("autobatch check ")
     }
 )
@@ -44,16 +44,15 @@ def test_the_workflow_makes_a_baseline_and_compares_with_it() -> None:
     assert any("--junit" in each for each in COMMANDS)
 
 
-def test_the_options_listed_in_the_readme_exist() -> None:
-    section = README.partition("## In CI")[2].partition("\n## ")[0]
+def test_the_options_that_are_listed_exist() -> None:
     known = {option for parameter in check.params for option in parameter.opts}
-    assert set(re.findall(r"--[a-z][a-z-]+", section)) <= known | {"--junit-xml"}
+    assert set(re.findall(r"--[a-z][a-z-]+", PAGE)) <= known | {"--junit-xml"}
 
 
-def test_the_table_in_the_readme_is_read_as_it_is_written(
+def test_the_table_of_options_is_read_as_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = README.partition("```toml\n")[2].partition("```")[0]
+    text = PAGE.partition("```toml\n")[2].partition("```")[0]
     assert tomllib.loads(text)["tool"]["autobatch"]["check"]
     (tmp_path / "pyproject.toml").write_text(text)
     monkeypatch.chdir(tmp_path)
