@@ -14,7 +14,7 @@ from autobatch.devices.sticky import undo_at_end
 from autobatch.errors import message_of
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.oom import is_out_of_memory
-from autobatch.probe.trial.step import autocast
+from autobatch.probe.trial.step import autocast, in_own_memory
 from autobatch.records import Precision, Trial
 from autobatch.workload.loss import NoLossError
 from autobatch.workload.task import TrainingTask, move_to
@@ -62,7 +62,7 @@ class EvaluationStep:
             autocast(self._device, self._precision),
         ):
             result = self._task.loss.evaluate(self._task.model, batch)
-        return result.detach() if isinstance(result, torch.Tensor) else result
+        return in_own_memory(result.detach()) if isinstance(result, torch.Tensor) else result
 
 
 @contextmanager

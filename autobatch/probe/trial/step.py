@@ -62,12 +62,12 @@ class TrainingStep:
         """
         loss = self._forward(batch)
         if self._task.loss.facts.steps_itself:
-            return loss
+            return in_own_memory(loss)
         self._backward(loss)
         self._num_done += 1
         if self._num_done % self._num_passes == 0:
             self._update()
-        return loss.detach()
+        return in_own_memory(loss.detach())
 
     def _update(self) -> None:
         optimizer: Any = self._task.built.optimizer
@@ -111,6 +111,16 @@ class TrainingStep:
             self._task.built.optimizer.zero_grad(set_to_none=True)
         part = loss / self._num_passes if self._num_passes > 1 else loss
         self._scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+
+
+def in_own_memory(loss: torch.Tensor) -> torch.Tensor:
+    """A loss that can be kept through the next step without taking memory from it.
+
+    Some of PyTorch's losses, such as ``mse_loss``, are the first number of a tensor that had one
+    for each output, and keep the memory of all of it.
+    """
+    is_alone = loss.numel() != 1 or loss.untyped_storage().nbytes() == loss.nbytes
+    return loss if is_alone else loss.clone()
 
 
 def _switch_tf32_on() -> None:

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from autobatch.prediction.allocator.sizes import MIN_BLOCK_BYTES, round_up
 from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.probe.trial.oom import is_out_of_memory
 from autobatch.records import Outcome, Settings
 from autobatch.testing.replayed import InProcessProber, ReplayedDevice, ReplayedGpu
+from autobatch.testing.replayed.prober import place
 from autobatch.workload.contract import Workload
 from autobatch.workload.live import build_task
 
@@ -118,6 +120,28 @@ def test_every_trial_begins_as_a_training_begins() -> None:
         peaks[order] = {(t.batch_size, t.peak_reserved_bytes, t.peak_bytes) for t in trials}
     assert len(peaks[8, 256, 8]) == 2
     assert peaks[8, 256, 8] == peaks[256, 8, 256]
+
+
+@pytest.mark.parametrize("loss", [nn.functional.mse_loss, nn.functional.smooth_l1_loss])
+def test_a_trial_holds_no_more_than_a_plain_loop(loss: Any) -> None:
+    """The loss of the step before is kept, and with some losses a number for each output was."""
+    gpu = ReplayedGpu(capacity_bytes=2**40, scale=1000)
+    fields = {"model": nn.Linear(64, 2048), "sample": (torch.ones(64), torch.ones(2048))}
+    trial = make_prober(gpu, loss=loss, **fields).measure(64, PLAN)
+    device = gpu.open()
+    task = place(build_task(Workload(**fields, loss=loss), SETTINGS), device)
+    batches, optimizer = task.source.batches(64), task.built.optimizer
+    with device.storages:
+        for _ in range(4):
+            batch = next(batches)
+            value = task.loss(task.model, batch)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            del batch, value
+    plain_bytes = device.cuda.max_memory_allocated()
+    number_bytes = round_up(4 * 1000, MIN_BLOCK_BYTES)
+    assert 0 <= trial.peak_allocated_bytes - plain_bytes <= number_bytes
 
 
 def test_a_final_run_has_a_device_that_has_served_nothing() -> None:
