@@ -77,8 +77,7 @@ def lower_bound_bytes(
     growth, and two peaks of one size differ by up to 2 %.
 
     What a caching allocator holds beyond the tensors does not count: it gives that back at its
-    limit. And on a GPU a library may take workspace at one size and not at the next, so there
-    three sizes must lie on a line before it is believed.
+    limit.
 
     Args:
         trials: All trials, by batch size.
@@ -88,15 +87,24 @@ def lower_bound_bytes(
     Returns:
         Bytes; 0 if the peaks allow no bound.
     """
-    needs = measured_needs(trials)
-    if len(needs) < 2 or not is_monotone(needs):
+    if not has_line(trials):
         return 0.0
-    (small, small_peak), (large, large_peak) = list(needs.items())[-2:]
-    if trials[large].peak_reserved_bytes is not None and not _goes_on_straight(needs):
-        return 0.0
+    (small, small_peak), (large, large_peak) = list(measured_needs(trials).items())[-2:]
     slope = max(0.0, (large_peak - small_peak) / (large - small))
     growth = slope * (size - large) * (1 - uncertainty_fraction)
     return (large_peak + growth) * (1 - NUMBERS.peak_noise_fraction)
+
+
+def has_line(trials: Mapping[int, Trial]) -> bool:
+    """Whether the sizes that fitted say what larger ones need at least.
+
+    On a GPU a library may take workspace at one size and not at the next, so there three sizes
+    must lie on a line before it is believed.
+    """
+    needs = measured_needs(trials)
+    if len(needs) < 2 or not is_monotone(needs):
+        return False
+    return trials[max(needs)].peak_reserved_bytes is None or _goes_on_straight(needs)
 
 
 def _goes_on_straight(needs_bytes: Mapping[int, int]) -> bool:

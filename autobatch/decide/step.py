@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from autobatch.decide.bracket import (
     Bracket,
     find_bracket,
+    has_line,
     is_monotone,
     lower_bound_bytes,
     measured_host_peaks,
@@ -178,7 +179,14 @@ def _expected_limit(
     return limit
 
 
-def _is_refuted(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
+def is_refuted(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
+    """Whether the least that a size needs is more than the budget.
+
+    Args:
+        rules: Candidates and limits.
+        trials: All trials so far, by batch size.
+        size: A batch size above all that fitted.
+    """
     if size == rules.whole:
         return False
     least_bytes = lower_bound_bytes(trials, size, uncertainty_fraction=rules.uncertainty_fraction)
@@ -189,13 +197,14 @@ def _is_out(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
     """Whether to skip a size because memory is predicted to run out.
 
     A search for the largest size runs every size that is not soundly refuted. A search for the
-    fastest need not run out of memory to learn the limit: it skips what the curve puts beyond it.
+    fastest need not run out of memory to learn the limit: it skips what the curve puts beyond it,
+    where the last sizes lie on a line.
     """
-    if _is_refuted(rules, trials, size):
+    if is_refuted(rules, trials, size):
         return True
-    peaks = measured_peaks(trials)
-    if rules.goal is Goal.MEMORY or not peaks or not is_monotone(peaks):
+    if rules.goal is Goal.MEMORY or not has_line(trials):
         return False
+    peaks = measured_peaks(trials)
     if not _has_grown(min(peaks.values()), max(peaks.values()), rules.numbers):
         return False
     limit = _expected_limit(rules, trials, measured_needs(trials))
@@ -205,7 +214,7 @@ def _is_out(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
 def _refine(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, following: int) -> Step:
     """Try multiples between the last candidate that fits and the first that does not."""
     multiple = rules.grid.multiple
-    is_known = bracket.refuted is not None or _is_refuted(rules, trials, following)
+    is_known = bracket.refuted is not None or is_refuted(rules, trials, following)
     reason = StopReason.MEMORY if is_known else StopReason.MEMORY_EXPECTED
     if bracket.refuted is not None and trials[bracket.refuted].outcome is Outcome.FAILED:
         reason = StopReason.FAILED
@@ -227,7 +236,7 @@ def _jump(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, following
     candidates = [
         size
         for size in rules.grid.between(bracket.fitted, high)
-        if not _is_refuted(rules, trials, size)
+        if not is_refuted(rules, trials, size)
     ]
     peaks = measured_peaks(trials)
     curve = fit_memory(peaks)

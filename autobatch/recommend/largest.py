@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autobatch.decide.bracket import find_bracket, measured_host_peaks, measured_peaks
 from autobatch.decide.memory import fit_memory
-from autobatch.decide.step import Rules, predict_largest
+from autobatch.decide.step import Rules, is_refuted, predict_largest
 from autobatch.records import Outcome, Trial
 
 # Peaks that fit a line well over a range say little of sizes far beyond it: n x n matrices are
@@ -22,8 +22,8 @@ class Largest:
     Attributes:
         batch_size: The size.
         was_run: Whether it ran; else the memory line predicts it.
-        is_lower_bound: Whether larger ones may fit: none of them ran out of memory, ended
-            in an error, or is expected to run out of memory.
+        is_lower_bound: Whether larger ones may fit: none failed, and the memory line does not
+            rule twice the size out.
     """
 
     batch_size: int
@@ -45,13 +45,23 @@ def find_largest(rules: Rules, trials: Mapping[int, Trial]) -> Largest:
     is_near = predicted <= _FARTHEST_RATIO * fitted
     is_predicted = fitted < predicted and is_near and _is_affine(rules, trials, predicted)
     size = predicted if is_predicted else fitted
+    was_run = size == fitted
+    is_known = _ends_at(rules, trials, size) if was_run else _limit(rules, trials) < 2 * size
+    return Largest(batch_size=size, was_run=was_run, is_lower_bound=not is_known)
+
+
+def _ends_at(rules: Rules, trials: Mapping[int, Trial], size: int) -> bool:
+    """Whether a larger size failed, or twice this one cannot fit.
+
+    That the memory line expects twice the size not to fit is no knowledge: where a library takes
+    workspace at one size and not at the next, or an allocator's cache is part of the peaks, it may.
+    """
     has_failed = any(
         not trial.fits and trial.outcome is not Outcome.TIMED_OUT
         for failed, trial in trials.items()
         if failed > size
     )
-    is_known = has_failed or _limit(rules, trials) < 2 * size
-    return Largest(batch_size=size, was_run=size == fitted, is_lower_bound=not is_known)
+    return has_failed or is_refuted(rules, trials, 2 * size)
 
 
 def _limit(rules: Rules, trials: Mapping[int, Trial]) -> float:

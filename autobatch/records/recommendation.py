@@ -17,8 +17,8 @@ class Recommendation:
         knee: Smallest size whose throughput is within the tolerance of the best.
         largest_batch_size: Largest size that fits.
         largest_was_run: Whether the largest was run or is predicted by the memory curve.
-        largest_is_lower_bound: Whether larger ones may fit: none of them ran out of memory, ended
-            in an error, or is expected to run out of memory.
+        largest_is_lower_bound: Whether larger ones may fit: none failed, and the memory line does
+            not rule twice the size out.
         gradient_accumulation_steps: Passes per optimizer step.
         num_devices: Devices that train together.
         global_batch_size: Samples per optimizer step.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autobatch.decide.bracket import lower_bound_bytes
@@ -53,13 +55,22 @@ def test_one_whose_tensors_alone_are_too_large_does_not() -> None:
 
 
 def test_the_fastest_may_be_at_such_a_size_too() -> None:
-    rules = Rules(
-        grid=RULES.grid,
-        goal=Goal.THROUGHPUT,
-        budget_bytes=RULES.budget_bytes,
-        uncertainty_fraction=0.1,
-    )
-    assert next_step(rules, CNN).batch_size == 512
+    assert next_step(replace(RULES, goal=Goal.THROUGHPUT), CNN).batch_size == 512
+
+
+@pytest.mark.parametrize(
+    ("allocated_mib", "next_size"),
+    [
+        ({64: 300, 128: 400, 256: 900}, 512),  # workspace at 256, and the next size may fit
+        ({64: 200, 128: 400, 256: 800}, None),
+        ({64: 300, 128: 900, 256: 700}, 512),  # none at the larger size
+    ],
+)
+def test_a_size_beyond_a_spike_runs_whatever_the_curve_through_it_expects(
+    allocated_mib: dict[int, int], next_size: int | None
+) -> None:
+    trials = on_a_gpu(allocated_mib, reserved_ratio=1.0)
+    assert next_step(replace(RULES, goal=Goal.THROUGHPUT), trials).batch_size == next_size
 
 
 def test_what_the_driver_holds_besides_is_never_given_back() -> None:

@@ -75,3 +75,38 @@ def test_a_size_that_timed_out_may_have_fitted(find: Find, make_trial: Any) -> N
     assert find(line(16, 32, 64), 10_000, late) == Largest(
         batch_size=64, was_run=True, is_lower_bound=True
     )
+
+
+def test_what_the_line_expects_to_fail_may_fit_after_all(find: Find) -> None:
+    """The bound grants peaks 10 % of their growth and 2 % of themselves; the line nothing."""
+    ran = line(16, 32, 64)  # 128 is expected to take 384 MiB, and cannot do with less than 370
+    close, far = (find(ran, budget) for budget in (380, 360))
+    assert close == Largest(batch_size=64, was_run=True, is_lower_bound=True)
+    assert far == Largest(batch_size=64, was_run=True, is_lower_bound=False)
+
+
+def test_the_cache_of_an_allocator_rules_nothing_out(make_trial: Any) -> None:
+    rules = Rules(
+        grid=make_grid(Settings(), None, 1),
+        goal=Goal.THROUGHPUT,
+        budget_bytes=600 * MIB,
+        uncertainty_fraction=0.1,
+    )
+
+    def found(reserved_ratio: float, allocated_mib: dict[int, int]) -> Largest:
+        trials = {
+            size: make_trial(
+                size,
+                peak_bytes=round(reserved_ratio * mib * MIB),
+                peak_reserved_bytes=round(reserved_ratio * mib * MIB),
+                peak_allocated_bytes=mib * MIB,
+            )
+            for size, mib in allocated_mib.items()
+        }
+        return find_largest(rules, trials)
+
+    known = Largest(batch_size=64, was_run=True, is_lower_bound=False)
+    unknown = Largest(batch_size=64, was_run=True, is_lower_bound=True)
+    assert found(1.0, {16: 100, 32: 200, 64: 400}) == known
+    assert found(1.4, {16: 70, 32: 140, 64: 280}) == unknown
+    assert found(1.0, {16: 200, 32: 220, 64: 400}) == unknown  # a spike, as far as is known
