@@ -34,7 +34,8 @@ class Numbers:
             it a search gives up early on a busy machine.
         race_time_s: Seconds that a race may take. Replay.
         contended_cores: Missing cores from which the threads of a step are assumed to wait for
-            each other. Two processes that spin beside two threads on two cores: 1.5 missing.
+            each other: a remedy is looked for, or a warning given. Two processes that spin beside
+            two threads on two cores: 1.5 missing; beside one thread: 0.5.
         remedy_ratio: Gain that a remedy for contention must show. Same: 1.2 to 290 were seen.
         passive_ratio: Throughput of sleeping threads over that of fewer threads, above which the
             former are preferred, since all of them work once the machine is idle. Same.

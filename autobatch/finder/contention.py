@@ -41,7 +41,7 @@ def count_busy_cores(evidence: Evidence) -> float | None:
         return None
     others = statistics.median(told)
     missing = others + workload.num_threads - num_cores
-    return others if workload.num_threads > 1 and missing > NUMBERS.contended_cores else None
+    return others if workload.num_threads > 1 and missing >= NUMBERS.contended_cores else None
 
 
 def find_remedy(

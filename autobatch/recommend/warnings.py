@@ -11,6 +11,7 @@ from statistics import median
 
 from autobatch.decide.bracket import slack_bytes
 from autobatch.decide.leak import find_growth_bytes_per_step
+from autobatch.decide.numbers import NUMBERS
 from autobatch.recommend.accumulation import split_global_batch
 from autobatch.recommend.evidence import Evidence, make_warning
 from autobatch.recommend.inputs import find_dataset_size, find_fitting_trial
@@ -36,7 +37,6 @@ from autobatch.records import (
     WorkloadSummary,
 )
 
-_CONTENDED_CORES = 0.3
 _FEW_UPDATES = 20
 
 
@@ -199,7 +199,7 @@ def _busy_machine(evidence: Evidence) -> FindingWarning | None:
     if not others or evidence.contention is not None:  # which the verdict speaks of
         return None
     others_busy_cores = median(others)
-    if others_busy_cores + num_threads <= evidence.num_cores + _CONTENDED_CORES:
+    if others_busy_cores + num_threads - evidence.num_cores < NUMBERS.contended_cores:
         return None
     return make_warning(
         WarningCode.BUSY_MACHINE,
