@@ -25,8 +25,12 @@ LSTM = ReplayedGpu(
 
 @pytest.mark.parametrize(
     ("workload", "capacity_bytes"),
-    # Of the last, size 1 alone fits, and the one that does not fails in its backward pass.
-    [("cnn", 654_042_413), ("mlp", 1_010_749_285), ("lstm", 607_754_650)],
+    [
+        ("cnn", 654_042_413),
+        ("mlp", 1_010_749_285),
+        ("lstm", 607_754_650),  # size 1 alone fits; 2 fails in its backward pass
+        ("workspace", 756_428_939),  # 8 leaves 1 MiB of it
+    ],
 )
 def test_the_largest_size_is_that_of_plain_training_in_every_order(
     workload: str, capacity_bytes: int

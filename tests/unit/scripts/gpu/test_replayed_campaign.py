@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from scripts.gpu import replayed
 from scripts.gpu.replayed import Case
@@ -66,4 +68,10 @@ def test_processes_of_their_own_find_everything_imported(monkeypatch: pytest.Mon
     monkeypatch.setattr(replayed.gc, "freeze", lambda: None)
     replayed.prepare()
     # Not "__main__", for which the server of Python 3.11 imports nothing.
-    assert [importlib.import_module(name) for name in names] == [replayed]
+    assert [importlib.import_module(name) for name in names] == [replayed, torch._dynamo]
+
+
+def test_every_order_of_the_sizes_is_in_the_row_in_which_they_run() -> None:
+    for count, walk in replayed.WALKS.items():
+        rows = {walk[begin : begin + count] for begin in range(len(walk))}
+        assert set(itertools.permutations(range(count))) <= rows
