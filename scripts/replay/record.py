@@ -48,7 +48,8 @@ def main() -> int:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for target in arguments.targets:
         path = arguments.folder / f"{Path(target).stem}.json.xz"
-        for recording in record_sweeps(target, arguments.seconds, arguments.device):
+        settings = Settings(device=arguments.device)
+        for recording in record_sweeps(target, arguments.seconds, settings):
             save(recording, path)
         print(f"{path}: {len(recording['cells'])} runs", file=sys.stderr, flush=True)
     return 0
@@ -73,19 +74,18 @@ def record(target: str, seconds: float, device: str = DEVICE) -> dict[str, Any]:
         seconds: For how long; two sweeps at least.
         device: Where.
     """
-    *_, recording = record_sweeps(target, seconds, device)
+    *_, recording = record_sweeps(target, seconds, Settings(device=device))
     return recording
 
 
-def record_sweeps(target: str, seconds: float, device: str = DEVICE) -> Iterator[dict[str, Any]]:
+def record_sweeps(target: str, seconds: float, settings: Settings) -> Iterator[dict[str, Any]]:
     """As ``record``, with what there is after each sweep.
 
     Args:
         target: The same.
         seconds: The same.
-        device: The same.
+        settings: Where, and in which precision.
     """
-    settings = Settings(device=device)
     cells: list[dict[str, Any]] = []
     with TargetProber(target, settings) as prober:
         loaded = prober.load()

@@ -24,7 +24,7 @@ def target(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("limit_mib", [900, 1500, 3000])
+@pytest.mark.parametrize("limit_mib", [2000, 3000, 6000])
 def test_the_largest_size_is_the_one_that_trying_all_finds(target: str, limit_mib: int) -> None:
     from autobatch.finder import find
     from autobatch.probe.client import TargetProber

@@ -18,6 +18,7 @@ MODULES = {
     "neighbour": "beside",
     "call": "beside",
     "record": "search",
+    "tests": "beside",
 }
 
 

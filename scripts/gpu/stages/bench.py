@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,12 +15,15 @@ from typing import Any
 
 import torch
 
-from autobatch.records import Settings
+from autobatch.probe.trial.oom import is_out_of_memory
+from autobatch.records import Precision, Settings
 from autobatch.workload.task import TrainingTask, load_task, move_to
 from scripts.gpu.prove import ROOT, read, write
 
 _REHEARSAL_TARGETS = ("cnn", "gpt")
 _TARGETS = ("torchvision:resnet50", "hf:gpt2")
+# By the fifth step all that a training holds from step to step is there.
+_FEWEST_STEPS = 5
 
 
 class Bench:
@@ -31,6 +36,7 @@ class Bench:
     """
 
     def __init__(self, stage: str, device: str, out: Path) -> None:
+        self.stage = stage
         self.device = device
         self.is_gpu = device.startswith("cuda")
         self.out = out
@@ -39,11 +45,14 @@ class Bench:
             torch.set_num_threads(1)
         self._path = out / f"{stage}.figures.json"
         self._figures: dict[str, Any] = {"device": device, "torch": torch.__version__}
+        self._claims: dict[str, list[Any]] = {}
+        self._lock = threading.Lock()
 
     def save(self, **figures: Any) -> None:
-        """Add figures to the stage's file at once."""
-        self._figures |= figures
-        write(self._path, self._figures)
+        """Add figures to the stage's file at once; any thread may."""
+        with self._lock:
+            self._figures |= figures
+            write(self._path, self._figures)
 
     def claim(self, name: str, holds: bool, why: str) -> None:
         """Say whether something that must hold does.
@@ -53,8 +62,10 @@ class Bench:
             holds: Whether it does.
             why: The figures.
         """
-        claims = {**self._figures.get("claims", {}), name: [holds, why]}
-        self.save(claims=claims)
+        with self._lock:
+            self._claims[name] = [holds, why]
+            self._figures["claims"] = self._claims
+            write(self._path, self._figures)
 
     def figures_of(self, stage: str) -> dict[str, Any]:
         """What another stage has measured."""
@@ -71,6 +82,17 @@ class Bench:
     def settings(self, **changes: Any) -> Settings:
         """Settings for this device."""
         return Settings(device=self.device, **changes)
+
+
+def find_precision(target: str, device: str) -> Precision:
+    """The precision that people train a target with on a device.
+
+    Args:
+        target: What is trained.
+        device: Where.
+    """
+    is_transformer = target.startswith("hf:")
+    return Precision.BF16 if is_transformer and device.startswith("cuda") else Precision.FP32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,28 +122,39 @@ class PlainTraining:
     """A training loop as a user writes it, without any code of a trial.
 
     Args:
-        target: What to train.
+        target: What to train, in its usual precision.
         device: Where.
     """
 
     def __init__(self, target: str, device: str) -> None:
         self._device = torch.device(device)
+        self._is_bf16 = find_precision(target, device) is Precision.BF16
         self._task: TrainingTask = load_task(target, Settings(device=device), device)
 
-    def run(self, batch_size: int, *, num_steps: int = 4, num_chained: int = 8) -> PlainRun:
+    def run(
+        self,
+        batch_size: int,
+        *,
+        num_steps: int = 4,
+        num_chained: int = 8,
+        longest_s: float = math.inf,
+    ) -> PlainRun:
         """Train for some steps, as a process does that has just begun.
 
         Args:
             batch_size: The size.
             num_steps: Steps with a wait after each.
             num_chained: Steps without.
+            longest_s: From when on no more steps with a wait are begun, but for the first few.
         """
         self._forget()
         batches = self._task.source.batches(batch_size)
         peaks, retries, times = [], [], []
         fits, chained_s = True, None
         try:
-            for _ in range(num_steps):
+            for index in range(num_steps):
+                if index >= _FEWEST_STEPS and sum(times) > longest_s:
+                    break
                 begin = time.perf_counter()
                 self._step(batches)
                 self.wait()
@@ -133,7 +166,9 @@ class PlainTraining:
                 self._step(batches)
             self.wait()
             chained_s = (time.perf_counter() - begin) / num_chained if num_chained else None
-        except (torch.OutOfMemoryError, MemoryError):
+        except Exception as error:  # libraries word it in ways of their own
+            if not is_out_of_memory(error):
+                raise
             fits = False
         return PlainRun(
             batch_size=batch_size,
@@ -158,7 +193,8 @@ class PlainTraining:
 
     def _step(self, batches: Iterator[Any]) -> None:
         batch = move_to(next(batches), self._device)
-        loss = self._task.loss(self._task.model, batch)
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._is_bf16):
+            loss = self._task.loss(self._task.model, batch)
         self._task.built.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._task.built.optimizer.step()

@@ -1,4 +1,4 @@
-"""Other processes on the GPU, and a call in the middle of a training."""
+"""Other processes on the GPU, a call in the middle of a training, and the tests."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from contextlib import contextmanager
 import torch
 
 import autobatch
+from autobatch.devices.select import select_device
 from autobatch.finder import find
 from autobatch.probe.client import TargetProber
-from autobatch.records import Goal, Settings, Trial
+from autobatch.records import Goal, MemoryBudget, Settings, Trial
 from autobatch.workload.task import TrainingTask, load_task, move_to
-from scripts.gpu.stages.bench import Bench, run_command
+from scripts.gpu.prove import ROOT
+from scripts.gpu.stages.bench import Bench
 
 _HELD_FRACTION = 0.5
 _CPU_BYTES = 2**28
@@ -37,36 +39,45 @@ def run_neighbour(bench: Bench) -> None:
     """Budgets and answers beside a process that holds half of what is free, and one that grows."""
     target = bench.targets[0]
     settings = bench.settings(goal=Goal.MEMORY, max_batch_size=None if bench.is_gpu else 8)
-    alone_bytes = read_budget(target, settings)
+    alone_bytes = read_budget(settings)
     held_bytes = round(_HELD_FRACTION * alone_bytes) if bench.is_gpu else _CPU_BYTES
     bench.save(alone_bytes=alone_bytes, held_bytes=held_bytes)
     with neighbour(bench.device, held_bytes):
-        beside_bytes = read_budget(target, settings)
-        bench.save(beside_bytes=beside_bytes)
-        if bench.is_gpu:
-            missing_bytes = held_bytes - (alone_bytes - beside_bytes)
-            why = f"held {held_bytes}, missing in the difference {missing_bytes} bytes"
-            bench.claim("what a neighbour holds is no budget", missing_bytes <= 0, why)
-    with neighbour(bench.device, held_bytes // 4, step_bytes=held_bytes // 64):
+        compare_budgets(bench, "what a neighbour holds", held_bytes, read_budget(settings))
+    held_bytes //= 4
+    with neighbour(bench.device, held_bytes, step_bytes=held_bytes // 16):
         with TargetProber(target, settings) as prober:
             finding = find(prober, settings, target=target)
         answer = finding.recommendation
         bench.save(growing={"batch_size": answer.batch_size, "peak_bytes": answer.peak_bytes})
+        compare_budgets(bench, "what one that grows holds", held_bytes, finding.budget.budget_bytes)
         is_confirmed = finding.confirmation is not None
         bench.claim(
             "there is an answer beside one that grows", is_confirmed, str(answer.batch_size)
         )
 
 
-def read_budget(target: str, settings: Settings) -> int:
-    """What a worker that is started now would have.
+def compare_budgets(bench: Bench, what: str, held_bytes: int, beside_bytes: int) -> None:
+    """Claim that memory which another process holds is no part of the budget.
 
     Args:
-        target: What it loads.
-        settings: Of the search.
+        bench: Knows the budget without it.
+        what: Whose memory.
+        held_bytes: How much it is, at least.
+        beside_bytes: The budget beside it.
     """
-    with TargetProber(target, settings) as prober:
-        return prober.load().budget.budget_bytes
+    missing_bytes = held_bytes - (bench.figures_of(bench.stage)["alone_bytes"] - beside_bytes)
+    why = f"held {held_bytes}, missing in the difference {missing_bytes} bytes"
+    bench.save(**{f"{what}, budget_bytes": beside_bytes})
+    if bench.is_gpu:  # a rehearsal shares its memory with whatever else runs
+        bench.claim(f"{what} is no budget", missing_bytes <= 0, why)
+
+
+def read_budget(settings: Settings) -> int:
+    """What a search that begins now would have."""
+    bounds = select_device(settings.device).bounds(settings.memory_limit_bytes)
+    fraction = settings.headroom_fraction
+    return MemoryBudget.from_bounds(bounds, headroom_fraction=fraction).budget_bytes
 
 
 @contextmanager
@@ -91,7 +102,7 @@ def neighbour(device: str, held_bytes: int, step_bytes: int = 0) -> Iterator[Non
 
 
 def run_call(bench: Bench) -> None:
-    """``find_batch_size`` in the middle of a training, then the tests that need a GPU."""
+    """``find_batch_size`` in the middle of a training."""
     target = bench.targets[-1]
     task = load_task(target, bench.settings(), bench.device)
     model = task.model
@@ -113,7 +124,7 @@ def run_call(bench: Bench) -> None:
         on_trial=note,
         device=bench.device,
         max_batch_size=64 if bench.is_gpu else 4,
-        time_limit="30s",
+        time_limit="12s",
     )
     time_s = time.perf_counter() - begin
     steps_s = sum(sum(trial.step_times_s) for trial in finding.trials)
@@ -121,11 +132,18 @@ def run_call(bench: Bench) -> None:
     bench.claim(
         "a call leaves no trace", fingerprint(model, optimizer) == before, f"{time_s:.1f} s"
     )
-    if bench.is_gpu:
-        command = [sys.executable, "-m", "pytest", "-W", "default", "-p", "no:cacheprovider", "-q"]
-        done = run_command([*command, "-n0", "tests/gpu"], timeout_s=120)
-        bench.save(tests=done)
-        bench.claim("tests/gpu pass", done["exit_status"] == 0, done["stdout"][-200:])
+
+
+def run_tests(bench: Bench) -> None:
+    """The tests that need a GPU; those that read the memory of all of it by themselves."""
+    common = ["-W", "default", "-p", "no:cacheprovider", "-p", "no:benchmark", "-v"]
+    common += ["--require-gpu"] if bench.is_gpu else []
+    alone = "tests/gpu/test_devices.py"
+    parts = {"alone": ["-n0", alone], "others": ["-n4", f"--ignore={alone}", "tests/gpu"]}
+    for name, own in parts.items():
+        command = [sys.executable, "-m", "pytest", *common, *own]
+        exit_status = subprocess.run(command, cwd=ROOT).returncode  # each result is in the log
+        bench.claim(f"tests/gpu pass, {name}", exit_status == 0, f"exit status {exit_status}")
 
 
 def train_step(task: TrainingTask, optimizer: torch.optim.Optimizer, device: str) -> None:

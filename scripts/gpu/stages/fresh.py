@@ -11,7 +11,7 @@ import torch
 from autobatch.devices.select import select_device
 from scripts.gpu.stages.bench import PlainTraining
 
-_NUM_STEPS = 100
+_NUM_STEPS, _LONGEST_S = 100, 6.0
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
         overhead_bytes = (opened.read_peak().peak_bytes or 0) - torch.cuda.memory_reserved(device)
         fraction = (int(budget_bytes) - overhead_bytes) / total_bytes
         torch.cuda.set_per_process_memory_fraction(min(1.0, fraction), device)
-    run = training.run(int(batch_size), num_steps=num_steps, num_chained=0)
+    run = training.run(int(batch_size), num_steps=num_steps, num_chained=0, longest_s=_LONGEST_S)
     process_bytes = opened.read_peak().peak_bytes
     print(json.dumps({**asdict(run), "process_bytes": process_bytes}))
     return 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from autobatch.errors import AutobatchError
 from autobatch.probe.client import TargetProber
 from autobatch.probe.protocol import TimingPlan
 from autobatch.records import Precision
@@ -12,6 +13,8 @@ from scripts.gpu.stages.bench import Bench
 
 _PLAN = TimingPlan(min_steps=1, max_time_s=0.1)
 _FAR_TOO_LARGE = 2**24
+# Most of a case is the start of its worker, and each may hold a few gigabytes alone.
+_NUM_AT_ONCE = min(8, os.cpu_count() or 1)
 _HEAD = "import torch\nfrom torch import nn\nN = nn.functional\n"
 _DATA = "dataset = [(torch.randn(64), index % 3) for index in range(256)]\n"
 # Each with the sizes to run in turn.
@@ -61,12 +64,14 @@ CASES: dict[str, tuple[str, tuple[int, ...]]] = {
 
 
 def run_survival(bench: Bench) -> None:
-    """Run all, each in a worker of its own."""
-    for name, (code, sizes) in CASES.items():
-        run_case(bench, name, code, sizes)
-    if bench.is_gpu:
-        code = f"model = nn.Linear(64, 3)\n{_DATA}loss = N.cross_entropy\n"
-        run_case(bench, "fp16", code, (8,), precision=Precision.FP16)
+    """Run all, each in a worker of its own, several at a time."""
+    with ThreadPoolExecutor(_NUM_AT_ONCE) as pool:
+        runs = [pool.submit(run_case, bench, name, *case) for name, case in CASES.items()]
+        if bench.is_gpu:
+            code = f"model = nn.Linear(64, 3)\n{_DATA}loss = N.cross_entropy\n"
+            runs.append(pool.submit(run_case, bench, "fp16", code, (8,), precision=Precision.FP16))
+        for run in runs:
+            run.result()
 
 
 def run_case(bench: Bench, name: str, code: str, sizes: tuple[int, ...], **settings: Any) -> None:
@@ -91,6 +96,6 @@ def run_case(bench: Bench, name: str, code: str, sizes: tuple[int, ...], **setti
                 outcomes.append((size, trial.outcome.value, trial.message))
                 bench.save(**{name: outcomes})
         holds, why = outcomes[-1][1] == "fits", f"{outcomes}"
-    except AutobatchError as error:
+    except Exception as error:
         holds, why = False, f"{type(error).__name__}: {error}"
     bench.claim(f"{name}: the next trial runs", holds, why)

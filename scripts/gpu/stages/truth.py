@@ -14,7 +14,7 @@ from scripts.gpu.stages.search import find_answer
 
 _LARGEST = {True: 2**14, False: 8}
 _LONGEST_STEP_S = 3.0
-_FRESH_S = 60.0
+_FRESH_S = 40.0
 _PEAK_TOLERANCE_FRACTION = 0.05
 _WITHIN_FRACTION = 0.95
 _SUSTAINED_S = {True: 10.0, False: 2.0}

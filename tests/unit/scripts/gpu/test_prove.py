@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from scripts.gpu import prove
 from scripts.gpu.prove import (
     FIRST_CALL,
     LIMITS_S,
@@ -20,6 +21,7 @@ from scripts.gpu.prove import (
     Stage,
     judge,
     make_environ,
+    pack,
     read_stages,
     run_all,
     run_stage,
@@ -121,15 +123,60 @@ def test_wheels_stand_in_for_what_is_missing_alone(tmp_path: Path) -> None:
     assert done.stdout == "carried True\n", done.stderr
 
 
-def test_the_first_call_fits_into_its_time() -> None:
+def test_both_calls_fit_into_a_quarter_of_an_hour_with_two_starts() -> None:
     assert sum(LIMITS_S[name] for name in FIRST_CALL) <= 430 - len(FIRST_CALL)
+    assert sum(LIMITS_S.values()) <= 900 - 2 * 90
+
+
+def test_a_stage_may_take_what_those_before_it_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: dict[str, float] = {}
+
+    def run(stage: Stage, out: Path, *, limit_s: float, environ: object) -> dict[str, Any]:
+        limits[stage.name] = limit_s
+        return {"status": "done", "time_s": 0.0}
+
+    monkeypatch.setattr(prove, "run_stage", run)
+    stages = [stage("", name, limit_s=limit_s) for name, limit_s in LIMITS.items()]
+    run_all(stages, tmp_path, until_s=60.0)
+    assert limits == {name: pytest.approx(limit_s, abs=1) for name, limit_s in ALLOWED_S.items()}
+
+
+# One second goes to what is between two stages.
+LIMITS = {"first": 10.0, "second": 30.0, "third": 20.0}
+ALLOWED_S = {"first": 10.0, "second": 59.0 - 21.0, "third": 59.0}
+
+
+def test_the_archive_has_all_files_of_the_folder_and_is_replaced_in_one_go(tmp_path: Path) -> None:
+    out, file = tmp_path / "out", tmp_path / "results" / "proof.zip"
+    (out / "folder").mkdir(parents=True)
+    for name in ("a.json", "b.log"):
+        (out / name).write_text(name)
+        pack(out, file)
+    with zipfile.ZipFile(file) as archive:
+        assert {name: archive.read(name).decode() for name in archive.namelist()} == {
+            "a.json": "a.json",
+            "b.log": "b.log",
+        }
+    assert [each.name for each in file.parent.iterdir()] == ["proof.zip"]
+
+
+def test_an_archive_in_the_folder_itself_is_not_in_it(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    for _ in range(2):
+        pack(tmp_path, tmp_path / "proof.zip")
+    with zipfile.ZipFile(tmp_path / "proof.zip") as archive:
+        assert archive.namelist() == ["a.json"]
 
 
 @pytest.mark.parametrize(
     "spelling", [["scripts/gpu/prove.py"], ["-m", "scripts.gpu.prove"]], ids=["file", "module"]
 )
 def test_both_spellings_run_and_end_in_time(spelling: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "proof.zip"
     command = [sys.executable, *spelling, "--device", "cpu", "--out", str(tmp_path / "out")]
+    command += ["--pack", str(file)]
     done = subprocess.run(
         [*command, "--until", "7"], cwd=ROOT, capture_output=True, text=True, timeout=100
     )
@@ -139,4 +186,7 @@ def test_both_spellings_run_and_end_in_time(spelling: list[str], tmp_path: Path)
         status = load(tmp_path / "out" / f"{name}.json")["status"]
         assert status in ({"killed", "done"} if name == "machine" else {"not reached"})
     assert "FAILS" in done.stdout
-    assert (tmp_path / "out" / "summary.json").exists()
+    with zipfile.ZipFile(file) as archive:
+        names = set(archive.namelist())
+    assert names == {each.name for each in (tmp_path / "out").iterdir()}
+    assert {"summary.json", *(f"{name}.json" for name in FIRST_CALL)} <= names

@@ -7,16 +7,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 import autobatch
-from autobatch.records import Goal, Outcome, TimingRound, Trial
-from scripts.gpu.prove import FIRST_CALL, read
+from autobatch.records import Goal, Outcome, Precision, Settings, TimingRound, Trial
+from scripts.gpu.prove import LIMITS_S, read
+from scripts.gpu.stages import bench as bench_module
 from scripts.gpu.stages import beside, machine, memory, search, survival, truth
-from scripts.gpu.stages.bench import Bench, PlainRun, run_command
+from scripts.gpu.stages.__main__ import MODULES
+from scripts.gpu.stages.bench import Bench, PlainRun, PlainTraining, find_precision, run_command
 from scripts.replay.record import load
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -99,6 +102,7 @@ def kill_survival(patch: pytest.MonkeyPatch) -> None:
         },
     )
     patch.setattr(survival, "TargetProber", lambda target, settings: prober())
+    patch.setattr(survival, "_NUM_AT_ONCE", 1)
 
 
 def kill_neighbour(patch: pytest.MonkeyPatch) -> None:
@@ -115,11 +119,15 @@ def kill_call(patch: pytest.MonkeyPatch) -> None:
 
 
 def kill_record(patch: pytest.MonkeyPatch) -> None:
-    def sweeps(target: str, seconds: float, device: str) -> Iterator[dict[str, Any]]:
-        yield {"device": device, "cells": [CELL]}
+    def sweeps(target: str, seconds: float, settings: Settings) -> Iterator[dict[str, Any]]:
+        yield {"device": settings.device, "cells": [CELL]}
         raise Killed
 
     patch.setattr(search, "record_sweeps", sweeps)
+
+
+def kill_tests(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(beside.subprocess, "run", then_killed(SimpleNamespace(returncode=0)))
 
 
 KILLS: dict[str, tuple[Any, Patch, str]] = {
@@ -132,6 +140,7 @@ KILLS: dict[str, tuple[Any, Patch, str]] = {
     "neighbour": (beside.run_neighbour, kill_neighbour, "alone_bytes"),
     "call": (beside.run_call, kill_call, "trial_ends_s"),
     "record": (search.run_record, kill_record, "recording-0.json.xz"),
+    "tests": (beside.run_tests, kill_tests, "claims"),
 }
 
 
@@ -150,7 +159,7 @@ def test_a_stage_that_is_killed_leaves_its_first_figure(
 
 
 def test_no_stage_is_left_out() -> None:
-    assert {*FIRST_CALL, "record"} == set(KILLS)
+    assert set(LIMITS_S) == set(KILLS) == set(MODULES)
 
 
 def test_the_first_of_two_fresh_runs_is_kept(
@@ -188,3 +197,71 @@ def test_a_search_shows_its_trials(bench: Callable[[str], Bench], tmp_path: Path
     command = search.make_command(bench("search"), "a target", Goal.MEMORY, file)
     assert not {"-q", "--quiet"} & set(command)
     assert os.fspath(file) in command
+
+
+def test_a_case_that_cannot_even_start_leaves_the_others(
+    bench: Callable[[str], Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(target: str, settings: Settings) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(survival, "TargetProber", start)
+    survival.run_survival(bench("survival"))
+    claims = read(tmp_path / "survival.figures.json")["claims"]
+    assert list(claims.values()) == [[False, "OSError: no more processes"]] * len(survival.CASES)
+
+
+TRAINED = """
+import torch
+from torch import nn
+model = nn.Linear(4, 4)
+batch = lambda size: torch.randn(size, 4)
+def training_step(model, batch):
+    if len(batch) >= {broken}:
+        raise RuntimeError({message!r})
+    output = model(batch)
+    training_step.dtype = output.dtype
+    return output.float().mean()
+"""
+
+
+def train(tmp_path: Path, message: str = "", broken: int = 1000) -> PlainTraining:
+    file = tmp_path / "target_file.py"
+    file.write_text(TRAINED.format(message=message, broken=broken))
+    return PlainTraining(str(file), "cpu")
+
+
+def test_plain_training_has_the_precision_of_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another one neither the largest nor the fastest size would be that of the search."""
+    for device, expected in (("cuda:0", Precision.BF16), ("cpu", Precision.FP32)):
+        command = search.make_command(
+            Bench("search", device, tmp_path), "hf:gpt2", Goal.MEMORY, tmp_path
+        )
+        assert command[command.index("--precision") + 1] == expected.value
+        assert find_precision("hf:gpt2", device) is expected
+    for precision, dtype in ((Precision.BF16, torch.bfloat16), (Precision.FP32, torch.float32)):
+        monkeypatch.setattr(bench_module, "find_precision", lambda *_, made=precision: made)
+        training = train(tmp_path)
+        training.run(2, num_steps=1, num_chained=0)
+        assert training._task.workload.training_step.dtype is dtype
+
+
+@pytest.mark.parametrize(
+    "message", ["cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "CUDA out of memory. Tried to allocate"]
+)
+def test_memory_that_runs_out_in_a_library_is_no_error(tmp_path: Path, message: str) -> None:
+    training = train(tmp_path, message, broken=8)
+    assert [training.run(size, num_steps=1).fits for size in (4, 8, 4)] == [True, False, True]
+
+
+def test_any_other_error_of_a_plain_training_is_one(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="misaligned address"):
+        train(tmp_path, "CUDA error: misaligned address", broken=1).run(1)
+
+
+def test_a_fresh_run_of_long_steps_is_cut_short(tmp_path: Path) -> None:
+    training = train(tmp_path)
+    assert len(training.run(2, num_steps=100, num_chained=0, longest_s=0.0).synchronized_s) == 5
+    assert len(training.run(2, num_steps=20, num_chained=0).synchronized_s) == 20

@@ -24,7 +24,7 @@ loss = nn.functional.mse_loss
 def test_what_there_is_after_each_sweep_is_a_recording(tmp_path: Path) -> None:
     file = tmp_path / "target_file.py"
     file.write_text(TARGET)
-    sweeps = record_sweeps(str(file), seconds=0.0, device="cpu")
+    sweeps = record_sweeps(str(file), seconds=0.0, settings=Settings(device="cpu"))
     first = [dict(cell) for cell in next(sweeps)["cells"]]
     assert {cell["sweep"] for cell in first} == {0}
     *_, last = sweeps
