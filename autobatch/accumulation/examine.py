@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from autobatch.accumulation.job import AccumulationJob
 from autobatch.errors import AutobatchError, first_line_of
-from autobatch.probe.probers import JobProber, Prober
+from autobatch.probe.probers import JobProber
 from autobatch.records import Finding, FindingWarning, WarningCode
 from autobatch.records.accumulation import AccumulationCheck
 
@@ -15,7 +15,7 @@ _MOST_PASSES = 4
 _MOST_SAMPLES = 16
 
 
-def examine_accumulation(prober: Prober, finding: Finding) -> Finding:
+def examine_accumulation(prober: JobProber, finding: Finding) -> Finding:
     """Compare accumulated gradients where training will accumulate.
 
     Args:
@@ -25,7 +25,7 @@ def examine_accumulation(prober: Prober, finding: Finding) -> Finding:
     Returns:
         The finding with the comparison and what to warn of; as it was where a step is one pass.
     """
-    if finding.gradient_accumulation_steps == 1 or not isinstance(prober, JobProber):
+    if finding.gradient_accumulation_steps == 1:
         return finding
     job = plan_comparison(finding.batch_size, finding.gradient_accumulation_steps)
     try:

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from autobatch.breakdown.job import BreakdownJob
 from autobatch.errors import AutobatchError, first_line_of
-from autobatch.probe.probers import JobProber, Prober
+from autobatch.probe.probers import JobProber
 from autobatch.recommend.accumulation import count_passes
 from autobatch.records import Finding
 from autobatch.records.breakdown import MemoryBreakdown
 
 
-def examine_memory(prober: Prober, finding: Finding) -> Finding:
+def examine_memory(prober: JobProber, finding: Finding) -> Finding:
     """Break the memory of a step at the recommended size down, where that was asked for.
 
     Args:
@@ -20,7 +20,7 @@ def examine_memory(prober: Prober, finding: Finding) -> Finding:
         finding: The answer.
     """
     settings = finding.settings
-    if not settings.memory_breakdown or not isinstance(prober, JobProber):
+    if not settings.memory_breakdown:
         return finding
     size = finding.batch_size
     job = BreakdownJob(batch_size=size, num_passes=count_passes(settings, size))

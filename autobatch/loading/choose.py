@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from scipy.special import stdtrit
 
 from autobatch.records.loading import LoaderChoice, LoaderSettings, LoaderTiming
 
@@ -18,8 +22,21 @@ _PREFETCH_FACTORS = (2, 4)
 _FEWEST_TO_STOP = 2
 # Slower ones are not timed again.
 _NEAR_FRACTION = 0.25
-_NUM_ROUNDS = 3
-_UNCERTAIN = "timings on this machine are too uncertain to compare settings"
+_FEWEST_ROUNDS, _MOST_ROUNDS = 3, 12
+#: The race may take as many times as long as what goes before it.
+RACE_RATIO = 2
+# Probability that counts as sure.
+_SURE = 0.99
+UNCERTAIN = "timings on this machine are too uncertain to compare settings"
+QUIETER = "search again on a quieter machine, so that loader settings can be compared"
+
+
+class Gain(Enum):
+    """Whether a way of loading is faster than the user's own."""
+
+    SURE = "sure"
+    NONE = "none"
+    DOUBTFUL = "doubtful"
 
 
 def list_numbers(num_cores: int) -> Iterator[int]:
@@ -46,7 +63,7 @@ class LoaderSearch:
         num_cores: Cores that this process may use.
         may_pin: Whether the device is an accelerator, to which pinned memory is copied faster.
         num_batches: Batches of an epoch; ``None`` if unknown.
-        max_time_s: Time after which nothing new is tried; the race takes about as long again.
+        max_time_s: Time after which nothing new is tried; the race may take twice as long again.
         clock: Returns seconds from any origin.
         timings: What was timed so far, the user's own first.
     """
@@ -64,8 +81,8 @@ class LoaderSearch:
         """Search.
 
         Returns:
-            What was faster than the user's own by the least gain in each round of the race; the
-            user's own if nothing was in any round; else none, since the machine is too noisy.
+            What is faster than the user's own by the least gain, beyond the noise of the rounds of
+            the race; the user's own if nothing gains as much; none if the noise hides which.
         """
         deadline = self.clock() + self.max_time_s
         own = self._time(None)
@@ -75,31 +92,44 @@ class LoaderSearch:
             if self.clock() > deadline:
                 break
             self._time(settings)
-        rounds = self._race(own.settings)
-        best = self._find_best()
-        if best != own.settings and all(_gains(each[own.settings], each[best]) for each in rounds):
+        best, gain = self._race(own.settings)
+        if gain is Gain.SURE:
             return self._choose(self._with_life(best))
-        is_doubtful = any(_gains(each[own.settings], max(each.values())) for each in rounds)
-        return self._without(_UNCERTAIN) if is_doubtful else self._choose(own.settings)
+        if gain is Gain.DOUBTFUL:
+            return self._without(UNCERTAIN, remedy=QUIETER)
+        return self._choose(own.settings)
 
-    def _race(self, own: LoaderSettings) -> list[dict[LoaderSettings, float]]:
-        """Time the fastest and the user's own in turn; their throughput in each round."""
+    def _race(self, own: LoaderSettings) -> tuple[LoaderSettings, Gain]:
+        """Time the fastest and the user's own in turn, until it is clear whether one gains.
+
+        Every other round goes backwards, so that a machine that slows down favours none of them.
+        After the fewest rounds the best of the others goes on alone, beside the user's own.
+        """
         least = (1 - _NEAR_FRACTION) * max(map(self._rate_of, self._ways()))
-        candidates = [each for each in self._ways() if each == own or self._rate_of(each) >= least]
+        others = [each for each in self._ways() if each != own and self._rate_of(each) >= least]
         rounds: list[dict[LoaderSettings, float]] = []
-        while len(candidates) > 1 and len(rounds) < _NUM_ROUNDS:
-            rounds.append({each: _rate(self._time(each)) for each in candidates})
-        return rounds
+        gain = Gain.DOUBTFUL if others else Gain.NONE
+        deadline = self.clock() + RACE_RATIO * self.max_time_s
+        while gain is Gain.DOUBTFUL and len(rounds) < _MOST_ROUNDS:
+            if len(rounds) >= _FEWEST_ROUNDS and self.clock() > deadline:
+                break
+            turn = [own, *others][:: -1 if len(rounds) % 2 else 1]
+            rounds.append({each: _rate(self._time(each)) for each in turn})
+            if len(rounds) >= _FEWEST_ROUNDS:
+                others = [self._find_best(others)]
+                pairs = ([each[way] for each in rounds] for way in (own, *others))
+                gain = judge_gain(*pairs)
+        return others[0] if others else own, gain
 
     def _list_more(self, own: LoaderSettings) -> Iterator[LoaderSettings]:
         """Ways besides the user's own, each with those before it timed."""
         yield from self._list_workers(own)
-        best = self._find_best()
+        best = self._find_best(self._ways())
         if best.num_workers:
             for factor in _PREFETCH_FACTORS:
                 if factor != best.prefetch_factor:
                     yield replace(best, prefetch_factor=factor)
-        best = self._find_best()
+        best = self._find_best(self._ways())
         if self.may_pin and not best.pin_memory:
             yield replace(best, pin_memory=True)
 
@@ -118,14 +148,15 @@ class LoaderSearch:
                     return
             before = way
 
-    def _find_best(self) -> LoaderSettings:
+    def _find_best(self, ways: Sequence[LoaderSettings]) -> LoaderSettings:
         """The fastest; prefetching and pinning must gain, and fewer workers are as good."""
-        own, *others = self._ways()
-        plain = [own, *(each for each in others if each == _with_workers(own, each.num_workers))]
+        own = self.timings[0].settings
+        plain = [each for each in ways if each in (own, _with_workers(own, each.num_workers))]
+        plain = plain or [*ways]
         top = max(map(self._rate_of, plain))
         near = [each for each in plain if self._rate_of(each) >= (1 - _SAME_FRACTION) * top]
         best = min(near, key=lambda each: each.num_workers)
-        for each in others:
+        for each in ways:
             if each not in plain and self._has_gain(best, each):
                 best = each
         return best
@@ -168,9 +199,34 @@ class LoaderSearch:
             own_samples_per_s=self._rate_of(own) or None,
         )
 
-    def _without(self, reason: str) -> LoaderChoice:
-        timings = tuple(self.timings)
-        return LoaderChoice(batch_size=self.batch_size, timings=timings, reason=reason)
+    def _without(self, reason: str, remedy: str = "") -> LoaderChoice:
+        return LoaderChoice(
+            batch_size=self.batch_size,
+            timings=tuple(self.timings),
+            reason=reason,
+            remedy=remedy,
+        )
+
+
+def judge_gain(own: Sequence[float], other: Sequence[float]) -> Gain:
+    """Whether one way is faster than another by the least gain, by rounds in which both ran.
+
+    What a machine does to a round cancels in the ratio. What is left of the noise shows in how much
+    the ratios of the rounds differ.
+
+    Args:
+        own: Throughput in each round.
+        other: Of the other way, in the same rounds.
+    """
+    if not all((*own, *other)):  # it took more memory than the budget
+        return Gain.NONE
+    gains = [math.log(b / a) for a, b in zip(own, other, strict=True)]
+    mean, least = statistics.mean(gains), math.log1p(LEAST_GAIN_FRACTION)
+    error = statistics.stdev(gains) / math.sqrt(len(gains))
+    margin = float(stdtrit(len(gains) - 1, _SURE)) * error
+    if mean >= least and mean - margin > 0:
+        return Gain.SURE
+    return Gain.NONE if mean + margin < least else Gain.DOUBTFUL
 
 
 def _with_workers(own: LoaderSettings, number: int) -> LoaderSettings:

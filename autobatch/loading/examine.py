@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autobatch.errors import AutobatchError, first_line_of
-from autobatch.loading.choose import LoaderSearch
+from autobatch.loading.choose import RACE_RATIO, LoaderSearch
 from autobatch.loading.job import LoaderJob
-from autobatch.probe.probers import JobProber, Prober
+from autobatch.probe.probers import JobProber
 from autobatch.recommend.accumulation import count_passes
-from autobatch.records import Bottleneck, Confidence, Finding
+from autobatch.records import Bottleneck, Finding
 from autobatch.records.loading import LoaderChoice, LoaderSettings, LoaderTiming
 
 _MOST_TIME_S = 20.0
 # Two ways, of about two seconds each.
 _LEAST_TIME_S = 4.0
-# The race times fewer ways, three times each.
-_RACE_RATIO = 2
 
 
-def examine_loading(prober: Prober, finding: Finding) -> Finding:
+def examine_loading(prober: JobProber, finding: Finding) -> Finding:
     """Look for loader settings where loading bounds the throughput.
 
     Args:
@@ -30,16 +28,16 @@ def examine_loading(prober: Prober, finding: Finding) -> Finding:
         The finding with the choice, or with why there is none; as it was where something else is
         the bound.
     """
-    is_bound = finding.recommendation.bottleneck is Bottleneck.DATA_LOADING
-    if not is_bound or not isinstance(prober, JobProber):
+    if finding.recommendation.bottleneck is not Bottleneck.DATA_LOADING:
         return finding
     size, time_s = finding.batch_size, _time_left_s(finding)
-    if finding.confidence is not Confidence.HIGH:
-        reason = "timings on this machine are too uncertain to compare settings"
-        return replace(finding, loading=LoaderChoice(batch_size=size, reason=reason))
     if time_s < _LEAST_TIME_S:
-        reason = "the time limit left no time for it"
-        return replace(finding, loading=LoaderChoice(batch_size=size, reason=reason))
+        late = LoaderChoice(
+            batch_size=size,
+            reason="the time limit left no time for it",
+            remedy="raise --time-limit, so that loader settings are compared",
+        )
+        return replace(finding, loading=late)
     settings = finding.settings
     num_passes = count_passes(settings, size)
 
@@ -68,7 +66,7 @@ def _time_left_s(finding: Finding) -> float:
     limit_s = finding.settings.time_limit_s
     if limit_s is None:
         return _MOST_TIME_S
-    return min(_MOST_TIME_S, (limit_s - finding.search_time_s) / (1 + _RACE_RATIO))
+    return min(_MOST_TIME_S, (limit_s - finding.search_time_s) / (1 + RACE_RATIO))
 
 
 def _count_batches(finding: Finding) -> int | None:

@@ -65,6 +65,7 @@ class LoaderChoice:
         samples_per_s: Throughput with it.
         own_samples_per_s: Throughput with the user's own, timed in turn with it.
         reason: Why nothing could be told; empty if something was chosen.
+        remedy: What would let it be told, in the imperative; empty if nothing is known.
     """
 
     batch_size: int
@@ -73,6 +74,7 @@ class LoaderChoice:
     samples_per_s: float | None = None
     own_samples_per_s: float | None = None
     reason: str = ""
+    remedy: str = ""
 
     @property
     def is_own(self) -> bool:

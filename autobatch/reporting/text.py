@@ -42,7 +42,7 @@ def render(finding: Finding, console: Console) -> None:
         show(console, "", Text("Assumed", style="bold"), *_bullets(finding.workload.guesses))
     show(console, "", Text(stop_sentence(finding)))
     for warning in finding.warnings:
-        show(console, "", *_warning(warning))
+        show(console, "", *_warning(finding, warning))
     if command is not None and command.notes:
         show(console, "", Text("Trials of a command", style="bold"), *_bullets(command.notes))
     if command is not None and command.following:
@@ -170,8 +170,8 @@ def describe_sizes(finding: Finding) -> dict[int, Note]:
     return notes
 
 
-def _warning(warning: FindingWarning) -> Iterator[RenderableType]:
-    advice = advise(warning)
+def _warning(finding: Finding, warning: FindingWarning) -> Iterator[RenderableType]:
+    advice = advise(warning, finding.loading)
     yield Text.assemble(("Warning:", "bold yellow"), " ", advice.title)
     yield Padding(Text(advice.happened), (0, 0, 0, 2))
     yield Padding(Text(advice.remedy), (0, 0, 0, 2))

@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 
 from autobatch import units
-from autobatch.records import FindingWarning, WarningCode
+from autobatch.records import FindingWarning, LoaderChoice, WarningCode
+from autobatch.reporting.wording import advise_on_loading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +83,10 @@ FIGURES: dict[WarningCode, tuple[str, ...]] = {
 _TEXTS: dict[WarningCode, Advice] = {
     WarningCode.DATA_LOADING: Advice(
         title="data loading holds the device up",
-        happened=(
-            "A step of {step_time_s} waited {data_time_s} for its batch ({data_fraction}), "
-            "with {num_loader_workers} loader workers."
-        ),
-        remedy=(
-            "Raise num_workers of the DataLoader, or do the work on the samples once and keep it."
-        ),
+        happened="A step of {step_time_s} waited {data_time_s} for its batch ({data_fraction}), "
+        "with {num_loader_workers} loader workers.",
+        remedy="Raise num_workers of the DataLoader, or do the work on the samples once and keep "
+        "it.",
     ),
     WarningCode.PAGE_FAULTS: Advice(
         title="memory is given back and faulted in again at every step",
@@ -312,16 +310,20 @@ _TEXTS: dict[WarningCode, Advice] = {
 }
 
 
-def advise(warning: FindingWarning) -> Advice:
-    """A warning in words, with its figures; one that is missing reads ``unknown``."""
+def advise(warning: FindingWarning, loading: LoaderChoice | None = None) -> Advice:
+    """A warning in words, with its figures; one that is missing reads ``unknown``.
+
+    Args:
+        warning: What to say.
+        loading: What came of comparing loader settings, if they were.
+    """
     text = _TEXTS[warning.code]
     figures = _Figures({name: _figure(name, number) for name, number in warning.figures.items()})
     figures["details"] = ", ".join(filter(None, warning.details)) or "no reason known"
-    return Advice(
-        title=text.title,
-        happened=text.happened.format_map(figures),
-        remedy=text.remedy.format_map(figures),
-    )
+    remedy = text.remedy.format_map(figures)
+    if warning.code is WarningCode.DATA_LOADING and loading is not None:
+        remedy = advise_on_loading(loading)
+    return Advice(title=text.title, happened=text.happened.format_map(figures), remedy=remedy)
 
 
 class _Figures(dict[str, str]):

@@ -11,6 +11,7 @@ from autobatch.records import (
     Finding,
     LearningRateRule,
     LengthScan,
+    LoaderChoice,
     Outcome,
     Regime,
     Settings,
@@ -122,6 +123,22 @@ def _stop_reason(reason: StopReason, settings: Settings) -> str:
         + (f" (--time-limit {units.format_seconds(limit_s)})" if limit_s else ""),
         StopReason.INTERRUPTED: "it was interrupted",
     }[reason]
+
+
+def advise_on_loading(loading: LoaderChoice) -> str:
+    """What to do about loading that is the bound, once loader settings were compared or not."""
+    keep = "do the work on the samples once and keep it"
+    if loading.remedy:
+        return f"{loading.remedy[0].upper()}{loading.remedy[1:]}; or {keep}."
+    if loading.chosen is None:
+        return f"{keep.capitalize()}."
+    if loading.is_own:
+        return (
+            f"{keep.capitalize()}: of the loader settings that were timed none is clearly faster."
+        )
+    options = loading.chosen.as_options().items()
+    settings = ", ".join(f"{name}={value}" for name, value in options if value)
+    return f"Train with {settings} in its loader, as finding.dataloader(dataset) does."
 
 
 def describe_contention(contention: Contention) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from autobatch.accumulation.examine import examine_accumulation
 from autobatch.breakdown.examine import examine_memory
 from autobatch.loading.examine import examine_loading
-from autobatch.probe.probers import Prober
+from autobatch.probe.probers import JobProber, Prober
 from autobatch.records import Finding
 
 
@@ -19,6 +19,7 @@ def examine(prober: Prober, finding: Finding) -> Finding:
     Returns:
         The finding with what was seen; the answer in it is the same.
     """
-    for look in (examine_accumulation, examine_loading, examine_memory):
-        finding = look(prober, finding)
+    if isinstance(prober, JobProber):
+        for look in (examine_accumulation, examine_loading, examine_memory):
+            finding = look(prober, finding)
     return finding

@@ -10,15 +10,18 @@ import torch
 from torch.utils.data import TensorDataset
 
 from autobatch.errors import WorkerError
+from autobatch.loading.choose import QUIETER, UNCERTAIN
 from autobatch.loading.examine import examine_loading
 from autobatch.loading.job import LoaderJob
 from autobatch.records import (
     Bottleneck,
     Confidence,
+    FindingWarning,
     LoaderChoice,
     LoaderSettings,
     LoaderTiming,
     Settings,
+    WarningCode,
 )
 from autobatch.reporting import from_document, render, to_document
 from autobatch.training.answer import TrainingFinding
@@ -92,15 +95,41 @@ def test_settings_that_were_refused_are_in_the_report_with_the_reason(
     assert "in its loader" not in text
 
 
-def test_where_timings_are_uncertain_nothing_is_claimed(make_finding: Any, printed: Any) -> None:
+def test_settings_are_compared_in_turn_where_a_busy_machine_hides_which_size_is_fastest(
+    make_finding: Any,
+) -> None:
     finding = make_finding(
         recommendation={"bottleneck": Bottleneck.DATA_LOADING},
         decision={"confidence": Confidence.LOW},
     )
-    prober = Prober()
-    examined = examine_loading(prober, finding)
-    assert (examined.loading.chosen, prober.asked) == (None, [])
-    assert "settings not compared: timings on this machine" in printed(render, examined)
+    assert examine_loading(Prober(), finding).loading.chosen == CHOSEN
+
+
+def _advice(finding: Any, loading: LoaderChoice | None, printed: Any) -> str:
+    warning = FindingWarning(code=WarningCode.DATA_LOADING)
+    text = printed(render, replace(finding, loading=loading, warnings=(warning,)))
+    return " ".join(text.split()).partition("Warning: data loading")[2]
+
+
+def test_the_warning_of_slow_loading_says_what_the_comparison_came_to(
+    bound: Any, printed: Any
+) -> None:
+    own = LoaderTiming(settings=LoaderSettings(num_workers=0), samples_per_s=100.0)
+    size = bound.batch_size
+    chosen = LoaderChoice(batch_size=size, timings=(own,), chosen=CHOSEN, samples_per_s=200.0)
+    stays = replace(chosen, chosen=own.settings, samples_per_s=100.0)
+    unknown = LoaderChoice(batch_size=size, reason=UNCERTAIN, remedy=QUIETER)
+    said = {
+        "Raise num_workers of the DataLoader": None,
+        "Train with num_workers=2, prefetch_factor=2 in its loader": chosen,
+        "timed none is clearly faster": stays,
+        "Search again on a quieter machine": unknown,
+    }
+    for words, loading in said.items():
+        advice = _advice(bound, loading, printed)
+        assert words in advice
+        assert ("Raise num_workers" in advice) == (loading is None)
+    assert "raise --time-limit" not in _advice(bound, unknown, printed)
 
 
 def test_a_time_limit_holds_for_it_too(make_finding: Any) -> None:
@@ -109,7 +138,9 @@ def test_a_time_limit_holds_for_it_too(make_finding: Any) -> None:
         settings=Settings(time_limit_s=45.0),
     )
     prober = Prober()
-    assert "time limit" in examine_loading(prober, finding).loading.reason
+    loading = examine_loading(prober, finding).loading
+    assert "time limit" in loading.reason
+    assert "--time-limit" in loading.remedy
     assert prober.asked == []
 
 

@@ -12,6 +12,7 @@ from fixtures.tasks import make_context
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from autobatch.loading.choose import LoaderSearch
 from autobatch.loading.job import LoaderJob
 from autobatch.loading.measure import time_loader
 from autobatch.probe.protocol import Crash
@@ -74,6 +75,18 @@ def test_workers_that_wait_at_once_are_faster_and_their_memory_is_told(make_task
     assert several.samples_per_s > 2 * own.samples_per_s
     assert several.loader_bytes > 0
     assert several.host_peak_bytes > several.loader_bytes
+
+
+# As above.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_the_search_chooses_as_many_workers_as_can_wait_at_once(make_task: Any) -> None:
+    # Waiting takes no core, so that this holds on a busy machine too.
+    choice = LoaderSearch(
+        batch_size=4, time_one=lambda way: time_with(make_task, way), num_cores=2
+    ).run()
+    assert choice.chosen is not None
+    assert choice.chosen.num_workers == 2
+    assert (choice.samples_per_s or 0) > 1.3 * (choice.own_samples_per_s or 0)
 
 
 def test_starting_workers_does_not_count_as_throughput(make_task: Any) -> None:
