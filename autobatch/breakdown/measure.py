@@ -20,6 +20,7 @@ from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.compiled import run_eagerly
 from autobatch.probe.trial.start import drop_gradients_at_end, start_anew
 from autobatch.probe.trial.step import TrainingStep
+from autobatch.probe.trial.worst import make_worst_batch
 from autobatch.records.breakdown import MemoryBreakdown, ModuleMemory
 from autobatch.records.device_report import Unknown
 from autobatch.workload.task import move_to
@@ -149,7 +150,7 @@ class _Measurement:
         return self._recorder.timeline
 
     def _run_step(self, *, is_recorded: bool = False) -> None:
-        worst = self._task.source.worst_batch(self._batch_size)
+        worst = make_worst_batch(self._task.source, self._batch_size)
         for _ in range(self._num_passes):
             self._recorder.phase = Part.BATCH
             batch = next(self._batches) if worst is None else worst

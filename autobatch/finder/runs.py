@@ -57,6 +57,7 @@ class Measured:
             eval_fits=trial.eval_fits,
             eval_peak_bytes=trial.eval_peak_bytes,
             eval_message=trial.eval_message,
+            also_ran=trial.also_ran,
         )
 
 

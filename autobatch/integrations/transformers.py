@@ -4,14 +4,16 @@
     tune(trainer)
     trainer.train()
 
-A step is the trainer's own ``compute_loss`` on batches of its own loader; its callbacks are not
-called.
+A step is the trainer's own ``compute_loss`` on batches of its own loader, and a rehearsal calls its
+own ``evaluate``, with all that this keeps and generates; its callbacks are not called.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +87,7 @@ def _find(
         optimizer,
         training_step=_make_step(trainer),
         optimizer_step=_make_optimizer_step(trainer.args.max_grad_norm),
+        **(_describe_evaluation(trainer) if options.get("rehearse") else {}),
         **options,
     )
 
@@ -165,6 +168,43 @@ def _make_optimizer_step(max_norm: float | None) -> Callable[[Any, Any], None]:
         optimizer.step()
 
     return optimizer_step
+
+
+def _describe_evaluation(trainer: Any) -> dict[str, Any]:
+    """How the trainer evaluates, and on what: of several sets the one with most samples."""
+    data = trainer.eval_dataset
+    if data is None:
+        return {}
+    name = max(data, key=lambda each: len(data[each])) if isinstance(data, dict) else None
+
+    def evaluate(model: Any, loader: DataLoader[Any]) -> None:
+        with _set_apart(trainer, loader.batch_size):
+            trainer.evaluate(loader.dataset)
+
+    return {
+        "evaluate": evaluate,
+        "eval_loader": with_batch_size(trainer.get_eval_dataloader(name)),
+    }
+
+
+@contextmanager
+def _set_apart(trainer: Any, eval_batch_size: int | None) -> Iterator[None]:
+    """As in the middle of ``train()``, but for callbacks; afterwards the trainer is as it was."""
+    before, args, models = dict(vars(trainer)), trainer.args, trainer.accelerator._models
+    own_size, own_models = args.per_device_eval_batch_size, list(models)
+    trainer.callback_handler = copy.copy(trainer.callback_handler)
+    trainer.callback_handler.callbacks = []
+    trainer.state = replace(trainer.state, log_history=[])
+    trainer.is_in_train = True
+    models.append(trainer.model)  # else ``evaluate`` would prepare it, and change its ``forward``
+    args.per_device_eval_batch_size = eval_batch_size
+    try:
+        yield
+    finally:
+        args.per_device_eval_batch_size = own_size
+        models[:] = own_models
+        vars(trainer).clear()
+        vars(trainer).update(before)
 
 
 def _apply(trainer: Any, finding: TrainingFinding, *, keep_global_batch: bool) -> None:

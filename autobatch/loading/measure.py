@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from typing import Any, cast
 
 from torch.utils.data import IterableDataset
@@ -16,10 +15,9 @@ from autobatch.devices.sticky import is_sticky
 from autobatch.errors import WorkloadError, first_line_of
 from autobatch.probe.protocol import JobContext
 from autobatch.probe.trial.compiled import run_eagerly
-from autobatch.probe.trial.host import held_against, with_reading
+from autobatch.probe.trial.host import read_memory
 from autobatch.probe.trial.start import drop_gradients_at_end, start_anew
 from autobatch.probe.trial.step import TrainingStep
-from autobatch.records import Outcome, Trial
 from autobatch.records.loading import LoaderSettings, LoaderTiming
 from autobatch.workload.batches import BatchSource, LoaderSource
 
@@ -126,7 +124,7 @@ class _Timing:
             for _ in range(self._round):
                 self._train(next(batches))
             samples_per_s = batch_size / self._time_pass(batches, self._count_batches(batch_size))
-            trial = self._read_memory(batch_size)
+            trial = read_memory(self._device, self._host, self._context.limits, batch_size)
         return LoaderTiming(
             settings=self._settings,
             samples_per_s=samples_per_s if trial.fits else None,
@@ -156,12 +154,3 @@ class _Timing:
                 break
         self._device.synchronize()
         return (self._clock() - begin) / count
-
-    def _read_memory(self, batch_size: int) -> Trial:
-        """Host memory as of a trial, held against its budget while workers are alive."""
-        is_on_host, limits = self._device.name == "cpu", self._context.limits
-        trial = Trial(batch_size=batch_size, outcome=Outcome.FITS)
-        trial = replace(trial, peak_bytes=self._device.read_peak().peak_bytes)
-        trial = with_reading(trial, self._host.read(), is_on_host=is_on_host)
-        budget_bytes = limits.budget_bytes if is_on_host else limits.host_budget_bytes
-        return held_against(trial, budget_bytes, is_on_host=is_on_host)

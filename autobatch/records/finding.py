@@ -53,6 +53,7 @@ class Confirmation:
             state; ``None`` if it raised.
         eval_peak_bytes: Highest memory use of that evaluation.
         eval_message: What it raised, or empty.
+        also_ran: What ran besides steps on ordinary batches and that evaluation, in words.
     """
 
     batch_size: int
@@ -65,6 +66,7 @@ class Confirmation:
     eval_fits: bool | None = None
     eval_peak_bytes: int | None = None
     eval_message: str = ""
+    also_ran: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Parts of a training, as reports call them.
+SAVING = "saving a checkpoint"
+LARGEST = "the largest samples by "
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsedStage:
@@ -12,14 +16,18 @@ class RehearsedStage:
     Attributes:
         name: What it was, such as ``300 shuffled steps``.
         fits: Whether it stayed inside the budget.
-        peak_bytes: Highest memory use; ``None`` if the device cannot tell.
+        peak_bytes: Highest memory use, or what is expected of the whole where a part of it ran;
+            ``None`` if the device cannot tell.
         message: What it raised, or empty.
+        at_any_size: Whether it would not fit at a smaller batch size either, as where an evaluation
+            keeps its outputs.
     """
 
     name: str
     fits: bool
     peak_bytes: int | None = None
     message: str = ""
+    at_any_size: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

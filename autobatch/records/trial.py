@@ -77,6 +77,8 @@ class Trial:
             ``None`` if it was not tried or raised.
         eval_peak_bytes: Highest memory use of that evaluation.
         eval_message: What it raised, or empty.
+        also_ran: What a final run did besides steps on ordinary batches and that evaluation, in
+            words.
     """
 
     batch_size: int
@@ -105,6 +107,7 @@ class Trial:
     eval_fits: bool | None = None
     eval_peak_bytes: int | None = None
     eval_message: str = ""
+    also_ran: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:

@@ -20,6 +20,7 @@ class LengthScan:
             so on: where batches of like length end.
         quantiles: Lengths at evenly spaced quantiles, from the shortest to the longest; empty
             where batches are not padded to their longest sample, or that is not known.
+        criteria: What else samples differ in, such as ``boxes``.
     """
 
     num_scanned: int
@@ -30,6 +31,7 @@ class LengthScan:
     measure: str
     steps_down: tuple[int, ...] = ()
     quantiles: tuple[int, ...] = ()
+    criteria: tuple[str, ...] = ()
 
     @property
     def differ(self) -> bool:

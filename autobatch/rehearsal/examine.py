@@ -24,8 +24,8 @@ def find_rehearsed(
         search: Searches with the same prober.
 
     Returns:
-        The finding with its rehearsal. Where no smaller size has fitted it is the one that did not
-        pass, and its rehearsal says so.
+        The finding with its rehearsal. Where no smaller size has fitted, or none could pass, it is
+        the one that did not pass, and its rehearsal says so.
     """
     asked, refused = settings, list[str]()
     while True:
@@ -42,7 +42,8 @@ def find_rehearsed(
         smaller = [
             each.batch_size for each in finding.trials if each.fits and each.batch_size < size
         ]
-        if rehearsal.passes or not smaller:
+        is_hopeless = any(stage.at_any_size for stage in rehearsal.stages if not stage.fits)
+        if rehearsal.passes or is_hopeless or not smaller:
             rehearsal = replace(rehearsal, refused=tuple(refused))
             return replace(finding, settings=settings, rehearsal=rehearsal)
         refused.append(f"{size}: {rehearsal.reason}")
@@ -51,5 +52,9 @@ def find_rehearsed(
 
 def _rehearse(prober: JobProber, finding: Finding, settings: Settings) -> Rehearsal:
     size = finding.batch_size
-    job = RehearsalJob(batch_size=size, num_passes=count_passes(settings, size))
+    job = RehearsalJob(
+        batch_size=size,
+        num_passes=count_passes(settings, size),
+        eval_batch_size=finding.eval_batch_size if settings.evaluation else None,
+    )
     return prober.run(job, timeout_s=settings.trial_timeout_s)

@@ -18,6 +18,8 @@ class RehearsalJob:
         num_passes: Passes before the optimizer steps.
         max_steps: Most shuffled steps.
         max_time_s: Time after which no further step is started.
+        eval_batch_size: Samples of a batch in evaluation; as the workload's own loader if ``None``.
+        max_evaluation_s: Time that its own evaluation may take.
     """
 
     doing: ClassVar[str] = "while the training was rehearsed"
@@ -26,6 +28,8 @@ class RehearsalJob:
     num_passes: int = 1
     max_steps: int = 300
     max_time_s: float = 120.0
+    eval_batch_size: int | None = None
+    max_evaluation_s: float = 30.0
 
     def run(self, context: JobContext) -> Rehearsal:
         """Run its parts."""

@@ -19,6 +19,7 @@ from autobatch.records import (
     Rehearsal,
     Trial,
 )
+from autobatch.records.rehearsal import LARGEST, SAVING
 from autobatch.reporting.tables import Row
 from autobatch.reporting.wording import BOTTLENECKS, REGIMES, RULES
 
@@ -35,6 +36,8 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
     yield from _evaluation_rows(finding)
     if finding.rehearsal is not None:
         yield from _rehearsal_rows(finding.rehearsal)
+    else:
+        yield "not rehearsed", Text(_not_rehearsed(finding))
     for index, bucket in enumerate(finding.buckets):
         yield "by length" if index == 0 else "", Text(_bucket(bucket))
     eagerly = ", run eagerly" if finding.workload.is_compiled else ""
@@ -104,6 +107,28 @@ def _rehearsal_rows(rehearsal: Rehearsal) -> Iterator[Row]:
         yield "not rehearsed" if index == 0 else "", Text(what)
 
 
+def _not_rehearsed(finding: Finding) -> str:
+    """What training does that has not run, in one line."""
+    final, steps, lengths = (
+        finding.confirmation,
+        finding.iterations_per_epoch,
+        finding.workload.lengths,
+    )
+    ran = final.also_ran if final is not None else ()
+    num_steps = final.num_steps if final is not None else _chosen_trial(finding).num_steps
+    parts = []
+    if steps is None or steps > num_steps:
+        parts.append(f"steps after {units.format_count(num_steps)}")
+    criteria = lengths.criteria if lengths is not None else ()
+    if missing := [name for name in criteria if LARGEST + name not in ran]:
+        parts.append(LARGEST + ", ".join(missing))
+    if SAVING not in ran:
+        parts.append(SAVING)
+    parts += ["a whole evaluation", "callbacks"]
+    how = "--rehearse" if finding.workload.command is None else "--rehearse, for a target"
+    return f"{', '.join(parts)} ({how})"
+
+
 def _chosen_trial(finding: Finding) -> Trial:
     size = finding.recommendation.batch_size
     return next(trial for trial in finding.trials if trial.batch_size == size and trial.fits)
@@ -144,6 +169,9 @@ def _host_memory(finding: Finding) -> str:
 def _confirmation(confirmation: Confirmation, budget: MemoryBudget) -> str:
     steps = _plural("step", confirmation.num_steps)
     text = f"for {units.format_count(confirmation.num_steps)} {steps} at the end"
+    largest = any(each.startswith(LARGEST) for each in confirmation.also_ran)
+    parts = ["the largest samples"] * largest + [SAVING] * (SAVING in confirmation.also_ran)
+    text += f" with {' and '.join(parts)}" if parts else ""
     if confirmation.peak_bytes is None:
         return text
     peak, whole = (units.format_bytes(n) for n in (confirmation.peak_bytes, budget.budget_bytes))

@@ -205,6 +205,8 @@ def _distances(finding: Finding, chosen: SizeEstimate) -> Iterator[str]:
 def _following(finding: Finding, *, is_sure: bool) -> str:
     codes = {warning.code for warning in finding.warnings}
     if finding.rehearsal is not None and not finding.rehearsal.passes:
+        if any(stage.at_any_size for stage in finding.rehearsal.stages if not stage.fits):
+            return "have the evaluation keep less, or on the host: no smaller size passes either"
         return "find what the rehearsal says in your training, or search below this size"
     if is_sure and finding.contention is not None:
         times = units.format_count(round(finding.contention.speedup))

@@ -24,9 +24,12 @@ from autobatch.workload.live import describe_objects, find_model_device
 
 if TYPE_CHECKING:
     import torch
+    from torch.utils.data import DataLoader
     from typing_extensions import Unpack
 
-_OBJECTS = ("training_step", "optimizer_step", "collate_fn", "length")
+_OBJECTS = (
+    "training_step", "optimizer_step", "collate_fn", "length", "evaluate", "eval_loader"
+)  # fmt: skip
 _ISOLATIONS = ("auto", "process", "shared")
 
 
@@ -40,54 +43,54 @@ def find_batch_size(
     training_step: Callable[[torch.nn.Module, Any], Any] | None = None,
     optimizer_step: Callable[[torch.nn.Module, torch.optim.Optimizer], Any] | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
-    length: Callable[[Any], int] | None = None,
+    length: Callable[[Any], Any] | None = None,
+    evaluate: Callable[[torch.nn.Module, DataLoader[Any]], Any] | None = None,
+    eval_loader: DataLoader[Any] | None = None,
     on_trial: Callable[[Trial], object] | None = None,
     isolation: str = "auto",
     **options: Unpack[SearchOptions],
 ) -> TrainingFinding:
     """Find the batch size to train these objects with, by training steps on them.
 
-    It can be called in the middle of training: afterwards weights, gradients, optimizer state,
-    hooks, random generators, settings and samplers are as they were.
+    Also in the middle of training: afterwards weights, gradients, optimizer state, hooks, random
+    generators, settings and samplers are as they were.
 
     Example:
         >>> import autobatch, torch
         >>> model = torch.nn.Linear(10, 2)
         >>> dataset = [(torch.randn(10), index % 2) for index in range(64)]
-        >>> finding = autobatch.find_batch_size(model, dataset, goal="memory", max_batch_size=16)
-        >>> finding.batch_size
+        >>> autobatch.find_batch_size(model, dataset, goal="memory", max_batch_size=16).batch_size
         16
 
     Args:
         model: The module, on the device that it is trained on.
-        data: A ``DataLoader`` (all but its batch size is kept), a map-style or iterable dataset,
-            a function of the batch size that returns a batch, or one sample: a tensor, an array,
-            a tuple, a mapping or a dataclass. Text describes one of random data:
-            ``input=3x224x224,classes=1000``.
+        data: A ``DataLoader`` (all but its batch size is kept), a dataset, a function of the batch
+            size that returns a batch, or one sample: a tensor, array, tuple, mapping or dataclass.
+            Text describes one of random data: ``input=3x224x224,classes=1000``.
         loss: A function of output and target; not for a model that returns its loss.
         optimizer: An optimizer of the model, a class, or a function of the parameters; else AdamW.
         training_step: A function of the model and a batch that returns the loss, or steps itself.
-        optimizer_step: A function of the model and the optimizer that does what your training does
-            in the place of ``optimizer.step()``, which it calls: clips, averages weights.
+        optimizer_step: A function of the model and the optimizer that clips, steps and averages.
         collate_fn: How samples of a dataset become a batch.
-        length: How long a sample is, where the number of its elements does not say it.
+        length: How long a sample is, or several numbers, where its elements do not say it.
+        evaluate: A function of the model and a loader: your evaluation, which ``rehearse`` runs.
+        eval_loader: What it evaluates on.
         on_trial: Called with each ``Trial`` when it is done.
-        isolation: ``process`` runs trials in forks; ``shared`` in this process, putting back what
-            they change, without hooks of your own; ``auto`` forks on Linux, on CPU, without a GPU.
+        isolation: ``process`` forks for trials, ``shared`` puts back what they change, ``auto``.
         **options: Those of the command line, by name.
 
     Returns:
         A finding whose batch size ran and fitted; a line of the log, or a warning, tells of it.
 
     Raises:
-        SettingsError: If a value cannot be used.
-        WorkloadError: If the objects cannot be trained with.
+        SettingsError, WorkloadError: If a value or an object cannot be used.
         NothingFitsError: If not even the smallest size fits.
         SearchInterrupted: On Ctrl-C once a size has fitted.
     """
     finding = find_for_objects(
         model, data, loss, optimizer, training_step=training_step, optimizer_step=optimizer_step,
-        collate_fn=collate_fn, length=length, on_trial=on_trial, isolation=isolation, **options,
+        collate_fn=collate_fn, length=length, evaluate=evaluate, eval_loader=eval_loader,
+        on_trial=on_trial, isolation=isolation, **options,
     )  # fmt: skip
     announce(finding, "recommended", stacklevel=2)
     return finding

@@ -6,7 +6,8 @@ import copy
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
 from torch.utils.data import (
     BatchSampler,
@@ -19,7 +20,13 @@ from torch.utils.data import (
 from autobatch.errors import WorkloadError
 from autobatch.records import LengthScan
 from autobatch.workload.contract import Workload
-from autobatch.workload.lengths import ScannedLengths, fetch_samples, scan_lengths, with_padding
+from autobatch.workload.lengths import (
+    Length,
+    ScannedLengths,
+    fetch_samples,
+    scan_lengths,
+    with_padding,
+)
 from autobatch.workload.order import describe_shuffle, draw_lazily
 from autobatch.workload.repeated import RepeatedSource
 from autobatch.workload.synthetic import RandomBatches
@@ -44,6 +51,8 @@ _OPTIONS_OF_WORKERS = (
     "persistent_workers",
 )
 
+WorstBatches: TypeAlias = "list[tuple[str, Callable[[], Any]]]"
+
 
 class BatchSource(Protocol):
     """Makes batches."""
@@ -63,15 +72,25 @@ class BatchSource(Protocol):
     def batches(self, batch_size: int) -> Iterator[Any]:
         """Endlessly many batches of exactly this size."""
 
-    def worst_batch(self, batch_size: int, longest: int | None = None) -> Any:
-        """Make a batch of the largest samples.
+    def worst_batch(self, batch_size: int, longest: int) -> Any:
+        """Make a batch of the longest samples up to a length.
 
         Args:
             batch_size: Samples of the batch.
-            longest: Greatest length allowed, ``None`` for any.
+            longest: Greatest length allowed.
 
         Returns:
             The batch; ``None`` if all samples are alike.
+        """
+
+    def worst_batches(self, batch_size: int) -> WorstBatches:
+        """The largest batches by each criterion in which samples differ; none if they do not.
+
+        Args:
+            batch_size: Samples of a batch.
+
+        Returns:
+            What each is the largest by, and a function that makes it.
         """
 
 
@@ -83,7 +102,7 @@ class LoaderSource:
         dataset: Any,
         options: dict[str, Any],
         description: str,
-        length: Callable[[Any], int] | None = None,
+        length: Length | None = None,
     ) -> None:
         self._dataset = dataset
         self._options = options
@@ -117,13 +136,22 @@ class LoaderSource:
         self._found = found
         self.lengths = None if found is None else found.scan
 
-    def worst_batch(self, batch_size: int, longest: int | None = None) -> Any:
-        """Collate the largest samples that the scan found."""
+    def worst_batch(self, batch_size: int, longest: int) -> Any:
+        """Collate the longest samples that the scan found."""
         if self._found is None or self.lengths is None or not self.lengths.differ:
             return None
-        limit = self.lengths.longest if longest is None else longest
-        within = [index for index in self._found.longest if self._found.lengths[index] <= limit]
-        indices = [*itertools.islice(itertools.cycle(within), batch_size)]
+        within = [index for index in self._found.longest if self._found.lengths[index] <= longest]
+        return self._collate([*itertools.islice(itertools.cycle(within), batch_size)])
+
+    def worst_batches(self, batch_size: int) -> WorstBatches:
+        """Of the samples that the scan found."""
+        found = self._found
+        return [
+            (name, partial(self._collate, indices))
+            for name, indices in (found.list_worst(batch_size) if found else ())
+        ]
+
+    def _collate(self, indices: list[int]) -> Any:
         collate = self._options.get("collate_fn") or default_collate
         return collate(fetch_samples(self._dataset, indices))
 
@@ -195,8 +223,12 @@ class FunctionSource:
     num_loader_workers = 0
     lengths: LengthScan | None = None
 
-    def worst_batch(self, batch_size: int, longest: int | None = None) -> None:
+    def worst_batch(self, batch_size: int, longest: int) -> None:
         """None: the user's function decides what is in a batch."""
+
+    def worst_batches(self, batch_size: int) -> WorstBatches:
+        """None, as above."""
+        return []
 
     def __init__(self, batch: Callable[[int], Any]) -> None:
         self._batch = batch
@@ -252,7 +284,7 @@ def check_batch_size(batch: Any, batch_size: int) -> None:
     )
 
 
-def _from_loader(loader: Any, length: Callable[[Any], int] | None) -> LoaderSource:
+def _from_loader(loader: Any, length: Length | None) -> LoaderSource:
     if not isinstance(loader, DataLoader):
         raise WorkloadError(
             f"'train_loader' is a {type(loader).__name__}, not a torch.utils.data.DataLoader",

@@ -40,7 +40,11 @@ class Workload:
             ``optimizer.step()``, which it calls itself: for all that training does there, such as
             clipping gradients, stepping a scheduler, or averaging weights.
         length: A function from a sample of ``dataset`` to its length, where samples differ and
-            the number of their elements does not say how much memory they take.
+            the number of their elements does not say how much memory they take. It may return
+            several numbers, such as ``{"nodes": 7, "edges": 12}``: the largest samples by each run.
+        evaluate: A function of the model and a loader that evaluates as training does, keeping what
+            that keeps. A rehearsal calls it with more and more samples of ``eval_loader``.
+        eval_loader: What it evaluates on.
         batch_size: The batch size trained with now: the base for scaling the learning rate.
         lr: The learning rate trained with now.
         dataset_size: Samples in an epoch, where the data does not tell.
@@ -56,7 +60,9 @@ class Workload:
     optimizer: Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer] | Any = None
     training_step: Callable[[torch.nn.Module, Any], Any] | None = None
     optimizer_step: Callable[[torch.nn.Module, torch.optim.Optimizer], Any] | None = None
-    length: Callable[[Any], int] | None = None
+    length: Callable[[Any], Any] | None = None
+    evaluate: Callable[[torch.nn.Module, DataLoader[Any]], Any] | None = None
+    eval_loader: DataLoader[Any] | None = None
     batch_size: int | None = None
     lr: float | None = None
     dataset_size: int | None = None

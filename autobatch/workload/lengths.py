@@ -1,23 +1,36 @@
-"""How long samples are, and which are the longest."""
+"""How long samples are, and which are the largest by one criterion or another.
+
+primary   the length: tokens, all elements, or the first number of the user's measure
+others    each part of a sample and its dimensions, or the other numbers of that measure
+mixed     one largest by each of them, which a batch is padded to, then the longest
+"""
 
 from __future__ import annotations
 
 import bisect
+import itertools
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import numpy
-import torch
 
 from autobatch.records import LengthScan
 from autobatch.workload.order import visit_in_random_order
+from autobatch.workload.sizes import SampleSizes
 from autobatch.workload.tensors import find_tensors
 from autobatch.workload.user_code import calling_user_code
 
+#: A user's measure of a sample: one number, several, or several by name. The first is its length.
+Length: TypeAlias = Callable[[Any], Any]
+#: Of the batch that has the largest sample by each criterion, to all of which it is padded.
+PADDING = "padding"
 _SCAN_TIME_S = 2.0
+# Counts come before dimensions.
+_MAX_CRITERIA = 5
+_MAX_PARTS = 32
 _ELEMENTS = "elements"
 _TOKENS = "tokens"
 _TOKENS_KEY = "input_ids"
@@ -36,16 +49,33 @@ class ScannedLengths:
         scan: In numbers.
         longest: Indices of all samples that were looked at, longest first.
         lengths: Length by index.
+        largest: The same indices, largest first, by each other criterion.
     """
 
     scan: LengthScan | None
-    longest: tuple[int, ...]
-    lengths: dict[int, int]
+    longest: tuple[int, ...] = ()
+    lengths: dict[int, int] = field(default_factory=dict)
+    largest: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def list_worst(self, batch_size: int) -> Iterator[tuple[str, list[int]]]:
+        """The criterion and the samples of each largest batch.
+
+        Args:
+            batch_size: Samples of a batch; all that were looked at again and again, if too few.
+        """
+        orders = dict(self.largest)
+        if self.scan is not None and self.scan.differ:
+            orders = {self.scan.measure.removeprefix("by "): self.longest, **orders}
+        if len(orders) > 1:
+            tops = [order[0] for order in orders.values()]
+            yield PADDING, _take([*tops, *self.longest], batch_size)
+        for name, order in orders.items():
+            yield name, _take(order, batch_size)
 
 
 def scan_lengths(
     dataset: Any,
-    length: Callable[[Any], int] | None = None,
+    length: Length | None = None,
     *,
     seed: int = 0,
     max_time_s: float = _SCAN_TIME_S,
@@ -63,13 +93,14 @@ def scan_lengths(
     Raises:
         WorkloadError: If the user's measure raises or returns no number.
     """
-    unknown = ScannedLengths(scan=None, longest=(), lengths={})
+    unknown = ScannedLengths(scan=None)
     try:
         num_samples = len(dataset)
     except TypeError:  # it does not tell how far its indices go
         return unknown
     order = visit_in_random_order(num_samples, seed)
-    begin, lengths, has_tokens = clock(), {}, False
+    begin, measure, lengths = clock(), "", dict[int, int]()
+    sizes = _Sizes()
     for index in order:
         try:
             sample = dataset[index]
@@ -77,8 +108,8 @@ def scan_lengths(
             # It may be readable only where training reads it, such as in a loader's worker. If
             # it is not readable there either, the first trial says so.
             return unknown
-        has_tokens = length is None and _find_tokens(sample) is not None
-        lengths[index] = _measure(sample, length)
+        measure, lengths[index], others = _measure(sample, length)
+        sizes.add(index, others)
         if clock() - begin > max_time_s:
             break
     values = list(lengths.values())
@@ -88,11 +119,17 @@ def scan_lengths(
         shortest=min(values),
         median=float(statistics.median(values)),
         longest=max(values),
-        measure=_name_measure(length, has_tokens=has_tokens),
+        measure=measure,
         steps_down=_step_down(sorted(set(values))),
     )
-    longest = tuple(sorted(lengths, key=lambda index: (-lengths[index], index)))
-    return ScannedLengths(scan=scan, longest=longest, lengths=lengths)
+    longest = _sort(list(lengths), values)
+    largest = sizes.rank(longest if scan.differ else None)
+    return ScannedLengths(
+        scan=replace(scan, criteria=tuple(largest)),
+        longest=longest,
+        lengths=lengths,
+        largest=largest,
+    )
 
 
 def fetch_samples(dataset: Any, indices: Sequence[int]) -> list[Any]:
@@ -105,24 +142,6 @@ def fetch_samples(dataset: Any, indices: Sequence[int]) -> list[Any]:
     if callable(getattr(dataset, "__getitems__", None)):
         return list(dataset.__getitems__(list(indices)))
     return [dataset[index] for index in indices]
-
-
-def count_elements(sample: Any) -> int:
-    """Numbers, characters or tokens in a sample, however it is nested."""
-    if isinstance(sample, torch.Tensor):
-        return sample.numel()
-    if isinstance(sample, numpy.ndarray):
-        return int(sample.size)
-    if isinstance(sample, (str, bytes)):
-        return len(sample)
-    if isinstance(sample, Mapping):
-        return sum(count_elements(part) for part in sample.values())
-    if isinstance(sample, (list, tuple, set)):
-        return sum(count_elements(part) for part in sample)
-    size = getattr(sample, "size", None)  # an image of PIL's
-    if isinstance(size, tuple) and len(size) == 2:
-        return int(size[0] * size[1])
-    return sum(count_elements(part) for part in getattr(sample, "__dict__", {}).values()) or 1
 
 
 def _step_down(lengths: list[int]) -> tuple[int, ...]:
@@ -185,21 +204,70 @@ def _find_tokens(sample: Any) -> Any:
     return sample.get(_TOKENS_KEY) if isinstance(sample, Mapping) else None
 
 
-def _name_measure(length: Callable[[Any], int] | None, *, has_tokens: bool) -> str:
-    if length is not None:
-        return f"by {_name_of(length)}()"
-    return _TOKENS if has_tokens else _ELEMENTS
-
-
-def _name_of(length: Callable[[Any], int]) -> str:
+def _name_of(length: Length) -> str:
     name = str(getattr(length, "__name__", ""))
     return name if name.isidentifier() else "length"
 
 
-def _measure(sample: Any, length: Callable[[Any], int] | None) -> int:
+def _measure(sample: Any, length: Length | None) -> tuple[str, int, dict[str, int]]:
+    """What the length of a sample counts, the length, and its sizes by other criteria."""
     if length is None:
+        sizes = SampleSizes(sample)
+        others = {**sizes.counts, **sizes.extents}
         tokens = _find_tokens(sample)  # not its mask and its labels, which are as long
-        return count_elements(sample if tokens is None else tokens)
-    hint = "it is called with one sample of the dataset, and returns a whole number"
+        if tokens is None:
+            return _ELEMENTS, sizes.total, others
+        return _TOKENS, SampleSizes(tokens).total, others
+    hint = "it is called with one sample of the dataset, and returns a number, or several"
     with calling_user_code("'length' failed on a sample", hint):
-        return int(length(sample))
+        value = length(sample)
+        if isinstance(value, Mapping):
+            numbers = {str(key): int(number) for key, number in value.items()}
+        elif isinstance(value, (tuple, list)):
+            numbers = {f"{_name_of(length)}()[{n}]": int(each) for n, each in enumerate(value)}
+        else:
+            return f"by {_name_of(length)}()", int(value), {}
+        first = next(iter(numbers))
+    return first, numbers.pop(first), numbers
+
+
+class _Sizes:
+    """The sizes of samples by criterion, in the order in which they were looked at."""
+
+    def __init__(self) -> None:
+        self._indices: list[int] = []
+        self._columns: dict[str, list[int]] = {}
+
+    def add(self, index: int, sizes: Mapping[str, int]) -> None:
+        """Note a sample; what it lacks is 0."""
+        for name, size in sizes.items():
+            if name in self._columns or len(self._columns) < _MAX_PARTS:
+                column = self._columns.setdefault(name, [])
+                column += [0] * (len(self._indices) - len(column))
+                column.append(size)
+        self._indices.append(index)
+
+    def rank(self, longest: tuple[int, ...] | None) -> dict[str, tuple[int, ...]]:
+        """All indices, largest first, by each criterion in which samples differ, each order once.
+
+        Args:
+            longest: An order that is known already.
+        """
+        largest: dict[str, tuple[int, ...]] = {}
+        for name, column in self._columns.items():
+            column += [0] * (len(self._indices) - len(column))
+            order = _sort(self._indices, column)
+            is_new = order != longest and order not in largest.values()
+            if is_new and min(column) < max(column) and len(largest) < _MAX_CRITERIA:
+                largest[name] = order
+        return largest
+
+
+def _sort(indices: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
+    """Indices by size, largest first, each once."""
+    order = numpy.lexsort((numpy.array(indices), -numpy.array(sizes)))
+    return tuple(dict.fromkeys(numpy.array(indices)[order].tolist()))
+
+
+def _take(indices: Sequence[int], count: int) -> list[int]:
+    return [*itertools.islice(itertools.cycle(dict.fromkeys(indices)), count)]

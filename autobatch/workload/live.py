@@ -36,6 +36,8 @@ def describe_objects(
     optimizer_step: Any = None,
     collate_fn: Any = None,
     length: Any = None,
+    evaluate: Any = None,
+    eval_loader: Any = None,
     seed: int = 0,
 ) -> Workload:
     """Say in the words of the workload contract what the caller's objects are.
@@ -51,6 +53,8 @@ def describe_objects(
         optimizer_step: A function of the model and the optimizer.
         collate_fn: How samples become a batch.
         length: How long a sample is.
+        evaluate: How training evaluates: a function of the model and a loader.
+        eval_loader: What it evaluates on.
         seed: Of random batches.
 
     Raises:
@@ -66,7 +70,7 @@ def describe_objects(
         )
     functions: dict[str, Any] = {
         "loss": loss, "training_step": training_step, "optimizer_step": optimizer_step,
-        "collate_fn": collate_fn, "length": length,
+        "collate_fn": collate_fn, "length": length, "evaluate": evaluate,
     }  # fmt: skip
     for name, value in functions.items():
         if value is not None and (not callable(value) or isinstance(value, type)):
@@ -78,7 +82,17 @@ def describe_objects(
             f"'optimizer' is a {_name_of(optimizer)}",
             hint="give a torch.optim.Optimizer, its class, or a function of the parameters",
         )
-    return Workload(model=model, optimizer=optimizer, **functions, **{_kind_of(data): data})
+    _require_loader(eval_loader)
+    objects = {**functions, "eval_loader": eval_loader, _kind_of(data): data}
+    return Workload(model=model, optimizer=optimizer, **objects)
+
+
+def _require_loader(eval_loader: Any) -> None:
+    if eval_loader is not None and not isinstance(eval_loader, DataLoader):
+        raise WorkloadError(
+            f"'eval_loader' is a {_name_of(eval_loader)}, not a torch.utils.data.DataLoader",
+            hint="give the loader that is evaluated on",
+        )
 
 
 def find_model_device(model: nn.Module, asked: str) -> str:

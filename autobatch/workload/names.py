@@ -21,6 +21,9 @@ _TENSOR_PAIRS = (
     ("X_train", "Y_train"), ("train_x", "train_y"), ("inputs", "targets"), ("inputs", "labels"),
     ("features", "labels"), ("features", "targets"), ("images", "labels"),
 )  # fmt: skip
+_FUNCTIONS = (
+    "batch", "loss", "training_step", "optimizer_step", "collate_fn", "length", "evaluate"
+)  # fmt: skip
 _IS_SCRIPT = "it is a script, which trains when it is run"
 _EXAMPLE = "model = torch.nn.Linear(10, 1)\ndataset = [(torch.randn(10), torch.randn(1))] * 1000"
 
@@ -150,7 +153,7 @@ def _from_names(target: Target, namespace: Mapping[str, Any]) -> tuple[Workload,
 
 
 def _checked(target: Target, workload: Workload) -> Workload:
-    for name in ("batch", "loss", "training_step", "optimizer_step", "collate_fn", "length"):
+    for name in _FUNCTIONS:
         value = getattr(workload, name)
         if value is not None and not callable(value):
             raise WorkloadError(

@@ -18,8 +18,12 @@ class RepeatedSource:
     num_loader_workers = 0
     lengths: LengthScan | None = None
 
-    def worst_batch(self, batch_size: int, longest: int | None = None) -> None:
+    def worst_batch(self, batch_size: int, longest: int) -> None:
         """None: all samples are alike."""
+
+    def worst_batches(self, batch_size: int) -> list[Any]:
+        """None, as above."""
+        return []
 
     def __init__(self, make_batch: Callable[[int], Any], description: str) -> None:
         self._make_batch = make_batch

@@ -78,11 +78,13 @@ class Roles:
         self.guesses: list[str] = []
         self.found = {name: namespace[name] for name in CONTRACT_NAMES if name in namespace}
         # A leftover of a loop, the last batch or loss, is no function that makes one.
-        for name in ("batch", "length"):
+        for name in ("batch", "length", "evaluate"):
             if not callable(self.found.get(name)):
                 self.found.pop(name, None)
         if isinstance(self.found.get("loss"), (torch.Tensor, float)):
             del self.found["loss"]
+        if not isinstance(self.found.get("eval_loader"), DataLoader):
+            self.found.pop("eval_loader", None)
 
     def fill(self) -> None:
         """Find all of them; the model last, since the optimizer may say which it is.

@@ -25,6 +25,7 @@ from autobatch.probe.isolation.child import ChildDied, run_in_child
 from autobatch.probe.isolation.endings import attempt, crash_from_death, to_failure
 from autobatch.probe.protocol import Crash, Failure
 from autobatch.probe.trial.compiled import is_compiled
+from autobatch.probe.trial.worst import make_worst_batch
 from autobatch.probe.worker.worker import main as serve_parent
 from autobatch.records import Settings
 from autobatch.workload.batches import LoaderSource
@@ -105,7 +106,7 @@ def _make_batches(task: TrainingTask, request: TraceRequest) -> list[Any]:
     """Batches of the largest samples, as many as there are passes."""
     source, is_transformer = task.source, _is_transformer(task.model)
     number = request.num_steps * request.num_passes
-    worst = source.worst_batch(request.batch_size)
+    worst = make_worst_batch(source, request.batch_size)
     if worst is not None:
         batches = [worst] * number
     else:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from autobatch.workload.batches import BatchSource
+from autobatch.workload.batches import BatchSource, WorstBatches
 
 
 class TrialTimedOut(Exception):  # noqa: N818 - an outcome, as KeyboardInterrupt is
@@ -48,6 +48,10 @@ class DeadlineSource:
                 raise TrialTimedOut
             yield batch
 
-    def worst_batch(self, batch_size: int, longest: int | None = None) -> Any:
-        """The largest samples of the source."""
+    def worst_batch(self, batch_size: int, longest: int) -> Any:
+        """The longest samples of the source up to a length."""
         return self._source.worst_batch(batch_size, longest)
+
+    def worst_batches(self, batch_size: int) -> WorstBatches:
+        """The largest samples of the source, by each criterion."""
+        return self._source.worst_batches(batch_size)

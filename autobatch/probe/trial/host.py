@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from autobatch.devices.host import HostReading
+from autobatch.devices.base import Device
+from autobatch.devices.host import HostMemory, HostReading
 from autobatch.devices.meter import ProcessMeter
 from autobatch.probe.protocol import Limits
 from autobatch.records import MemoryBound, MemoryBudget, Outcome, Trial, Unknown
@@ -100,6 +101,29 @@ def with_reading(trial: Trial, held: HostReading, *, is_on_host: bool) -> Trial:
         pinned_bytes=pinned_bytes,
         unknown={**trial.unknown, **unknown},
     )
+
+
+def read_memory(device: Device, host: HostMemory, limits: Limits, batch_size: int) -> Trial:
+    """What a piece of work took since the last reset, held against what it may use.
+
+    Args:
+        device: Where it ran.
+        host: Reads host memory, while loader workers are alive.
+        limits: What it may use.
+        batch_size: Samples of a pass.
+
+    Returns:
+        A trial without steps.
+    """
+    is_on_host, reading = device.name == "cpu", device.read_peak()
+    trial = Trial(batch_size=batch_size, outcome=Outcome.FITS, peak_bytes=reading.peak_bytes)
+    trial = with_reading(trial, host.read(), is_on_host=is_on_host)
+    if not is_on_host and (trial.peak_bytes or 0) > limits.budget_bytes:
+        peak, budget = format_bytes(trial.peak_bytes or 0), format_bytes(limits.budget_bytes)
+        message = f"memory of {peak} exceeded the budget of {budget}"
+        return replace(trial, outcome=Outcome.OVER_BUDGET, message=message)
+    budget_bytes = limits.budget_bytes if is_on_host else limits.host_budget_bytes
+    return held_against(trial, budget_bytes, is_on_host=is_on_host)
 
 
 def with_meter(trial: Trial, meter: ProcessMeter, *, is_on_host: bool) -> Trial:

@@ -22,9 +22,11 @@ from autobatch.probe.trial.compiled import is_compiled, run_eagerly
 from autobatch.probe.trial.evaluation import EvaluationStep, check_evaluation
 from autobatch.probe.trial.host import held_against, with_reading
 from autobatch.probe.trial.oom import is_out_of_memory
+from autobatch.probe.trial.rare import RareParts
 from autobatch.probe.trial.start import drop_gradients_at_end, start_anew
 from autobatch.probe.trial.step import TrainingStep
 from autobatch.probe.trial.timing import time_chains, time_steps, warm_up
+from autobatch.probe.trial.worst import make_worst_batch
 from autobatch.records import Outcome, TimingRound, Trial, Unknown
 
 _LONG_ENOUGH_S = 0.1
@@ -32,8 +34,6 @@ _LONG_ENOUGH_S = 0.1
 _LOOK_INTERVAL_S = 0.1
 # From the start of a trial; later, no more steps are run to see whether memory keeps growing.
 _LEAK_TIME_S = 20.0
-# The second has the gradients of the first beside it; both together are at least a step.
-_NUM_WORST_PASSES = 2
 
 
 def run_trial(
@@ -73,7 +73,7 @@ def run_trial(
                 if plan.is_confirmation:
                     measured = steps.check_evaluation(measured)
         except Exception as error:
-            measured = _failed_trial(error, batch_size)
+            measured = _failed_trial(error, batch_size, steps.rare.doing)
             measured = replace(measured, loss_is_finite=steps.loss_is_finite)
             reading = device.read_peak()
         held = host.read()  # loader workers live until the steps are dropped
@@ -103,8 +103,11 @@ def _with_memory(
     return held_against(trial, host_budget_bytes, is_on_host=is_on_host)
 
 
-def _failed_trial(error: Exception, batch_size: int) -> Trial:
-    """Make the trial of a size that ran out of memory; raise any other error again."""
+def _failed_trial(error: Exception, batch_size: int, doing: str) -> Trial:
+    """Make the trial of a size that ran out of memory, and name what it did besides its steps.
+
+    Any other error is raised again.
+    """
     message = first_line_of(error)
     # Checked first: from here on the device must be left alone, even its memory readings.
     if is_sticky(error):
@@ -117,6 +120,7 @@ def _failed_trial(error: Exception, batch_size: int) -> Trial:
         if hasattr(error, "add_note"):  # Python 3.11 and later
             error.add_note(f"in a trial at batch size {batch_size}")
         raise error
+    message = f"{doing}: {message}" if doing else message
     return Trial(batch_size=batch_size, outcome=Outcome.OUT_OF_MEMORY, message=message)
 
 
@@ -148,6 +152,7 @@ class _Steps:
         self._leak_deadline = clock() + leak_time_s
         self._loss: Any = torch.zeros(())
         self.window_readings: list[PeakReading] = []
+        self.rare = RareParts(task, device, lambda batch: self._run_step(batch), num_passes, clock)
 
     def run(self, batch_size: int, plan: TimingPlan) -> Trial:
         if plan.is_confirmation:
@@ -159,7 +164,7 @@ class _Steps:
 
     def check_evaluation(self, trial: Trial) -> Trial:
         with run_eagerly():
-            worst = self._source.worst_batch(trial.batch_size)
+            worst = make_worst_batch(self._source, trial.batch_size)
             batch = next(self._batches) if worst is None else worst
             return check_evaluation(trial, self._evaluate, batch, self._context)
 
@@ -213,7 +218,8 @@ class _Steps:
             compile_time_s = max(0.0, first_step_s - plan.num_passes * (trial.step_time_s or 0.0))
             trial = replace(trial, compile_time_s=compile_time_s)
         if plan.purpose.needs_worst_batch:
-            self._run_worst(batch_size)
+            also_ran = self.rare.run(batch_size, is_final=plan.is_confirmation)
+            trial = replace(trial, also_ran=also_ran)
         if before is None or after is None:
             return trial
         return replace(
@@ -259,15 +265,6 @@ class _Steps:
         begin = self._clock()
         self._step()
         return self._clock() - begin
-
-    def _run_worst(self, batch_size: int) -> None:
-        """Run steps on the largest samples, untimed, to measure their memory."""
-        batch = self._source.worst_batch(batch_size)
-        if batch is None:
-            return
-        for _ in range(max(_NUM_WORST_PASSES, self._num_passes)):
-            self._run_step(batch)
-        self._device.synchronize()
 
     def _time(self, plan: TimingPlan) -> TimingRound:
         if self._device.mark() is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from autobatch.probe.worker.worker import Worker, load_target, main
 from autobatch.records import Settings, Trial
 from autobatch.testing.replayed.device import ReplayedCuda, ReplayedDevice
 from autobatch.testing.replayed.storages import Storages
+from autobatch.workload.batches import WorstBatches
 from autobatch.workload.task import TrainingTask
 
 _ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
@@ -166,7 +168,7 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
 
 def _copy_batches(source: Any, storages: Storages) -> None:
     """Have a source make its batches in the host's memory, and give copies of them."""
-    make_batches, make_worst = source.batches, source.worst_batch
+    make_batches, list_worst = source.batches, source.worst_batches
 
     def batches(batch_size: int) -> Iterator[Any]:
         with storages.paused():
@@ -176,12 +178,15 @@ def _copy_batches(source: Any, storages: Storages) -> None:
                 batch = next(made)
             yield _copy(batch)
 
-    def worst_batch(batch_size: int, longest: int | None = None) -> Any:
+    def worst_batches(batch_size: int) -> WorstBatches:
+        return [(name, partial(make_copy, make)) for name, make in list_worst(batch_size)]
+
+    def make_copy(make: Callable[[], Any]) -> Any:
         with storages.paused():
-            batch = make_worst(batch_size, longest)
+            batch = make()
         return _copy(batch)
 
-    source.batches, source.worst_batch = batches, worst_batch
+    source.batches, source.worst_batches = batches, worst_batches
 
 
 def _copy(batch: Any) -> Any:

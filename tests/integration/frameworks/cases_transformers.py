@@ -15,6 +15,10 @@ pytest.importorskip("transformers")
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    T5Config,
+    T5ForConditionalGeneration,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -67,9 +71,8 @@ def make_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     def make(num_samples: int = 64, **options: Any) -> Trainer:
         set_seed(0)
         config = GPT2Config(vocab_size=32, n_positions=LENGTH, n_embd=16, n_layer=1, n_head=2)
-        others = {
-            name: options.pop(name) for name in ("eval_dataset", "callbacks") if name in options
-        }
+        names = ("eval_dataset", "callbacks", "compute_metrics", "preprocess_logits_for_metrics")
+        others = {name: options.pop(name) for name in names if name in options}
         arguments = TrainingArguments(
             output_dir=str(tmp_path),
             **{
@@ -149,6 +152,78 @@ def test_where_there_is_something_to_evaluate_on_the_size_for_it_is_set_too(
     assert trainer.args.per_device_eval_batch_size == finding.eval_batch_size == 16
     assert 16 in [trial.batch_size for trial in finding.eval_trials if trial.fits]
     assert trainer.evaluate()["eval_loss"] > 0
+
+
+def _rehearse(trainer: Trainer, quick: Any) -> list[str]:
+    """Names of the parts; in this process, so that it is seen what was called."""
+    finding = tune(trainer, rehearse=True, isolation="shared", **quick)
+    assert finding.rehearsal is not None
+    assert finding.rehearsal.passes
+    return [stage.name for stage in finding.rehearsal.stages]
+
+
+def test_a_rehearsal_evaluates_as_the_trainer_does_and_leaves_nothing_behind(
+    make_trainer: Any, quick: Any
+) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def note(predictions: Any) -> dict[str, float]:
+        seen.append(predictions.predictions.shape)
+        return {"mean": float(predictions.predictions.mean())}
+
+    spy = Spy()
+    options = {"eval_dataset": Tokens(24), "per_device_eval_batch_size": 3, "callbacks": [spy]}
+    trainer = make_trainer(compute_metrics=note, **options)
+    set_or_cached = {"_train_batch_size", "_signature_columns"}
+    before = {name: value for name, value in vars(trainer).items() if name not in set_or_cached}
+    told = list(spy.told)
+    assert "evaluation of all 24 samples, 16 at a time" in _rehearse(trainer, quick)
+    assert seen[-1] == (24, LENGTH, 32), "the logits of the whole set"
+    assert (spy.told, trainer.state.log_history) == (told, [])
+    assert trainer.accelerator._models == []
+    assert {name: vars(trainer)[name] for name in before} == before
+    # What is set to keep less keeps less.
+    trainer = make_trainer(
+        compute_metrics=note,
+        preprocess_logits_for_metrics=lambda logits, labels: logits.argmax(-1),
+        **options,
+    )
+    _rehearse(trainer, quick)
+    assert seen[-1] == (24, LENGTH)
+    seen.clear()
+    _rehearse(make_trainer(compute_metrics=note, prediction_loss_only=True, **options), quick)
+    assert seen == []
+
+
+def test_a_rehearsal_generates_where_the_trainer_does(
+    tmp_path: Path, quick: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    config = T5Config(
+        vocab_size=32, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    arguments = Seq2SeqTrainingArguments(
+        output_dir=str(tmp_path), predict_with_generate=True, generation_max_length=11,
+        per_device_train_batch_size=16, use_cpu=True, report_to=[], save_strategy="no",
+        disable_tqdm=True, dataloader_pin_memory=False,
+    )  # fmt: skip
+    shapes: list[tuple[int, ...]] = []
+    trainer = Seq2SeqTrainer(
+        T5ForConditionalGeneration(config),
+        arguments,
+        train_dataset=Tokens(32),
+        eval_dataset=Tokens(24),
+        compute_metrics=lambda each: {"n": float(len(shapes.append(each.predictions.shape) or []))},
+    )
+    generate, lengths = trainer.model.generate, []
+    trainer.model.generate = lambda **options: (
+        lengths.append(options["max_length"]),
+        generate(**options),
+    )[1]
+    assert "evaluation of all 24 samples, 16 at a time" in _rehearse(trainer, quick)
+    assert lengths[-2:] == [11, 11], "two batches"
+    assert len(shapes[-1]) == 2, "tokens, not logits"
 
 
 def test_a_size_that_divides_the_global_batch_is_taken_and_has_run(

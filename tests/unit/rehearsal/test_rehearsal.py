@@ -37,11 +37,12 @@ def test_the_parts_run_in_order_and_what_did_not_run_is_listed(make_task: Any) -
 
     task = make_task(model, dataset=SAMPLES, optimizer_step=own)
     told = rehearse(make_context(task), replace(JOB, num_passes=2))
-    assert _names(told) == ["20 shuffled steps", "evaluation", "saving a checkpoint"]
+    assert _names(told) == ["20 shuffled steps", "evaluation of a batch", "saving a checkpoint"]
     assert told.passes
-    assert len(steps) == 20
+    assert len(steps) == 21, "one after saving"
     assert all(stage.peak_bytes for stage in told.stages)
     assert any("callbacks" in each for each in told.not_rehearsed)
+    assert any("keeps its outputs" in each for each in told.not_rehearsed)
     assert not any("epoch" in each for each in told.not_rehearsed), "it has 4 steps"
     assert model.weight.grad is None
 
@@ -59,7 +60,7 @@ def test_the_largest_samples_come_first_where_they_differ(make_task: Any) -> Non
     )
     task.source.keep_lengths(task.source.scan(0))
     told = rehearse(make_context(task), JOB)
-    assert _names(told)[0] == "the largest samples"
+    assert _names(told)[0] == "the largest samples by elements"
     assert sizes[0] == max(sizes) == sum(range(25, 33))
 
 
@@ -106,6 +107,23 @@ def test_saving_that_needs_memory_of_its_own_is_a_part(
     monkeypatch.setattr(model, "state_dict", lambda: (_ for _ in ()).throw(copied))
     told = rehearse(make_context(make_task(model, dataset=SAMPLES)), JOB)
     assert told.reason == "saving a checkpoint: no room to gather the state"
+
+
+def test_what_a_checkpoint_leaves_behind_is_there_in_the_step_after_it(make_task: Any) -> None:
+    class KeepsCopies(nn.Linear):
+        def state_dict(self, *arguments: Any, **keywords: Any) -> Any:
+            raise_later.append(True)
+            return super().state_dict(*arguments, **keywords)
+
+    raise_later: list[bool] = []
+
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if raise_later:
+            raise MemoryError("no room beside the copy")
+        return output.mean()
+
+    told = rehearse(make_context(make_task(KeepsCopies(4, 3), dataset=SAMPLES, loss=loss)), JOB)
+    assert told.reason == "saving a checkpoint: no room beside the copy"
 
 
 def test_time_ends_the_steps_and_the_rest_of_the_epoch_is_listed(make_task: Any) -> None:
@@ -176,6 +194,24 @@ def test_a_size_that_does_not_pass_is_stepped_down_from_with_the_reason(
     assert "rehearsed 300 shuffled steps; peak 1.0 GiB" in text
     assert "not rehearsed callbacks" in text
     assert "stepped down from 256: the rehearsal: ended for its memory" in text
+
+
+def test_where_no_smaller_size_can_pass_none_is_tried(
+    search: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prober = Prober(largest=0)
+    stage = RehearsedStage(
+        name="evaluation of all 9 samples", fits=False, message="too much", at_any_size=True
+    )
+
+    def run(job: Any, *, timeout_s: float | None = None) -> Any:
+        prober.asked.append(job)
+        return Rehearsal(batch_size=job.batch_size, stages=(stage,))
+
+    monkeypatch.setattr(prober, "run", run)
+    finding = find_rehearsed(prober, Settings(rehearse=True), search)
+    assert (finding.batch_size, len(prober.asked)) == (256, 1)
+    assert "keep less" in find_verdict(finding).following
 
 
 def test_where_nothing_smaller_has_run_it_is_said_that_nothing_passed(search: Any) -> None:

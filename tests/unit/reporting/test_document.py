@@ -85,6 +85,7 @@ TRIAL_KEYS = [
     "eval_fits",
     "eval_peak_bytes",
     "eval_message",
+    "also_ran",
 ]
 
 sizes = st.integers(min_value=1, max_value=2**40)

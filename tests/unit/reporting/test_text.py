@@ -20,12 +20,15 @@ from autobatch.records import (
     Bottleneck,
     FindingWarning,
     LearningRateRule,
+    LengthScan,
     Outcome,
     Regime,
     Settings,
     StopReason,
+    UneditedCommand,
     WarningCode,
 )
+from autobatch.records.rehearsal import LARGEST
 from autobatch.reporting.text import render, render_error
 from autobatch.reporting.warnings import FIGURES, advise
 from autobatch.reporting.wording import BOTTLENECKS, OUTCOMES, REGIMES, RULES
@@ -251,6 +254,51 @@ CHANGES = {
 }
 
 
+def _not_rehearsed(text):
+    """The row of that name, up to the next one."""
+    return one_line(text).partition("not rehearsed ")[2].partition(" throughput ")[0]
+
+
+def test_what_was_not_rehearsed_is_one_line(make_finding, printed):
+    finding = make_finding()
+    assert _not_rehearsed(printed(render, finding)) == (
+        "steps after 32, saving a checkpoint, a whole evaluation, callbacks (--rehearse)"
+    )
+    command = UneditedCommand(template="python t.py", following="", files="none")
+    unedited = replace(finding, workload=replace(finding.workload, command=command))
+    assert _not_rehearsed(printed(render, unedited)).endswith("(--rehearse, for a target)")
+
+
+def test_what_the_final_run_did_besides_its_steps_counts_as_rehearsed(make_finding, printed):
+    lengths = LengthScan(
+        num_scanned=9,
+        num_samples=9,
+        shortest=1,
+        median=1,
+        longest=9,
+        measure="elements",
+        criteria=("boxes", "nodes"),
+    )
+    made = make_finding()
+    final = replace(made.confirmation, also_ran=("saving a checkpoint", f"{LARGEST}boxes"))
+    finding = replace(
+        made, confirmation=final, workload=replace(made.workload, lengths=lengths, dataset_size=9)
+    )
+    short = replace(finding, recommendation=replace(made.recommendation, iterations_per_epoch=5))
+    text = printed(render, short)
+    assert "for 32 steps at the end with the largest samples and saving a checkpoint, peak" in (
+        one_line(text)
+    )
+    assert _not_rehearsed(text) == (
+        "the largest samples by nodes, a whole evaluation, callbacks (--rehearse)"
+    )
+
+
+def test_without_a_final_run_its_parts_were_not_rehearsed(make_finding, printed):
+    text = printed(render, make_finding(confirmation=None))
+    assert "saving a checkpoint, a whole evaluation, callbacks (--rehearse)" in one_line(text)
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_is_special_is_said(make_finding, printed, name):
     changes, words = CHANGES[name]
@@ -329,7 +377,7 @@ def test_evaluation_says_how_far_its_search_came(make_finding, printed):
     }
     for words, finding in made.items():
         assert words in one_line(printed(render, finding))
-    assert "evaluation" not in one_line(printed(render, make_finding()))
+    assert "evaluation 256" not in one_line(printed(render, make_finding()))
 
 
 def test_every_stop_reason_is_a_sentence(make_finding, printed):

@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import get_worker_info
 
 from autobatch.errors import WorkloadError
-from autobatch.workload.lengths import count_elements, scan_lengths, with_padding
+from autobatch.workload.lengths import PADDING, scan_lengths, with_padding
+from autobatch.workload.sizes import SampleSizes
 
 LENGTHS = [3] * 50 + [40] + [3] * 49
 
@@ -92,7 +93,63 @@ def test_what_cannot_be_looked_through_is_not_scanned(dataset: Any) -> None:
     ],
 )
 def test_elements_are_counted_however_they_are_nested(sample: Any, size: int) -> None:
-    assert count_elements(sample) == size
+    assert SampleSizes(sample).total == size
+
+
+class Graph:
+    """As PyTorch Geometric keeps its parts: in attributes."""
+
+    def __init__(self, num_nodes: int, num_edges: int) -> None:
+        self.x, self.edge_index = torch.zeros(num_nodes, 4), torch.zeros(2, num_edges)
+        self.itself = self
+
+
+def test_parts_have_the_names_that_their_user_gave_them() -> None:
+    boxes = {"boxes": torch.zeros(7, 4), "areas": [1.0] * 7, "id": 3}
+    sizes = SampleSizes((torch.zeros(3, 640, 480), boxes))
+    assert sizes.counts["sample[0]"] == 3 * 640 * 480
+    assert (sizes.counts["boxes"], sizes.counts["areas"], sizes.counts["id"]) == (28, 7, 1)
+    assert (sizes.extents["sample[0].shape[2]"], sizes.extents["boxes.shape[0]"]) == (480, 7)
+    graph = SampleSizes(Graph(5, 9))
+    assert (graph.counts["x"], graph.counts["edge_index"]) == (20, 18)
+
+
+def tall_and_wide() -> list[torch.Tensor]:
+    """All of one area, so that none is longer than another."""
+    return [torch.zeros(3, 8, 8)] * 20 + [torch.zeros(3, 32, 2), torch.zeros(3, 2, 32)]
+
+
+def test_a_batch_is_padded_to_the_largest_by_each_criterion_though_no_sample_is_longer() -> None:
+    found = scan_lengths(tall_and_wide())
+    assert found.scan is not None
+    assert not found.scan.differ
+    assert found.scan.criteria == ("sample.shape[1]", "sample.shape[2]")
+    worst = dict(found.list_worst(2))
+    assert set(worst[PADDING]) == {20, 21}
+    assert (worst["sample.shape[1]"][0], worst["sample.shape[2]"][0]) == (20, 21)
+
+
+def test_one_criterion_needs_no_mixture() -> None:
+    assert [name for name, _ in scan_lengths(samples()).list_worst(4)] == ["elements"]
+    assert list(scan_lengths([torch.zeros(3)] * 4).list_worst(4)) == []
+
+
+def test_each_number_of_the_users_measure_is_a_criterion() -> None:
+    graphs = [(1, 9), (5, 1), (3, 3)]
+    by_name = scan_lengths(graphs, lambda graph: {"nodes": graph[0], "edges": graph[1]})
+    assert by_name.scan is not None
+    assert (by_name.scan.measure, by_name.scan.criteria) == ("nodes", ("edges",))
+    assert dict(by_name.list_worst(1)) == {PADDING: [1], "nodes": [1], "edges": [0]}
+    in_turn = scan_lengths(graphs, lambda graph: graph)
+    assert in_turn.scan is not None
+    assert (in_turn.scan.longest, in_turn.scan.criteria) == (5, ("length()[1]",))
+
+
+def test_parts_that_some_samples_lack_and_orders_that_are_the_same_make_no_criterion() -> None:
+    found = scan_lengths([{"x": [1] * n, "mask": [1] * n, "y": 0} for n in (3, 1, 2)])
+    assert found.largest == {}
+    sparse = scan_lengths([{"x": [1, 2, 3]}, {"x": [1], "boxes": [1, 2]}, {"x": [1, 2]}])
+    assert sparse.largest == {"x": (0, 2, 1), "boxes": (1, 0, 2)}
 
 
 def sentence(length: int) -> dict[str, Any]:

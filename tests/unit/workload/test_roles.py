@@ -302,3 +302,24 @@ def test_the_optimizer_that_trains_the_model_is_taken(find: Any) -> None:
     )
     assert isinstance(workload.optimizer, torch.optim.SGD)
     assert "a is the optimizer, which holds the model's parameters" in guesses
+
+
+EVALUATES = """
+model = nn.Linear(4, 3)
+eval_loader = DataLoader(data, 8)
+
+def evaluate(model, loader):
+    return [model(batch) for batch, _ in loader]
+"""
+
+
+def test_how_a_file_evaluates_is_known_by_name_and_is_not_what_it_trains_on(find: Any) -> None:
+    workload, _ = find(DATA + EVALUATES + "loader = DataLoader(data, 16)\n")
+    assert (workload.train_loader.batch_size, workload.eval_loader.batch_size) == (16, 8)
+    assert workload.evaluate.__name__ == "evaluate"
+
+
+def test_leftovers_under_these_names_are_not_taken_for_an_evaluation(find: Any) -> None:
+    code = "model = nn.Linear(4, 3)\nevaluate = True\neval_loader = None\n"
+    workload, _ = find(DATA + code + "loader = DataLoader(data, 16)\n")
+    assert (workload.evaluate, workload.eval_loader) == (None, None)
