@@ -78,7 +78,7 @@ def ask_all(nvml: Nvml | Unknown) -> dict[str, str]:
     handle = nvml.call("nvmlDeviceGetHandleByIndex", 0)
     answers = {"nvmlSystemGetDriverVersion": str(nvml.call("nvmlSystemGetDriverVersion"))}
     for name in QUESTIONS:
-        answers[name] = _show(nvml.call(name, handle))
+        answers[name] = show(nvml.call(name, handle))
     return answers
 
 
@@ -113,9 +113,9 @@ def watch_clocks(nvml: Nvml | Unknown, device: str) -> list[dict[str, Any]]:
         sample: dict[str, Any] = {"time_s": now_s}
         if not isinstance(nvml, Unknown):
             handle = nvml.call("nvmlDeviceGetHandleByIndex", 0)
-            sample["energy_mj"] = _show(nvml.call("nvmlDeviceGetTotalEnergyConsumption", handle))
+            sample["energy_mj"] = show(nvml.call("nvmlDeviceGetTotalEnergyConsumption", handle))
             clock = nvml.constant("NVML_CLOCK_SM")
-            sample["sm_mhz"] = _show(nvml.call("nvmlDeviceGetClockInfo", handle, clock))
+            sample["sm_mhz"] = show(nvml.call("nvmlDeviceGetClockInfo", handle, clock))
         seen.append(sample)
         time.sleep(0.005)
     return seen
@@ -132,8 +132,11 @@ def _time(call: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def _show(answer: object) -> str:
+def show(answer: object) -> str:
+    """An answer of NVML as text, with the fields of what it is made of."""
+    if isinstance(answer, (list, tuple)):
+        return f"[{', '.join(map(show, answer))}]"
     fields = getattr(answer, "_fields_", None)
     if fields is None:
-        return str(answer)
+        return str(answer)  # such as an object of the binding's own, which prints its fields
     return str({name: str(getattr(answer, name)) for name, *_ in fields})

@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pynvml
 import pytest
 import torch
 
@@ -265,3 +267,64 @@ def test_a_fresh_run_of_long_steps_is_cut_short(tmp_path: Path) -> None:
     training = train(tmp_path)
     assert len(training.run(2, num_steps=100, num_chained=0, longest_s=0.0).synchronized_s) == 5
     assert len(training.run(2, num_steps=20, num_chained=0).synchronized_s) == 20
+
+
+def test_an_answer_of_nvml_is_kept_with_all_its_fields() -> None:
+    process = pynvml.nvmlFriendlyObject({"pid": 7, "usedGpuMemory": 2**30})
+    assert machine.show([process, process]) == f"[{process}, {process}]"
+    assert "1073741824" in machine.show([process])
+    assert machine.show(pynvml.c_nvmlMemory_t(total=5, free=3, used=2)) == (
+        "{'total': '5', 'free': '3', 'used': '2'}"
+    )
+    assert machine.show([1, 0]) == "[1, 0]"
+
+
+def test_the_least_cap_is_found_and_lifted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    caps: list[float] = [1.0]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**30, 2**30))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda cap, device: caps.append(cap)
+    )
+
+    class Training:
+        def run(self, batch_size: int, *, num_chained: int) -> PlainRun:
+            return replace(RUN, fits=caps[-1] >= 0.6, retries=[0, 3])
+
+    run = replace(RUN, batch_size=64, allocated_bytes=2**29, peaks_bytes=[2**30])
+    least = memory.find_least_cap(Training(), run, "cuda:0")  # type: ignore[arg-type]
+    assert least["cap_bytes"] == pytest.approx(0.6 * 2**30, rel=0.02)
+    assert least["cap_bytes"] >= 0.6 * 2**30
+    assert (least["batch_size"], least["retries_by_step"]) == (64, [0, 3])
+    assert caps[-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("fits", "process_bytes", "holding"),
+    [((True, False), 104, [True, True]), ((True, True), 110, [False, False])],
+)
+def test_the_largest_and_its_peak_are_held_against_fresh_processes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fits: tuple[bool, bool],
+    process_bytes: int,
+    holding: list[bool],
+) -> None:
+    finding = {"batch_size": 4, "budget_bytes": 2**30, "peak_bytes": 100}
+    runs = [{"fits": each, "process_bytes": process_bytes} for each in fits]
+    monkeypatch.setattr(truth, "find_answer", lambda bench, target, goal: finding)
+    monkeypatch.setattr(truth, "train_fresh", then_killed(*runs))
+    truth.compare_largest(Bench("truth", "cuda:0", tmp_path), "a target")
+    claims = read(tmp_path / "truth.figures.json")["claims"]
+    assert [holds for holds, _ in claims.values()] == holding
+
+
+@pytest.mark.parametrize(("chosen", "holds"), [(2, True), (1, False)])
+def test_the_fastest_is_held_against_chains_of_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: int, holds: bool
+) -> None:
+    monkeypatch.setattr(truth, "find_answer", lambda *_: {"batch_size": chosen})
+    sizes = [{"batch_size": 1, "chained_s": 1.0}, {"batch_size": 2, "chained_s": 1.2}]
+    truth.compare_throughput(Bench("truth", "cuda:0", tmp_path), "a target", sizes)
+    ((_, claim),) = read(tmp_path / "truth.figures.json")["claims"].items()
+    assert claim[0] is holds
