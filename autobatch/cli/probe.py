@@ -47,6 +47,7 @@ from autobatch.shell.streams import ignore, print_finding, say, uninterrupted, w
 @OUTPUT("--json", "as_json", is_flag=True, help="Print the whole finding as JSON.")
 @OUTPUT("-o", "--output", metavar="FILE", help="Save the finding, for `autobatch show`.")
 @OUTPUT("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
+@OUTPUT("--html", "html_path", metavar="FILE", help="Save the report as a web page.")
 @OUTPUT("--force", is_flag=True, help="Overwrite files that exist.")
 @OUTPUT("-q", "--quiet", is_flag=True, help="Show no progress.")
 @OUTPUT("-v", "--verbose", is_flag=True, help="Show what the target prints.")
@@ -55,6 +56,7 @@ def probe(
     as_json: bool,
     output: str | None,
     plot_path: str | None,
+    html_path: str | None,
     force: bool,
     quiet: bool,
     verbose: bool,
@@ -63,17 +65,23 @@ def probe(
     """Parse, search, report."""
     # What takes long to import is not needed for --help.
     from autobatch.devices.select import check_device_name
-    from autobatch.reporting import check_plot_path, check_writable, save, save_partial, save_plot
+    from autobatch.reporting import (
+        check_plot_path,
+        check_writable,
+        save,
+        save_html,
+        save_partial,
+        save_plot,
+    )
 
     command_settings = CommandSettings(**_values_of(CommandSettings, values))
     settings = Settings(**_values_of(Settings, values))
     check_device_name(settings.device)
     search = _choose(target, command_behind_dashes(), settings, command_settings)
-    if output is not None:
-        check_writable(output, force)
     if plot_path is not None:
         check_plot_path(plot_path)
-        check_writable(plot_path, force)
+    for path in filter(None, (output, plot_path, html_path)):
+        check_writable(path, force)
     try:
         with watch(quiet=quiet) as observer:
             finding = search.run(observer, say if verbose else ignore)
@@ -93,6 +101,8 @@ def probe(
                 save(finding, output, force)
             if plot_path is not None:
                 save_plot(finding, plot_path)
+            if html_path is not None:
+                save_html(finding, html_path)
     finally:  # an answer that cannot be saved is shown all the same
         _show(finding, as_json=as_json)
 

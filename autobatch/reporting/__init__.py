@@ -3,7 +3,7 @@
     finding --> document   JSON, and back, by way of codec
             --> text       the answer on stdout
             --> plot       two panels, png svg or pdf
-    finding --> notebook   HTML, with the picture in it
+            --> html       what a notebook shows, and a page of its own
     events  --> progress   what goes on meanwhile, on stderr, by way of activity
     devices --> device_document, device_text
 
@@ -22,6 +22,7 @@ from autobatch.reporting.document import (
     to_document,
 )
 from autobatch.reporting.files import check_writable, write_atomically
+from autobatch.reporting.html import save_html
 from autobatch.reporting.plot import check_plot_path, save_plot
 from autobatch.reporting.progress import LineProgress, LiveProgress
 from autobatch.reporting.text import render, render_error
@@ -44,6 +45,7 @@ __all__ = [
     "render_devices",
     "render_error",
     "save",
+    "save_html",
     "save_partial",
     "save_plot",
     "to_document",

@@ -268,7 +268,7 @@ class TrainingFinding(Finding):
 
     @keep_random_state()
     def _repr_html_(self) -> str:
-        from autobatch.reporting.notebook import to_html
+        from autobatch.reporting.html import to_html
 
         return to_html(self, report=self.report())
 

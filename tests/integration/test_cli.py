@@ -93,8 +93,10 @@ def test_a_saved_finding_is_shown_again_with_its_plot(small: Path, tmp_path: Pat
     first = run_autobatch("probe", small, "--max-batch-size", "16", "-o", saved, "--plot", plot)
     assert first.returncode == 0, first.stderr
     assert plot.read_text().lstrip().startswith("<?xml")
-    again = run_autobatch("show", saved, "--plot", tmp_path / "again.png")
+    page = tmp_path / "report.html"
+    again = run_autobatch("show", saved, "--plot", tmp_path / "again.png", "--html", page)
     assert again.stdout == first.stdout
+    assert "data:image/png;base64," in page.read_text()
     assert (tmp_path / "again.png").read_bytes().startswith(b"\x89PNG")
     as_json = run_autobatch("show", saved, "--json")
     assert json.loads(as_json.stdout) == json.loads(saved.read_text())

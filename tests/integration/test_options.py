@@ -199,7 +199,7 @@ def test_every_option_of_a_search_is_tried_above() -> None:
         for parameter in probe.params
         if parameter.param_type_name == "option"
     }
-    of_output = {"--json", "--output", "--plot", "--force", "--quiet", "--verbose"}
+    of_output = {"--json", "--output", "--plot", "--html", "--force", "--quiet", "--verbose"}
     # A command is tried in tests/integration/command.
     of_command = {each.flag for each in options_of(CommandSettings).values()}
     assert names - of_output - of_command == set(EFFECTS)

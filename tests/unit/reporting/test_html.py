@@ -1,4 +1,4 @@
-"""A finding as a notebook shows it, read as HTML."""
+"""A finding as a notebook and a browser show it, read as HTML."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import pytest
 
 from autobatch.records import FindingWarning, Outcome, WarningCode
-from autobatch.reporting.notebook import to_html
+from autobatch.reporting.html import save_html, to_html
 
 
 def rows_of(shown):
@@ -71,3 +71,15 @@ def test_without_matplotlib_there_is_all_but_the_picture(make_finding, monkeypat
 def test_the_report_is_unfolded_as_it_was_printed(make_finding, text):
     shown = to_html(make_finding(), report=text)
     assert html.unescape(re.search(r"<pre>(.*)</pre>", shown)[1]) == text
+
+
+def test_a_page_of_its_own_needs_no_other_file_and_escapes_what_the_user_named(
+    make_finding, tmp_path
+):
+    save_html(make_finding(target="<b>.py"), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "<title>Batch size for &lt;b&gt;.py</title>" in page
+    assert rows_of(page)[-1][-1] == "out of memory at +8.0 GiB"
+    assert "In detail" in page, "the whole report"
+    assert not re.findall(r"(?:src|href)=['\"](?!data:)", page)

@@ -1,21 +1,51 @@
-"""A finding as a notebook shows it: verdict, table, picture, warnings, and the report to unfold."""
+"""A finding as HTML: verdict, table, picture, warnings, and the report to unfold.
+
+A notebook shows it as it is; a page of its own adds a title and a style, and needs no other file.
+"""
 
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterator
 from html import escape
 
 from autobatch.errors import SettingsError
 from autobatch.records import Finding
+from autobatch.reporting.files import write_atomically
 from autobatch.reporting.plot import draw
+from autobatch.reporting.screen import as_text
 from autobatch.reporting.tables import Column, fit_columns
-from autobatch.reporting.text import describe_sizes
+from autobatch.reporting.text import describe_sizes, render
 from autobatch.reporting.verdict import find_verdict
 from autobatch.reporting.warnings import advise
 
 # A notebook scrolls what is too wide, so that all columns can be shown.
 _WIDE = 200
+_REPORT_WIDTH = 100
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto }}
+body {{ padding: 0 1rem }}
+table {{ border-collapse: collapse; display: block; overflow-x: auto; margin: 1rem 0 }}
+th, td {{ padding: .2rem .8rem; text-align: right; white-space: nowrap }}
+tr + tr {{ border-top: 1px solid #8884 }}
+pre {{ overflow-x: auto; font-size: 13px }}
+img {{ background: white }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{body}
+</body>
+</html>
+"""
 
 
 def to_html(finding: Finding, *, report: str) -> str:
@@ -34,6 +64,22 @@ def to_html(finding: Finding, *, report: str) -> str:
         f"<details><summary>Report</summary><pre>{escape(report)}</pre></details>",
     ]
     return "\n".join(parts)
+
+
+def save_html(finding: Finding, path: str | os.PathLike[str]) -> None:
+    """Write a finding as a page of HTML that needs no other file, replacing one that is there.
+
+    Args:
+        finding: What to show.
+        path: Where to.
+
+    Raises:
+        SettingsError: If it cannot be written.
+    """
+    report = as_text(render, finding, width=_REPORT_WIDTH)
+    title = escape(f"Batch size for {finding.target}")
+    page = _PAGE.format(title=title, body=to_html(finding, report=report))
+    write_atomically(path, page.encode("utf-8"))
 
 
 def _table(finding: Finding) -> str:
