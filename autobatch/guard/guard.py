@@ -16,7 +16,7 @@ class explain_oom(ContextDecorator):  # noqa: N801 - used like a function, as co
     The explanation is a note of the exception, which a traceback ends with. Python 3.10 has no
     notes: there it goes to standard error.
 
-    Example:
+    Examples:
         >>> with autobatch.explain_oom():
         ...     train(model, loader)
 

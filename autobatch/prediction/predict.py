@@ -68,7 +68,7 @@ def predict(trace: Trace, card: CardFacts, allocator: CachingAllocator | None = 
         allocator: A fresh model of the allocator, with the card's memory as its driver's capacity
             and the process's settings; one without end of memory if left out.
 
-    Example:
+    Examples:
         >>> from autobatch.prediction.trace import PlainFacts
         >>> weight = Storage(
         ...     num_bytes=3 * 2**20, category=Category.PARAMETER, module="fc", operator="model"

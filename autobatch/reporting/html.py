@@ -31,10 +31,10 @@ _PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto }}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto }}
 body {{ padding: 0 1rem }}
 table {{ border-collapse: collapse; display: block; overflow-x: auto; margin: 1rem 0 }}
-th, td {{ padding: .2rem .8rem; text-align: right; white-space: nowrap }}
+th, td {{ padding: .2rem .6rem; text-align: right; white-space: nowrap }}
 tr + tr {{ border-top: 1px solid #8884 }}
 pre {{ overflow-x: auto; font-size: 13px }}
 img {{ background: white }}

@@ -55,7 +55,7 @@ def find_batch_size(
     Also in the middle of training: afterwards weights, gradients, optimizer state, hooks, random
     generators, settings and samplers are as they were.
 
-    Example:
+    Examples:
         >>> import autobatch, torch
         >>> model = torch.nn.Linear(10, 2)
         >>> dataset = [(torch.randn(10), index % 2) for index in range(64)]

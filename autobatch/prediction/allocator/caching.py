@@ -82,7 +82,7 @@ class CachingAllocator:
     Attributes:
         statistics: What is in use.
 
-    Example:
+    Examples:
         >>> allocator = CachingAllocator()
         >>> block = allocator.allocate(3 * 2**20)
         >>> allocator.statistics.reserved_bytes // 2**20

@@ -44,7 +44,7 @@ class Tracer:
     Attributes:
         loaded: What the target is.
 
-    Example:
+    Examples:
         with Tracer("hf:bert", Settings(precision=Precision.BF16)) as tracer:
             prediction = predict(tracer.at(32, (8, 9)), card, CachingAllocator(Driver(capacity)))
     """

@@ -73,3 +73,8 @@ def test_commands_are_found_wherever_they_stand() -> None:
 def test_a_command_that_cannot_be_typed_is_found(line: str) -> None:
     with pytest.raises(click.UsageError, match="No such"):
         parse(line)
+
+
+def test_every_command_has_its_help_in_the_reference() -> None:
+    text = (ROOT / "docs" / "reference" / "commands.md").read_text()
+    assert set(re.findall(r"^@help (\w+)$", text, re.MULTILINE)) == set(autobatch.commands)
