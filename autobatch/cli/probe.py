@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -11,6 +11,7 @@ import click
 from autobatch.cli.search import CommandSearch, Search, TargetSearch
 from autobatch.command.settings import CommandSettings
 from autobatch.errors import AutobatchError, SearchInterrupted, SettingsError
+from autobatch.ranks.settings import RanksSettings
 from autobatch.records import Finding, Settings
 from autobatch.records.options import options_of
 from autobatch.shell.options import OUTPUT, TakesCommand, command_behind_dashes, settings_options
@@ -43,6 +44,7 @@ from autobatch.shell.streams import ignore, print_finding, say, uninterrupted, w
 )
 @click.argument("target", required=False)
 @settings_options(Settings)
+@settings_options(RanksSettings)
 @settings_options(CommandSettings)
 @OUTPUT("--json", "as_json", is_flag=True, help="Print the whole finding as JSON.")
 @OUTPUT("-o", "--output", metavar="FILE", help="Save the finding, for `autobatch show`.")
@@ -76,12 +78,17 @@ def probe(
 
     command_settings = CommandSettings(**_values_of(CommandSettings, values))
     settings = Settings(**_values_of(Settings, values))
+    ranks = RanksSettings(**_values_of(RanksSettings, values))
     check_device_name(settings.device)
-    search = _choose(target, command_behind_dashes(), settings, command_settings)
+    search = _choose(target, command_behind_dashes(), settings, command_settings, ranks)
     if plot_path is not None:
         check_plot_path(plot_path)
     for path in filter(None, (output, plot_path, html_path)):
         check_writable(path, force)
+    if not search.leads:  # another process tells what came of it
+        with suppress(AutobatchError), watch(quiet=True) as observer:
+            search.run(observer, say if verbose else ignore)
+        return
     try:
         with watch(quiet=quiet) as observer:
             finding = search.run(observer, say if verbose else ignore)
@@ -116,6 +123,7 @@ def _choose(
     arguments: tuple[str, ...] | None,
     settings: Settings,
     command: CommandSettings,
+    ranks: RanksSettings,
 ) -> Search:
     """What searches for a target, or for a command.
 
@@ -130,13 +138,18 @@ def _choose(
             hint="give one, such as autobatch probe model.py or autobatch probe -- python train.py",
         )
     if arguments is not None:
+        if ranks != RanksSettings():
+            raise SettingsError(
+                f"`nproc_per_node={ranks.nproc_per_node}` and `parallel` are for a target",
+                hint="start the processes in the command: -- torchrun --nproc-per-node 2 train.py",
+            )
         return CommandSearch(arguments, settings, command)
     if command != CommandSettings():
         raise SettingsError(
             "`files`, `fresh`, `resize`, `in` and `first_step_timeout` are for a command",
             hint="leave them out, or give a command behind --",
         )
-    return TargetSearch(target or "", settings)
+    return TargetSearch(target or "", settings, ranks)
 
 
 def _show(finding: Finding, *, as_json: bool) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from autobatch.command.settings import CommandSettings
 from autobatch.errors import SearchInterrupted, SettingsError
+from autobatch.ranks.launcher import Launched
+from autobatch.ranks.settings import RanksSettings, for_ranks
 from autobatch.records import Finding, Goal, Precision, Settings
 
 if TYPE_CHECKING:  # neither is needed for --help
@@ -22,6 +25,9 @@ class Search(Protocol):
 
     name: str
     """As the user wrote it."""
+
+    leads: bool
+    """Whether it tells what came of it; of several processes, one does."""
 
     def run(self, observer: LineProgress, on_output: Callable[[str], None]) -> Finding:
         """Search.
@@ -38,22 +44,53 @@ class TargetSearch:
     Args:
         target: As the user wrote it.
         settings: What to look for.
+        ranks: How many processes train it together.
     """
 
-    def __init__(self, target: str, settings: Settings) -> None:
+    def __init__(self, target: str, settings: Settings, ranks: RanksSettings) -> None:
         from autobatch.workload.catalogues.require import require_usable
         from autobatch.workload.files import parse_target
 
         require_usable(parse_target(target))
-        self.name, self._settings = target, settings
+        self._launched = Launched.read(os.environ)
+        if self._launched is not None and ranks.nproc_per_node > 1:
+            raise SettingsError(
+                f"`nproc_per_node={ranks.nproc_per_node}` is given, and a launcher has started "
+                f"{self._launched.num_ranks} processes already",
+                hint="leave out one of them",
+            )
+        num_ranks = self._launched.num_ranks if self._launched else ranks.nproc_per_node
+        if num_ranks > 1:
+            settings = for_ranks(settings, num_ranks)
+        self.name, self._settings, self._ranks = target, settings, ranks
+        self.leads = self._launched is None or self._launched.rank == 0
 
     def run(self, observer: LineProgress, on_output: Callable[[str], None]) -> Finding:
         """Search in worker processes."""
-        from autobatch.probe.client import TargetProber
+        prober: AbstractContextManager[Prober]
+        if self._launched is not None:
+            return self._launched.find(
+                self.name,
+                self._settings,
+                self._ranks,
+                lambda prober: _find(prober, self.name, self._settings, observer),
+                on_output,
+            )
+        if self._ranks.nproc_per_node > 1:
+            from autobatch.ranks.launch import LaunchedRanks
+            from autobatch.ranks.prober import GroupProber
 
-        prober = TargetProber(
-            self.name, self._settings, on_output=on_output, on_stage=observer.doing
-        )
+            ranks = LaunchedRanks(
+                self.name, self._settings, self._ranks,
+                on_output=on_output, on_stage=observer.doing,
+            )  # fmt: skip
+            prober = GroupProber(ranks, on_stage=observer.doing)
+        else:
+            from autobatch.probe.client import TargetProber
+
+            prober = TargetProber(
+                self.name, self._settings, on_output=on_output, on_stage=observer.doing
+            )
         return _find(prober, self.name, self._settings, observer)
 
 
@@ -68,6 +105,8 @@ class CommandSearch:
     Raises:
         SettingsError: If it is to be measured in a way that only the script itself decides.
     """
+
+    leads = True
 
     def __init__(
         self, arguments: tuple[str, ...], settings: Settings, command: CommandSettings

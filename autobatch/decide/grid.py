@@ -63,6 +63,8 @@ def make_grid(
         SettingsError: If the limits leave no candidate.
     """
     multiple = settings.grid_multiple or 1
+    if dataset_size is not None:  # of which each device has a part
+        dataset_size = -(-dataset_size // settings.num_devices)
     first = -(-max(settings.min_batch_size, smallest) // multiple) * multiple
     caps = [(_LARGEST_POWER, StopReason.CAP)]
     if settings.max_batch_size is not None:

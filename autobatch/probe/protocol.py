@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
+from autobatch.probe.pace import ALONE, Pace
 from autobatch.records import (
     Environment,
     MemoryBudget,
@@ -168,6 +169,7 @@ class JobContext:
         doing: What is going on, for errors: ``in a trial at batch size 8``.
         num_threads: CPU threads of the work; the worker's own number if ``None``.
         smallest_batch_size: Samples that a training step takes at least; BatchNorm needs two.
+        pace: Decides how a trial goes on.
     """
 
     task: TrainingTask
@@ -180,6 +182,7 @@ class JobContext:
     doing: str = ""
     num_threads: int | None = None
     smallest_batch_size: int = 2
+    pace: Pace = ALONE
 
 
 class Job(Protocol[R_co]):

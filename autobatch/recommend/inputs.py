@@ -37,12 +37,13 @@ def find_base_batch_size(settings: Settings, workload: WorkloadSummary) -> int:
 
     Args:
         settings: The user's value comes first.
-        workload: The loader's batch size.
+        workload: The loader's batch size, which is that of each of its processes.
 
     Returns:
         Samples; the default of most frameworks if unknown.
     """
-    return settings.base_batch_size or workload.base_batch_size or DEFAULT_BASE_BATCH_SIZE
+    own = workload.base_batch_size or DEFAULT_BASE_BATCH_SIZE
+    return settings.base_batch_size or own * workload.num_ranks
 
 
 def find_fitting_trial(trials: tuple[Trial, ...], batch_size: int) -> Trial:

@@ -34,6 +34,7 @@ from autobatch.records.finding import Confirmation, Finding, FindingWarning, Len
 from autobatch.records.loading import LoaderChoice, LoaderSettings, LoaderTiming
 from autobatch.records.memory import MemoryBound, MemoryBudget
 from autobatch.records.noise import Efficiency, Goodput, NoiseScale
+from autobatch.records.ranks import RankReading
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.rehearsal import Rehearsal, RehearsedStage
 from autobatch.records.settings import Settings
@@ -83,6 +84,7 @@ __all__ = [
     "Precision",
     "PrecisionSupport",
     "ProcessUse",
+    "RankReading",
     "Recommendation",
     "Regime",
     "Rehearsal",

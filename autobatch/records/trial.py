@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from autobatch import units
 from autobatch.records.enums import Outcome
+from autobatch.records.ranks import RankReading, merge_readings
 
 N = TypeVar("N", int, float)
 
@@ -79,6 +80,8 @@ class Trial:
         eval_message: What it raised, or empty.
         also_ran: What a final run did besides steps on ordinary batches and that evaluation, in
             words.
+        ranks: What each process read, where several train together; the figures above are then the
+            highest of them, and those of the process that failed.
     """
 
     batch_size: int
@@ -108,6 +111,7 @@ class Trial:
     eval_peak_bytes: int | None = None
     eval_message: str = ""
     also_ran: tuple[str, ...] = ()
+    ranks: tuple[RankReading, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -210,6 +214,7 @@ class Trial:
                 self.alloc_retries_per_step, again.alloc_retries_per_step
             ),
             num_other_searches=max(self.num_other_searches, again.num_other_searches),
+            ranks=merge_readings(self.ranks, again.ranks),
             throttle_reasons=tuple(dict.fromkeys(sum(told, ()))) if told else None,
             loss_is_finite=self.loss_is_finite and again.loss_is_finite,
         )

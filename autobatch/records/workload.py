@@ -99,6 +99,8 @@ class WorkloadSummary:
         own_threads: Names of the Python threads that the target started as it was loaded; a fork
             lacks them, so each trial loads the target anew.
         command: The command that trains it; ``None`` for objects.
+        num_ranks: Processes that train it together, each with ``base_batch_size`` now.
+        parallel: How they do, in a user's words; empty for one process.
     """
 
     model: str
@@ -118,6 +120,8 @@ class WorkloadSummary:
     is_compiled: bool = False
     own_threads: tuple[str, ...] = ()
     command: UneditedCommand | None = None
+    num_ranks: int = 1
+    parallel: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

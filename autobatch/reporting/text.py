@@ -14,6 +14,7 @@ from autobatch.records import Confidence, Finding, FindingWarning, MemoryBudget
 from autobatch.reporting.advice import recommendation_rows
 from autobatch.reporting.breakdown import breakdown_blocks
 from autobatch.reporting.efficiency import noise_blocks
+from autobatch.reporting.ranks import rank_rows
 from autobatch.reporting.screen import MAX_WIDTH, printable, show
 from autobatch.reporting.tables import Note, Row, labelled, trials_table
 from autobatch.reporting.verdict import compare_to_yours, find_verdict
@@ -104,6 +105,7 @@ def _header_rows(finding: Finding) -> Iterator[Row]:
     yield "training", Text(f"{_training(finding)}, {finding.settings.precision.value}")
     if workload.own_threads:
         yield "trials", Text(reloading_sentence(workload.own_threads))
+    yield from rank_rows(finding)
     yield "memory budget", Text(_budget(budget))
     if finding.host_budget is not None:
         yield "host memory", Text(_budget(finding.host_budget))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from autobatch.devices.select import check_device_name
 from autobatch.errors import DeviceError, SearchInterrupted, SettingsError, WorkloadError
@@ -19,6 +19,7 @@ from autobatch.training.answer import TrainingFinding
 from autobatch.training.examinations import examine
 from autobatch.training.notice import Watched, announce
 from autobatch.training.options import SearchOptions, shows_options
+from autobatch.training.ranks import find_in_job, find_job
 from autobatch.workload.contract import Workload
 from autobatch.workload.live import describe_objects, find_model_device
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     import torch
     from torch.utils.data import DataLoader
     from typing_extensions import Unpack
+
+    from autobatch.ranks.prober import GroupProber
+
+AnyProber: TypeAlias = "TargetProber | SharingProber | GroupProber"
 
 _OBJECTS = (
     "training_step", "optimizer_step", "collate_fn", "length", "evaluate", "eval_loader"
@@ -53,7 +58,7 @@ def find_batch_size(
     """Find the batch size to train these objects with, by training steps on them.
 
     Also in the middle of training: afterwards weights, gradients, optimizer state, hooks, random
-    generators, settings and samplers are as they were.
+    generators, settings and samplers are as they were. Of several ranks, all call it.
 
     Examples:
         >>> import autobatch, torch
@@ -137,21 +142,28 @@ def find_for_workload(
     assert not isinstance(workload.model, type)
     device = find_model_device(workload.model, settings.device)  # type: ignore[arg-type]
     settings = replace(settings, device=device)
-    prober = _make_prober(workload, settings, isolation)
     model = getattr(workload.model, "_orig_mod", workload.model)  # inside what torch.compile made
     target = f"{type(model).__name__} (in memory)"
     observer = Watched(on_trial)
-    try:
+
+    def search(settings: Settings, prober: AnyProber) -> Finding:
         with observer.shown(target), prober:
 
-            def search(asked: Settings) -> Finding:
+            def search_once(asked: Settings) -> Finding:
                 return find(prober, asked, target=target, observer=observer, worth=worth_of(asked))
 
-            finding = find_rehearsed(prober, settings, search)
+            finding = find_rehearsed(prober, settings, search_once)
             try:
-                finding = examine(prober, finding)
+                return examine(prober, finding)
             except KeyboardInterrupt:
                 raise SearchInterrupted(finding) from None
+
+    try:
+        job = find_job()
+        if job is None:
+            finding = search(settings, _make_prober(workload, settings, isolation))
+        else:
+            finding = find_in_job(job, workload, settings, isolation, search)
     except SearchInterrupted as interrupt:
         raise SearchInterrupted(TrainingFinding.of(interrupt.finding)) from None
     except WorkloadError as error:

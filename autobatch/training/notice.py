@@ -20,6 +20,7 @@ from autobatch.records import (
     WorkloadSummary,
 )
 from autobatch.shell.streams import is_watched, watch
+from autobatch.training.ranks import leads
 from autobatch.units import format_count, format_learning_rate
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def announce(
 ) -> None:
     """Say what came of a search: a line of the log, or a warning where confidence is low.
 
+    Of several processes that train together, the first says it.
+
     Args:
         finding: What was found.
         what: What was done with it, such as ``recommended``.
@@ -98,6 +101,8 @@ def announce(
         with_rate: Whether the learning rate goes with it.
         unset: What is said of a low confidence besides.
     """
+    if not leads():
+        return
     if finding.confidence is Confidence.LOW:
         with keep_random_state():
             from autobatch.reporting.verdict import find_verdict

@@ -39,6 +39,8 @@ class Workload:
         optimizer_step: A function of the model and the optimizer, called in the place of
             ``optimizer.step()``, which it calls itself: for all that training does there, such as
             clipping gradients, stepping a scheduler, or averaging weights.
+        parallelize: A function of the model that wraps it for several processes, called in each
+            with its process group there; returns the wrapped model. Without it DDP or FSDP2 does.
         length: A function from a sample of ``dataset`` to its length, where samples differ and
             the number of their elements does not say how much memory they take. It may return
             several numbers, such as ``{"nodes": 7, "edges": 12}``: the largest samples by each run.
@@ -60,6 +62,7 @@ class Workload:
     optimizer: Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer] | Any = None
     training_step: Callable[[torch.nn.Module, Any], Any] | None = None
     optimizer_step: Callable[[torch.nn.Module, torch.optim.Optimizer], Any] | None = None
+    parallelize: Callable[[torch.nn.Module], torch.nn.Module] | None = None
     length: Callable[[Any], Any] | None = None
     evaluate: Callable[[torch.nn.Module, DataLoader[Any]], Any] | None = None
     eval_loader: DataLoader[Any] | None = None

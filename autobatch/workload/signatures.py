@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 _MANY = 1_000
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -57,7 +58,8 @@ def accepts_keyword(model: nn.Module, name: str) -> bool:
 
 
 def _forward_parameters(model: nn.Module) -> Mapping[str, inspect.Parameter]:
-    inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    inner = getattr(inner, "_orig_mod", inner)  # what torch.compile wraps
     try:
         return inspect.signature(inner.forward).parameters
     except ValueError:  # a traced model does not say

@@ -7,21 +7,32 @@ differ, the larger of the sizes runs six times more: if it fits now and then, it
 across the budget and neither answer is wrong ("either"). Exit status 1 if any answer differs
 otherwise.
 
+With several processes that train together, the limit is multiplied by their number.
+
     python -m scripts.claims.largest [EXAMPLE ...]
+    python -m scripts.claims.largest --nproc-per-node 2 --parallel fsdp2 regression_mlp
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
 
 from autobatch.decide.grid import make_grid
 from autobatch.errors import NothingFitsError
 from autobatch.finder import find
 from autobatch.finder.plans import FINAL_PLAN
 from autobatch.probe.client import TargetProber
+from autobatch.ranks.launch import LaunchedRanks
+from autobatch.ranks.prober import GroupProber
+from autobatch.ranks.settings import Parallel, RanksSettings
 from autobatch.records import Goal, Settings, Trial
 from autobatch.units import format_bytes, parse_bytes
 from scripts.workbench import MEMORY_LIMITS, example_path, make_parser, print_table, report
+
+AnyProber: TypeAlias = "TargetProber | GroupProber"
 
 # Memory of these examples only grows: after so many failures in a row the rest is left out.
 _ENOUGH_FAILURES = 3
@@ -32,15 +43,25 @@ _NUM_CLOSE_RUNS = 3
 
 def main() -> int:
     """Compare all and print."""
-    arguments = make_parser(__doc__, MEMORY_LIMITS).parse_args()
+    parser = make_parser(__doc__, MEMORY_LIMITS)
+    parser.add_argument("--nproc-per-node", type=int, default=1)
+    parser.add_argument("--parallel", type=Parallel, default=Parallel.DDP)
+    arguments = parser.parse_args()
+    ranks = RanksSettings(nproc_per_node=arguments.nproc_per_node, parallel=arguments.parallel)
     rows = []
     num_different = 0
     for name in arguments.examples:
         for limit in MEMORY_LIMITS[name]:
-            settings = Settings(goal=Goal.MEMORY, memory_limit_bytes=parse_bytes(limit))
-            found, num_trials, num_failures = search(example_path(name), settings)
-            largest, margin = run_all(example_path(name), settings)
-            verdict = judge(example_path(name), settings, found, largest)
+            settings = Settings(
+                device="cpu" if ranks.nproc_per_node > 1 else "auto",
+                goal=Goal.MEMORY,
+                memory_limit_bytes=parse_bytes(limit) * ranks.nproc_per_node,
+                num_devices=ranks.nproc_per_node,
+            )
+            make = partial(make_prober, example_path(name), settings, ranks)
+            found, num_trials, num_failures = search(make, settings, name)
+            largest, margin = run_all(make, settings)
+            verdict = judge(make, found, largest)
             num_different += verdict == "DIFFERENT"
             rows.append((name, limit, found, largest, margin, num_trials, num_failures, verdict))
             report(*rows[-1])
@@ -50,9 +71,16 @@ def main() -> int:
     return 1 if num_different else 0
 
 
-def search(target: str, settings: Settings) -> tuple[int, int, int]:
+def make_prober(target: str, settings: Settings, ranks: RanksSettings) -> AnyProber:
+    """What runs the target: one process, or several."""
+    if ranks.nproc_per_node == 1:
+        return TargetProber(target, settings)
+    return GroupProber(LaunchedRanks(target, settings, ranks))
+
+
+def search(make: Callable[[], AnyProber], settings: Settings, target: str) -> tuple[int, int, int]:
     """Largest size by the search, trials made, and how many of them did not fit."""
-    with TargetProber(target, settings) as prober:
+    with make() as prober:
         try:
             trials = find(prober, settings, target=target).trials
         except NothingFitsError as error:
@@ -62,9 +90,9 @@ def search(target: str, settings: Settings) -> tuple[int, int, int]:
     return largest, len(trials), len(failures)
 
 
-def run_all(target: str, settings: Settings) -> tuple[int, str]:
+def run_all(make: Callable[[], AnyProber], settings: Settings) -> tuple[int, str]:
     """Largest size by running all, and how close any peak came to the budget."""
-    with TargetProber(target, settings) as prober:
+    with make() as prober:
         loaded = prober.load()
         grid = make_grid(settings, loaded.workload.dataset_size, loaded.smallest_batch_size)
         trials = []
@@ -78,7 +106,7 @@ def run_all(target: str, settings: Settings) -> tuple[int, str]:
     return largest, format_bytes(min(distances))
 
 
-def run(prober: TargetProber, size: int, budget_bytes: int) -> Trial:
+def run(prober: AnyProber, size: int, budget_bytes: int) -> Trial:
     """One size as the search would confirm it: every run has to fit."""
     trial = prober.measure(size, FINAL_PLAN)
     for _ in range(_NUM_CLOSE_RUNS - 1):
@@ -88,11 +116,11 @@ def run(prober: TargetProber, size: int, budget_bytes: int) -> Trial:
     return trial
 
 
-def judge(target: str, settings: Settings, found: int, largest: int) -> str:
+def judge(make: Callable[[], AnyProber], found: int, largest: int) -> str:
     """Whether two answers differ by more than the peak varies from run to run."""
     if found == largest:
         return "same"
-    with TargetProber(target, settings) as prober:
+    with make() as prober:
         prober.load()
         runs = [prober.measure(max(found, largest), FINAL_PLAN) for _ in range(_NUM_REPEATS)]
     num_fitting = sum(trial.fits for trial in runs)

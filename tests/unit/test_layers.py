@@ -32,7 +32,7 @@ LAYERS = (
     ("prediction",),
     ("reporting", "finder"),
     # Other ways to run: probers.
-    ("command",),
+    ("command", "ranks"),
     # What the commands share.
     ("shell",),
     PRODUCTS,

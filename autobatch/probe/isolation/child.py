@@ -46,6 +46,7 @@ def run_in_child(
     budget_bytes: int | None = None,
     timeout_s: float | None = None,
     meter: Callable[[int], ProcessMeter] = meter_child,
+    look: Callable[[int], None] = lambda pid: None,
 ) -> Any:
     """Fork, run ``work`` in the child, and bring its result back.
 
@@ -56,6 +57,8 @@ def run_in_child(
             does not count.
         timeout_s: End it after this time.
         meter: Makes what looks at the child's memory.
+        look: Called with the child's number now and then while it works, before its time is
+            looked at; may end it.
 
     Returns:
         What ``work`` returned, or a ``ChildDied``.
@@ -69,7 +72,7 @@ def run_in_child(
     os.close(writer)
     try:
         watch = _Watch(pid, budget_bytes, timeout_s, meter(pid))
-        payload = _collect(reader, watch)
+        payload = _collect(reader, watch, look)
     except BaseException:
         os.kill(pid, signal.SIGKILL)
         raise
@@ -131,7 +134,7 @@ class _Watch:
         os.kill(self.pid, signal.SIGKILL)
 
 
-def _collect(reader: int, watch: _Watch) -> bytes:
+def _collect(reader: int, watch: _Watch, look: Callable[[int], None]) -> bytes:
     chunks: list[bytes] = []
     while True:
         # Looked at first: all that it wrote is then in the pipe.
@@ -144,6 +147,7 @@ def _collect(reader: int, watch: _Watch) -> bytes:
         # Without the pipe's end it has left a process behind, such as a loader's worker.
         if ready or has_ended:
             return b"".join(chunks)
+        look(watch.pid)
         watch.look()
 
 

@@ -34,14 +34,22 @@ class Forked:
     Args:
         file_pages: Pages of libraries that the process this one was forked from had in memory.
         refuses_threads: Whether not to load a task that starts threads of its own.
+        look: Called with the child's number each time it is looked at; may end it.
     """
 
     label = "process"
     is_apart = True
     own_bytes = 0
 
-    def __init__(self, file_pages: Iterable[int] = (), *, refuses_threads: bool = False) -> None:
+    def __init__(
+        self,
+        file_pages: Iterable[int] = (),
+        *,
+        refuses_threads: bool = False,
+        look: Callable[[int], None] = lambda pid: None,
+    ) -> None:
         self._refuses_threads = refuses_threads
+        self._look = look
         self._file_pages = list(file_pages)
         self._num_threads = torch.get_num_threads()
 
@@ -82,6 +90,7 @@ class Forked:
             budget_bytes=limits.budget_bytes,
             timeout_s=limits.timeout_s,
             meter=watch,
+            look=self._look,
         )
         if isinstance(result, Failure):
             raise WorkFailed(result)

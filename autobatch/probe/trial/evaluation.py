@@ -114,7 +114,7 @@ def check_evaluation(trial: Trial, step: EvaluationStep, batch: Any, context: Jo
     device.release()  # else the peak is never below what training had reserved
     device.reset_peak()
     try:
-        with limit:
+        with limit, context.pace.careful("evaluation"):
             for _ in range(_NUM_PASSES):
                 with suppress(NoLossError):  # the forward passes are what takes memory
                     step(batch)

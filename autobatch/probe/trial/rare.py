@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autobatch.devices.base import Device
+from autobatch.probe.pace import ALONE, Pace
 from autobatch.probe.trial.save import try_to_save
 from autobatch.probe.trial.worst import NUM_WORST_PASSES, make_worst_batches
 from autobatch.records.rehearsal import SAVING
@@ -27,6 +28,7 @@ class RareParts:
         run_step: Trains on a batch.
         num_passes: Passes of an optimizer step.
         clock: Returns seconds from any origin.
+        pace: Decides what runs.
     """
 
     def __init__(
@@ -36,9 +38,11 @@ class RareParts:
         run_step: Callable[[Any], Any],
         num_passes: int,
         clock: Callable[[], float],
+        pace: Pace = ALONE,
     ) -> None:
         self._task, self._device, self._run_step = task, device, run_step
         self._num_passes, self._clock = max(NUM_WORST_PASSES, num_passes), clock
+        self._pace = pace
         self.doing = ""
 
     def run(self, batch_size: int, *, is_final: bool) -> tuple[str, ...]:
@@ -59,14 +63,24 @@ class RareParts:
             ran += try_to_save(self._task)
         self.doing = "the largest samples"
         deadline = self._clock() + _WORST_TIME_S
-        for name, batch in make_worst_batches(self._task.source, batch_size):
+        worst, agree = make_worst_batches(self._task.source, batch_size), self._pace.agree
+        while True:
+            name, batch = next(worst, ("", None))
+            if not agree(bool(name)):
+                break
             self.doing = name
-            if batch is not None:
-                for _ in range(self._num_passes):
-                    self._run_step(batch)
-                self._device.synchronize()
-            ran.append(name)
-            if not is_final or self._clock() > deadline:
+            if agree(batch is not None):
+                self._train_on(batch, batch_size)
+            ran += [name] if name else []
+            if not agree(is_final and self._clock() <= deadline):
                 break
         self.doing = ""
         return tuple(ran) if is_final else ()
+
+    def _train_on(self, batch: Any, batch_size: int) -> None:
+        if batch is None:  # another process has more of them
+            batch = next(self._task.source.batches(batch_size))
+        with self._pace.careful():
+            for _ in range(self._num_passes):
+                self._run_step(batch)
+            self._device.synchronize()

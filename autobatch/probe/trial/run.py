@@ -68,7 +68,8 @@ def run_trial(
     with drop_gradients_at_end(task.built.optimizer):
         try:
             with device.enforce(limits.budget_bytes):
-                measured = steps.run(batch_size, plan)
+                with context.pace.training():
+                    measured = steps.run(batch_size, plan)
                 reading = device.read_peak()
                 if plan.is_confirmation:
                     measured = steps.check_evaluation(measured)
@@ -78,7 +79,8 @@ def run_trial(
             reading = device.read_peak()
         held = host.read()  # loader workers live until the steps are dropped
     reading = highest((*steps.window_readings, reading))
-    return _with_memory(measured, limits, reading, held, is_on_host=device.name == "cpu")
+    measured = _with_memory(measured, limits, reading, held, is_on_host=device.name == "cpu")
+    return context.pace.complete(measured)
 
 
 def _with_memory(
@@ -136,6 +138,7 @@ class _Steps:
     ) -> None:
         task, device = context.task, context.device
         self._context = context
+        self._pace = context.pace
         self._source = task.source
         self._device = device
         self._watch = watch
@@ -152,7 +155,9 @@ class _Steps:
         self._leak_deadline = clock() + leak_time_s
         self._loss: Any = torch.zeros(())
         self.window_readings: list[PeakReading] = []
-        self.rare = RareParts(task, device, lambda batch: self._run_step(batch), num_passes, clock)
+        self.rare = RareParts(
+            task, device, lambda batch: self._run_step(batch), num_passes, clock, context.pace
+        )
 
     def run(self, batch_size: int, plan: TimingPlan) -> Trial:
         if plan.is_confirmation:
@@ -189,13 +194,13 @@ class _Steps:
             self._batches = itertools.repeat(batch)
         first_step_s = self._time_first_step(plan)
         warmup_begin = self._clock()
-        num_warmup_steps = warm_up(self._step, plan, self._clock)
+        num_warmup_steps = warm_up(self._step, plan, self._clock, self._pace)
         warmup_time_s = self._clock() - warmup_begin
         is_finite = self.loss_is_finite
         self._watch.start()
         num_retries = self._device.count_alloc_retries()
         before, begin = self._device.cpu_use(), self._clock()
-        is_slow = warmup_time_s > num_warmup_steps * plan.patience_s
+        is_slow = self._pace.agree(warmup_time_s > num_warmup_steps * plan.patience_s)
         rounds, peaks = self._run_windows(plan, num_warmup_steps if is_slow else 0)
         after, elapsed_s = self._device.cpu_use(), self._clock() - begin
         reasons = self._watch.stop()
@@ -245,8 +250,9 @@ class _Steps:
         rounds: list[TimingRound] = []
         counts = [num_slow_steps] if num_slow_steps else []
         peaks = [self._take_peak() for _ in counts]
-        while len(peaks) < plan.num_windows or (
-            needs_more_steps(peaks, counts) and self._clock() < self._leak_deadline
+        while self._pace.agree(
+            len(peaks) < plan.num_windows
+            or (needs_more_steps(peaks, counts) and self._clock() < self._leak_deadline)
         ):
             rounds.append(self._time(plan))
             counts.append(len(rounds[-1].step_times_s))
@@ -268,11 +274,12 @@ class _Steps:
 
     def _time(self, plan: TimingPlan) -> TimingRound:
         if self._device.mark() is None:
-            return time_steps(self._step, plan, self._clock, self._look)
+            return time_steps(self._step, plan, self._clock, self._look, self._pace)
         step_s = self._step_s
         return time_chains(
-            self._launch, self._device, plan, self._clock, self._look, step_time_s=step_s
-        )
+            self._launch, self._device, plan, self._clock, self._look, self._pace,
+            step_time_s=step_s,
+        )  # fmt: skip
 
     def _step(self) -> float:
         begin = self._clock()

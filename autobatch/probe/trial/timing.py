@@ -13,35 +13,46 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from autobatch.devices.base import Device, Mark
+from autobatch.probe.pace import ALONE, Pace
 from autobatch.probe.protocol import TimingPlan
 from autobatch.records import TimingRound
 
 _MIN_WARMUP_TIME_S = 0.05
 _MAX_STEPS = 400
 _FEWEST_FOR_SPREAD = 5
+# The first makes the optimizer's state, and the second runs beside the gradients of the first.
+_NUM_CAREFUL_STEPS = 2
 # Long against the time to fill the queue and to empty it, short against a window.
 _CHAIN_TIME_S = 0.1
 # How far the host may run ahead: PyTorch's own queue holds about a thousand kernels.
 _MOST_IN_CHAIN = 32
 
 
-def warm_up(step: Callable[[], float], plan: TimingPlan, clock: Callable[[], float]) -> int:
+def warm_up(
+    step: Callable[[], float],
+    plan: TimingPlan,
+    clock: Callable[[], float],
+    pace: Pace = ALONE,
+) -> int:
     """Run steps that are not timed, until both a count and a time are reached.
 
     Args:
         step: Runs a step to its end on the device.
         plan: Has the fewest steps.
         clock: Returns seconds from any origin.
+        pace: Decides whether another one runs.
 
     Returns:
         How many steps ran.
     """
     begin = clock()
     count = 0
-    while count < plan.num_warmup_steps or clock() - begin < _MIN_WARMUP_TIME_S:
-        step()
+    while pace.go_on(count < plan.num_warmup_steps or clock() - begin < _MIN_WARMUP_TIME_S):
+        with pace.careful() if count < _NUM_CAREFUL_STEPS else nullcontext():
+            step()
         count += 1
     return count
 
@@ -51,6 +62,7 @@ def time_steps(
     plan: TimingPlan,
     clock: Callable[[], float],
     between: Callable[[], object] = lambda: None,
+    pace: Pace = ALONE,
 ) -> TimingRound:
     """Time one step after the other; of steps of several passes, the time of a pass.
 
@@ -59,11 +71,12 @@ def time_steps(
         plan: When to stop.
         clock: Returns seconds from any origin.
         between: Called after each step, outside the timing.
+        pace: Decides whether another one runs.
     """
     step_times: list[float] = []
     data_times: list[float] = []
     begin = clock()
-    while not is_enough(step_times, plan, clock() - begin):
+    while pace.go_on(not is_enough(step_times, plan, clock() - begin)):
         step_begin = clock()
         data_times.append(step() / plan.num_passes)
         step_times.append((clock() - step_begin) / plan.num_passes)
@@ -81,6 +94,7 @@ def time_chains(
     plan: TimingPlan,
     clock: Callable[[], float],
     between: Callable[[], object] = lambda: None,
+    pace: Pace = ALONE,
     *,
     step_time_s: float,
 ) -> TimingRound:
@@ -92,13 +106,15 @@ def time_chains(
         plan: When to stop.
         clock: Returns seconds from any origin.
         between: Called after each chain, outside the timing.
+        pace: Decides whether another one runs.
         step_time_s: What a step takes, about: how many make a chain.
     """
     length = min(_MOST_IN_CHAIN, max(1, round(_CHAIN_TIME_S / max(step_time_s, 1e-6))))
+    length = pace.agree(length)
     step_times: list[float] = []
     data_times: list[float] = []
     begin = clock()
-    while not is_enough(step_times, plan, clock() - begin):
+    while pace.go_on(not is_enough(step_times, plan, clock() - begin)):
         data, marks = [], []
         for _ in range(length + 1):  # the first fills the queue, and does not count
             data.append(launch())

@@ -28,7 +28,8 @@ OPTIONS = {
         "base-batch-size by-length dataset-size device drop-last env eval files "
         "first-step-timeout force fresh global-batch-size goal gradient-accumulation-steps "
         "gradient-noise grid headroom html in json lr lr-rule max-batch-size "
-        "memory-breakdown memory-limit min-batch-size num-devices output plot precision quiet "
+        "memory-breakdown memory-limit min-batch-size nproc-per-node num-devices output parallel "
+        "plot precision quiet "
         "rehearse resize seed time-limit tolerance trial-timeout verbose"
     ),
     "show": "force html json plot",

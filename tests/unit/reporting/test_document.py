@@ -86,6 +86,7 @@ TRIAL_KEYS = [
     "eval_peak_bytes",
     "eval_message",
     "also_ran",
+    "ranks",
 ]
 
 sizes = st.integers(min_value=1, max_value=2**40)

@@ -1,0 +1,37 @@
+"""What can be asked of several processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from autobatch.errors import SettingsError
+from autobatch.ranks.settings import RanksSettings, for_ranks
+from autobatch.records import Goal, Settings
+
+
+def test_as_many_devices_train_together_as_there_are_processes() -> None:
+    assert for_ranks(Settings(), 4).num_devices == 4
+    assert for_ranks(Settings(num_devices=4), 4).num_devices == 4
+    with pytest.raises(SettingsError, match="`num_devices=8` is given, and 4 processes"):
+        for_ranks(Settings(num_devices=8), 4)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"goal": Goal.EFFICIENCY},
+        {"gradient_noise": True},
+        {"rehearse": True},
+        {"memory_breakdown": True},
+    ],
+)
+def test_what_one_process_alone_measures_is_refused(asked: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="is measured in one process"):
+        for_ranks(Settings(**asked), 2)
+
+
+def test_there_is_at_least_one_process() -> None:
+    with pytest.raises(SettingsError, match="nproc_per_node"):
+        RanksSettings(nproc_per_node=0)
