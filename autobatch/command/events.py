@@ -55,6 +55,21 @@ class Speaker:
         is_fed = self.num_batches >= _BATCHES_WITHOUT_PASS and bool(self.modules)
         return "B" in self.facts or is_fed
 
+    @property
+    def rank(self) -> int:
+        """Its number among the processes that train together; 0 if it is alone."""
+        return int(self.facts["rank"][1]) if "rank" in self.facts else self._read("RANK") or 0
+
+    @property
+    def num_ranks(self) -> int:
+        """How many processes train together on this machine, as far as it knows."""
+        all_ranks = int(self.facts["rank"][2]) if "rank" in self.facts else 1
+        return self._read("LOCAL_WORLD_SIZE") or all_ranks
+
+    def _read(self, name: str) -> int | None:
+        text = self.ranks.get(name, "")
+        return int(text) if text.isdecimal() else None
+
     def order(self, **order: Any) -> None:
         """Send an order to it."""
         if self.connection is not None:

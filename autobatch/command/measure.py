@@ -9,13 +9,14 @@ load peak ----------------'          peak -------'
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autobatch.command.events import Speaker
 from autobatch.command.run import Cause, Ending, Run
-from autobatch.command.steps import Step, StepsSeen, find_steps
+from autobatch.command.steps import Step, StepsSeen, find_steps, merge_ranks
 from autobatch.devices import linux
 from autobatch.probe.protocol import TimingPlan
 from autobatch.probe.trial.timing import is_enough
@@ -40,7 +41,7 @@ class Measured:
     Attributes:
         trial: The trial; ``None`` if it ended otherwise than a trial can.
         ending: Why the run is over, if it is.
-        seen: The steps of the first trainer.
+        seen: The steps of all trainers together.
         load_peak_bytes: Highest use before the timed steps.
         first_step_s: Time from the start to the end of the first step.
     """
@@ -81,24 +82,24 @@ class Measurement:
         while len(self._rounds) < num_windows and self._run.ending is None:
             heard = self._run.listen()
             trainers = self._run.trainers
-            has_heard |= bool(trainers) and any(speaker is trainers[0] for speaker, _ in heard)
-            if has_heard and time.monotonic() >= next_s:
+            has_heard |= any(speaker in trainers for speaker, _ in heard)
+            if has_heard and time.monotonic() >= next_s and self._run.has_all_ranks:
                 has_heard, begin_s = False, time.monotonic()
-                self._advance(trainers[0])
+                self._advance(trainers)
                 # On the cores of the training: a small part of the time at most.
                 next_s = time.monotonic() + _PAUSE_RATIO * (time.monotonic() - begin_s)
         if self._run.ending is not None and self._run.trainers:
-            self._finish_with_what_there_is(self._run.trainers[0])
+            self._finish_with_what_there_is(self._run.trainers)
         return self._conclude()
 
-    def _advance(self, trainer: Speaker) -> None:
-        events = trainer.events
-        if self._is_resized:
+    def _advance(self, trainers: Sequence[Speaker]) -> None:
+        if self._is_resized:  # and there is one rank alone
+            events = trainers[0].events
             starts = [index for index, event in enumerate(events) if event[0] == "resumed"]
             del events[: starts[-1] if starts else len(events)]
             if not starts:
                 return
-        self._seen = find_steps(events, self._asked)
+        self._seen = self._find_steps(trainers)
         if self._first_step_s is None and self._seen.num_boundaries:
             self._first_step_s = self._run.elapsed_s
         clean = self._seen.clean
@@ -137,12 +138,15 @@ class Measurement:
         )
         self._peaks.append(self._take_peak())
 
-    def _finish_with_what_there_is(self, trainer: Speaker) -> None:
+    def _find_steps(self, trainers: Sequence[Speaker]) -> StepsSeen:
+        return merge_ranks([find_steps(each.events, self._asked) for each in trainers])
+
+    def _finish_with_what_there_is(self, trainers: Sequence[Speaker]) -> None:
         """Where the run is over early but has shown some steps, those are what is known."""
         self._peak_bytes = max(self._peak_bytes, self._run.seen_bytes)
         if self._run.ending is None or self._run.ending.cause is not Cause.EXITED:
             return
-        self._seen = find_steps(trainer.events, self._asked)
+        self._seen = self._find_steps(trainers)
         left = self._seen.clean[self._num_used :]
         if left and not self._rounds and self._run.ending.exit_code == 0:
             self._close_window(left)

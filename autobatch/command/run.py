@@ -32,6 +32,8 @@ _BLIND_LOOK_INTERVAL_S = 0.5
 _BLIND_S = 5.0
 # Its last words may still be on their way.
 _LAST_WORDS_S = 0.3
+# Ranks that do not wait for each other may begin to train one after the other.
+_RANK_PATIENCE_S = 5.0
 
 
 class Cause(Enum):
@@ -75,6 +77,7 @@ class Order:
         size: The size that its training loader's batches are given, ``None`` to leave them.
         timeout_s: Longest time of the run.
         first_step_timeout_s: Longest time to the first step.
+        num_ranks: Processes that will train together.
     """
 
     arguments: tuple[str, ...]
@@ -85,6 +88,7 @@ class Order:
     size: int | None = None
     timeout_s: float | None = None
     first_step_timeout_s: float = 300.0
+    num_ranks: int = 1
 
 
 class Run:
@@ -113,6 +117,7 @@ class Run:
         self.made: list[str] = []
         self.trackers: tuple[str, ...] = ()
         self._trainers: list[Speaker] = []
+        self._trained_since_s = 0.0
         self._meters: dict[int, ProcessMeter] = {}
         self._next_look_s = self._next_blind_look_s = 0.0
         self._blind_since_s: float | None = None
@@ -136,7 +141,16 @@ class Run:
     @property
     def trainers(self) -> tuple[Speaker, ...]:
         """The processes that train, that of the first rank first."""
-        return tuple(sorted(self._trainers, key=_rank))
+        return tuple(sorted(self._trainers, key=lambda each: each.rank))
+
+    @property
+    def has_all_ranks(self) -> bool:
+        """Whether all processes that train together have begun to, or have had time enough."""
+        if not self._trainers:
+            return False
+        expected = max(self._order.num_ranks, *(each.num_ranks for each in self._trainers))
+        waited_s = time.monotonic() - self._trained_since_s
+        return len(self._trainers) >= expected or waited_s > _RANK_PATIENCE_S
 
     @property
     def elapsed_s(self) -> float:
@@ -200,6 +214,7 @@ class Run:
             if not existed and kind in ("write", "mkdir"):
                 self.made.append(path)
         if speaker not in self._trainers and speaker.has_trained:
+            self._trained_since_s = self._trained_since_s or time.monotonic()
             self._trainers.append(speaker)
 
     def _look(self) -> None:
@@ -288,8 +303,3 @@ class Run:
             if path.startswith(root):
                 with suppress(OSError):
                     (os.rmdir if os.path.isdir(path) else os.remove)(path)
-
-
-def _rank(speaker: Speaker) -> int:
-    text = speaker.ranks.get("RANK", "")
-    return int(text) if text.isdecimal() else 0

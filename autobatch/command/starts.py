@@ -70,6 +70,7 @@ class Starts:
             size=None if is_passed else size,
             timeout_s=timeout_s,
             first_step_timeout_s=self._command.first_step_timeout_s,
+            num_ranks=settings.num_devices,
         )
         self.num_starts += 1
         return Run(order).__enter__()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autobatch.command.events import Event
 
@@ -142,6 +142,26 @@ def find_steps(events: Sequence[Event], batch_size: int | None = None) -> StepsS
         batch_sizes=tuple(sizes),
         rates=tuple(e[3] for e in events if e[0] == "O" and e[2] == primary and e[3] is not None),
     )
+
+
+def merge_ranks(seen: Sequence[StepsSeen]) -> StepsSeen:
+    """The steps of processes that train together: each takes as long as on the slowest of them.
+
+    A step counts if it does on every rank: while one evaluates, the others wait for it.
+
+    Args:
+        seen: Of each process, that of the first rank first.
+    """
+    together = zip(*(each.steps for each in seen), strict=False)
+    steps = tuple(
+        replace(
+            max(step_of_ranks, key=lambda step: step.time_s),
+            is_clean=all(step.is_clean for step in step_of_ranks),
+        )
+        for step_of_ranks in together
+    )
+    num_boundaries = min(each.num_boundaries for each in seen)
+    return replace(seen[0], steps=steps, num_boundaries=num_boundaries)
 
 
 def _choose_boundary(events: Sequence[Event]) -> str:

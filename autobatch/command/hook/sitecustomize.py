@@ -106,7 +106,7 @@ class Line:
             os.getppid(),
             list(getattr(sys, "orig_argv", sys.argv))[:8],
             sys.version.split()[0],
-            {name: os.environ.get(name, "") for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")},
+            {name: os.environ.get(name, "") for name in ("RANK", "LOCAL_WORLD_SIZE")},
             at_once=True,
         )
 

@@ -38,6 +38,7 @@ class Steps:
         self._roots: set[str] = set()
         self._is_inside = False
         self._said_evaluation = False
+        self._has_passed = False
 
     def install(self) -> None:
         """Wrap them."""
@@ -62,10 +63,20 @@ class Steps:
             line.speak_up()
             line.say("B", begin, line.now())
             self._said_evaluation = False
+            if not self._has_passed:
+                self._has_passed = True
+                self._say_rank()
             self._resizing.after_backward(has_optimizer=self._num_steps > 0)
 
         watched._torchdynamo_disable = True  # type: ignore[attr-defined]
         autograd.backward = watched
+
+    def _say_rank(self) -> None:
+        """Which of several processes this is that train together, however they were started."""
+        distributed = self._torch.distributed
+        if distributed.is_available() and distributed.is_initialized():
+            rank, num_ranks = distributed.get_rank(), distributed.get_world_size()
+            self._line.say("rank", rank, num_ranks)
 
     def _wrap_optimizers(self) -> None:
         """Every class of optimizers has its ``step`` wrapped by this function, as it is first made.

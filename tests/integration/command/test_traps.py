@@ -195,25 +195,3 @@ def test_the_rate_of_a_script_that_scales_it_is_seen(probing: Callable[..., Any]
         assert prober.load().workload.base_learning_rate == pytest.approx(0.01)
         prober.measure(64, FINAL)
         assert prober.rates == {16: pytest.approx(0.01), 64: pytest.approx(0.04)}
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["torchrun --nproc-per-node 2 ranks.py", "python ranks.py --spawn 2"],
-)
-def test_ranks_are_measured_together(probing: Callable[..., Any], command: str) -> None:
-    if command.startswith("torchrun"):
-        command = f"python -m torch.distributed.run {command.removeprefix('torchrun')}"
-    with probing(f"{command} --batch-size 16", num_devices=2) as prober:
-        prober.load()
-        trial = prober.measure(16, PLAN)
-        assert prober.trained.num_ranks == 2
-    assert trial.peak_bytes is not None and trial.peak_bytes > 350 * MIB  # of both
-
-
-def test_ranks_that_were_not_announced_are_refused(
-    refusal: Callable[..., AutobatchError],
-) -> None:
-    error = refusal("python ranks.py --spawn 2 --batch-size 16")
-    assert "2 processes train together" in str(error)
-    assert error.hint == "add `num_devices=2`"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autobatch.command.steps import find_steps
+from autobatch.command.steps import find_steps, merge_ranks
 
 LOADER = ["loader", 0, "TensorDataset", 4096, 16, 256, 0, True]
 
@@ -98,3 +98,18 @@ def test_the_training_loader_is_the_one_before_the_first_backward_pass() -> None
     seen = find_steps([*sanity_check, *play("L DBO DBO")])
     assert seen.loader == 0
     assert seen.batch_size == 16
+
+
+def test_a_step_takes_as_long_as_on_the_slowest_rank() -> None:
+    first, second = find_steps(play("L DBO DBO DBO")), find_steps(play("L DB  O DBBO DBO DBO"))
+    merged = merge_ranks([first, second])
+    assert [round(step.time_s * 1000) for step in merged.clean] == [4, 3]
+    assert merged.num_boundaries == 3
+    assert merge_ranks([first]) == first
+
+
+def test_a_step_counts_if_it_does_on_every_rank() -> None:
+    alone, waiting = play("L DBO EEEE DBO DBO"), play("L DBO DBO DBO")
+    merged = merge_ranks([find_steps(waiting), find_steps(alone)])
+    assert len(find_steps(waiting).clean) == 2
+    assert len(merged.clean) == 1
