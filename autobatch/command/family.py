@@ -33,17 +33,20 @@ class Family:
         """Every process of the run, those included that have ended and wait to be collected."""
         return [pid for pid in find_descendants(os.getpid()) if pid not in self._others]
 
-    def end(self) -> int:
+    def end(self, spared: int | None = None) -> int:
         """Kill all, again and again until none is left.
 
         A process may start another between the look and the kill.
+
+        Args:
+            spared: A process that goes on.
 
         Returns:
             How many are left all the same, such as one that waits for a broken disk.
         """
         deadline = time.monotonic() + _PATIENCE_S
         while True:
-            members = self.members()
+            members = [pid for pid in self.members() if pid != spared]
             if not members or time.monotonic() > deadline:
                 return len(members)
             for pid in members:

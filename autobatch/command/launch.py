@@ -8,13 +8,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autobatch.command import enter
 from autobatch.command.settings import FileProtection
+from autobatch.devices.family import find_descendants
 from autobatch.errors import SettingsError
 from autobatch.probe.trial.oom_texts import OUT_OF_MEMORY
 
@@ -33,6 +36,7 @@ TRACKERS = {
 }
 _CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME")
 _TAIL_BYTES = 4000
+_POLL_INTERVAL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,7 @@ def choose_protection(asked: FileProtection, cwd: str) -> Protection:
     """
     root = find_root(cwd)
     if asked in (FileProtection.AUTO, FileProtection.OVERLAY):
-        reason = _try_overlay(root, cwd)
+        reason = _try_overlay(root)
         if not reason:
             return Protection(kind=FileProtection.OVERLAY, root=root)
         if asked is FileProtection.OVERLAY:
@@ -114,11 +118,15 @@ class Launch:
         self.process: subprocess.Popen[bytes] | None = None
         self.trackers: tuple[str, ...] = ()
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> None:
         """Start it, in a session of its own."""
         for name in ("upper", "work", "tmp"):
             (self.folder / name).mkdir()
-        place: dict[str, str] = {"cwd": os.getcwd()}
+        place: dict[str, Any] = {
+            "parent": os.getpid(),
+            "folder": str(self.folder),
+            "cwd": os.getcwd(),
+        }
         if self._protection.kind is FileProtection.OVERLAY:
             root = self._protection.root
             place |= {"root": root, "upper": str(self.folder / "upper")}
@@ -138,7 +146,20 @@ class Launch:
                 stderr=err,
                 start_new_session=True,
             )
-        return self.process
+
+    def find_command(self) -> int | None:
+        """The process of the command; ``None`` before it is there."""
+        assert self.process is not None
+        if sys.platform != "linux":  # it became the command
+            return self.process.pid
+        return next(iter(find_descendants(self.process.pid)), None)
+
+    def poll(self) -> int | None:
+        """How the command has ended, a signal as a negative number; ``None`` while it runs."""
+        assert self.process is not None
+        with suppress(OSError):
+            return int((self.folder / enter.EXIT_FILE).read_text())
+        return self.process.poll()
 
     def tail(self, name: str, size: int = _TAIL_BYTES) -> str:
         """The last lines that it wrote to ``out`` or ``err``.
@@ -156,12 +177,12 @@ class Launch:
             return ""
 
     def remove(self) -> None:
-        """Remove its private folder, with all that it wrote into its overlay."""
-        # The kernel leaves a folder without permissions in an overlay's work folder.
-        inner = self.folder / "work" / "work"
-        if inner.exists():
-            inner.chmod(0o700)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove its private folder, and end the process that would do so after autobatch."""
+        enter.remove(str(self.folder))
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            enter.remove(str(self.folder))  # it may have noted the end of the command
 
     def _make_environment(self) -> dict[str, str]:
         environment = dict(os.environ)
@@ -198,30 +219,21 @@ class Launch:
         return ["/dev/", "/proc/", "/sys/", *(f"{each.rstrip('/')}/" for each in folders)]
 
 
-def _try_overlay(root: str, cwd: str) -> str:
+def _try_overlay(root: str) -> str:
     """Why there can be no overlay of a folder; empty if there can."""
     if sys.platform != "linux":
         return "it needs Linux"
-    folder = tempfile.mkdtemp(prefix="autobatch-")
-    if os.path.commonpath([folder, root]) == root:
-        shutil.rmtree(folder, ignore_errors=True)
+    temporary = tempfile.gettempdir()
+    if os.path.commonpath([temporary, root]) == root:
         return f"{root} holds the folder for temporary files"
-    place = {"root": root, "upper": f"{folder}/upper", "work": f"{folder}/work", "cwd": cwd}
+    launch = Launch(("true",), Protection(kind=FileProtection.OVERLAY, root=root), {}, {}, {})
     try:
-        os.mkdir(place["upper"])
-        os.mkdir(place["work"])
-        ran = subprocess.run(
-            [sys.executable, "-I", "-S", enter.__file__, json.dumps(place), "true"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        launch.start()
+        while (exit_code := launch.poll()) is None:
+            time.sleep(_POLL_INTERVAL_S)
+        return launch.tail("err") or "the kernel does not let one" if exit_code else ""
     finally:
-        with_access = Path(folder, "work", "work")
-        if with_access.exists():
-            with_access.chmod(0o700)
-        shutil.rmtree(folder, ignore_errors=True)
-    return "" if ran.returncode == 0 else ran.stderr.strip() or "the kernel does not let one"
+        launch.remove()
 
 
 def _user_name() -> str:

@@ -119,6 +119,7 @@ class Run:
         self._trainers: list[Speaker] = []
         self._trained_since_s = 0.0
         self._meters: dict[int, ProcessMeter] = {}
+        self._meter: ProcessMeter | None = None
         self._next_look_s = self._next_blind_look_s = 0.0
         self._blind_since_s: float | None = None
         self._timeout_s = order.timeout_s
@@ -127,12 +128,11 @@ class Run:
         self._family = Family()
         self._listener = Listener(self._launch.socket_path)
         try:
-            self._process = self._launch.start()
+            self._launch.start()
         except BaseException:
             self._close()
             raise
         self.trackers = self._launch.trackers
-        self._meter = meter_process(self._process.pid)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -171,7 +171,7 @@ class Run:
     @property
     def seen_bytes(self) -> int:
         """The most that was seen to be held by all processes together."""
-        return self._meter.peak_bytes or 0
+        return (self._meter.peak_bytes if self._meter is not None else None) or 0
 
     def begin_anew(self, timeout_s: float | None) -> None:
         """Begin another trial in the same run.
@@ -222,7 +222,7 @@ class Run:
         if now < self._next_look_s:
             return
         self._next_look_s = now + _LOOK_INTERVAL_S
-        exit_code = self._process.poll()
+        exit_code = self._launch.poll()
         if exit_code is not None:
             self._note_exit(exit_code)
             return
@@ -240,8 +240,11 @@ class Run:
         for trainer in self._trainers:
             if trainer.pid not in self._meters:
                 self._meters[trainer.pid] = meter_process(trainer.pid)
-            self._meters[trainer.pid].look()
-        held_bytes = self._meter.look() or 0
+        ranks_bytes = sum(meter.look() or 0 for meter in self._meters.values())
+        if self._meter is None and (pid := self._launch.find_command()) is not None:
+            self._meter = meter_process(pid)
+        family_bytes = self._meter.look() if self._meter is not None else None
+        held_bytes = max(family_bytes or 0, ranks_bytes)
         if held_bytes > self._order.budget_bytes and self.ending is None:
             held, budget = format_bytes(held_bytes), format_bytes(self._order.budget_bytes)
             message = f"ended when its memory of {held} exceeded the budget of {budget}"
@@ -287,10 +290,8 @@ class Run:
         return text
 
     def _close(self) -> None:
-        self._family.end()
         process = self._launch.process
-        if process is not None:
-            process.wait()
+        self._family.end(spared=None if process is None else process.pid)
         self._listener.close()
         self._launch.remove()
         if self._order.protection.kind is FileProtection.GUARD:

@@ -3,7 +3,8 @@
 Each run starts ``autobatch probe -- python train.py`` in a temporary folder, on a script that
 catches all it can, has loader workers and saves over a file. A random time after the first process
 of the command has appeared, drawn from the seed, autobatch alone is killed. Then nothing that it
-has started may live, and no file may have changed. Exit status 1 if anything did.
+has started may live, no file may have changed, and none of its temporary folders may be there.
+Exit status 1 if anything is otherwise.
 
     python -m scripts.faults.command_killed [--runs 100] [--seed 0] [--jobs 2]
 """
@@ -109,7 +110,7 @@ def run(number: int, moment_s: float) -> Outcome:
         moment_s: When to kill.
     """
     token = secrets.token_hex(8)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as temporary:
         Path(folder, "train.py").write_text(SCRIPT)
         Path(folder, "model.pt").write_text("precious")
         search = subprocess.Popen(
@@ -118,7 +119,13 @@ def run(number: int, moment_s: float) -> Outcome:
                 *(sys.executable, "train.py", "--batch-size", "{batch_size=16}"),
             ],
             cwd=folder,
-            env={**os.environ, TOKEN_NAME: token, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                TOKEN_NAME: token,
+                "PYTHONPATH": str(ROOT),
+                "OMP_NUM_THREADS": "1",
+                "TMPDIR": temporary,
+            },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -136,6 +143,7 @@ def run(number: int, moment_s: float) -> Outcome:
             time.sleep(0.02)
         took_s = time.monotonic() - begin
         names = tuple(" ".join(_command_of(each))[-60:] for each in left)
+        names += tuple(each.name for each in Path(temporary).glob("autobatch-*"))
         for each in left:
             with suppress(psutil.Error):
                 each.kill()
