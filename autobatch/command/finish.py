@@ -8,7 +8,14 @@ from dataclasses import replace
 
 from autobatch.command.describe import with_rate
 from autobatch.command.prober import CommandProber
-from autobatch.records import Finding, LearningRateRule, Recommendation, UneditedCommand
+from autobatch.records import (
+    Contention,
+    Finding,
+    LearningRateRule,
+    Recommendation,
+    UneditedCommand,
+)
+from autobatch.reporting.wording import name_remedy
 from autobatch.units import format_count, format_learning_rate
 
 _ALIKE = 1e-6
@@ -22,12 +29,12 @@ def complete(finding: Finding, prober: CommandProber) -> Finding:
         finding: Of a search with this prober.
         prober: Has run the recommended size.
     """
-    recommendation = _with_own_rate(finding.recommendation, prober.rates)
+    recommendation = _with_own_rate(finding.recommendation, prober.passed.rates)
     command = UneditedCommand(
         template=str(prober.template),
-        following=_fill(recommendation, prober),
+        following=_fill(recommendation, finding.contention, prober),
         files=prober.protection.sentence,
-        notes=tuple(_notes(prober)),
+        notes=tuple(_notes(recommendation.batch_size, prober)),
     )
     workload = replace(finding.workload, command=command)
     return replace(finding, workload=workload, recommendation=recommendation)
@@ -62,9 +69,12 @@ def _with_own_rate(recommendation: Recommendation, rates: dict[int, float]) -> R
     )
 
 
-def _fill(recommendation: Recommendation, prober: CommandProber) -> str:
-    template = prober.template
-    if not template.has_size or template.config_keys:
+def _fill(
+    recommendation: Recommendation, contention: Contention | None, prober: CommandProber
+) -> str:
+    template, own = prober.template, prober.passed.own
+    is_resized_alone = own is not None and own[0] != own[1]
+    if not template.has_size or template.config_keys or is_resized_alone:
         return ""
     size, steps = recommendation.batch_size, recommendation.gradient_accumulation_steps
     arguments = template.fill(size, steps)
@@ -77,10 +87,11 @@ def _fill(recommendation: Recommendation, prober: CommandProber) -> str:
         for name, text in variables.items()
         if text != template.variables[name]
     ]
-    return " ".join((*spots, shlex.join(arguments)))
+    remedy = [] if contention is None else [name_remedy(contention)]
+    return " ".join((*remedy, *spots, shlex.join(arguments)))
 
 
-def _notes(prober: CommandProber) -> list[str]:
+def _notes(batch_size: int, prober: CommandProber) -> list[str]:
     starts, notes = prober.starts, []
     if starts.trackers:
         notes.append(f"turned off: {', '.join(starts.trackers)}")
@@ -88,8 +99,16 @@ def _notes(prober: CommandProber) -> list[str]:
     if paths:
         more = f" and {len(paths) - _MOST_PATHS} more" if len(paths) > _MOST_PATHS else ""
         notes.append(f"written all the same: {', '.join(paths[:_MOST_PATHS])}{more}")
-    if not prober.template.has_size:
+    template, own = prober.template, prober.passed.own
+    size = format_count(batch_size)
+    if not template.has_size:
         notes.append("set the batch size in the script: its command has no place for it")
+    elif own is not None and own[0] != own[1]:
+        notes.append(
+            f"set the batch size in the script: its loader made batches of {format_count(own[0])} "
+            f"when {template.place} was {format_count(own[1])}"
+        )
+    notes += [f"set {key.key} to {size} in {key.path}" for key in template.config_keys]
     return notes
 
 

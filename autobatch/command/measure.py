@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from autobatch.command.cores import OthersWatch
 from autobatch.command.events import Speaker
 from autobatch.command.run import Cause, Ending, Run
 from autobatch.command.steps import Step, StepsSeen, find_steps, merge_ranks
@@ -74,6 +75,7 @@ class Measurement:
         self._num_used = 0
         self._first_step_s: float | None = None
         self._seen = StepsSeen()
+        self._others = OthersWatch(run.members)
 
     def wait(self) -> Measured:
         """Listen until the plan is carried out or the run is over."""
@@ -96,9 +98,10 @@ class Measurement:
         if self._is_resized:  # and there is one rank alone
             events = trainers[0].events
             starts = [index for index, event in enumerate(events) if event[0] == "resumed"]
-            del events[: starts[-1] if starts else len(events)]
             if not starts:
                 return
+            # It may have been held in the middle of a step, with the batch already there.
+            events[: starts[-1]] = [each for each in events[: starts[-1]] if each[0] == "D"][-1:]
         self._seen = self._find_steps(trainers)
         if self._first_step_s is None and self._seen.num_boundaries:
             self._first_step_s = self._run.elapsed_s
@@ -109,6 +112,7 @@ class Measurement:
         if not self._num_used:
             self._num_used = num_warmup
             self._load_peak_bytes = self._take_peak()
+            self._others.begin()
         timed = clean[self._num_used :]
         if self._is_enough(timed):
             self._close_window(timed)
@@ -182,6 +186,11 @@ class Measurement:
         self._peak_bytes = max(self._peak_bytes, held)
         return held
 
+    def _others_busy_cores(self) -> float | None:
+        """Not where a search might look for a remedy that would cost many starts."""
+        is_worth_it = self._is_resized or self._plan.is_confirmation
+        return self._others.read() if is_worth_it else None
+
     def _conclude(self) -> Measured:
         ending = self._run.ending
         # A script that ends in an error after its steps does so in training, too.
@@ -197,6 +206,7 @@ class Measurement:
                 loader_bytes=self._run.loader_bytes,
                 window_peaks_bytes=tuple(self._peaks) if self._plan.is_confirmation else (),
                 rounds=tuple(self._rounds),
+                others_busy_cores=self._others_busy_cores(),
                 num_warmup_steps=num_warmup + (not self._is_resized),
             )
         elif ending is not None and ending.cause in _OUTCOMES:

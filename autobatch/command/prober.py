@@ -15,24 +15,22 @@ from typing import TYPE_CHECKING
 
 from autobatch.command.configs import read_size
 from autobatch.command.describe import Trained, describe_environment, describe_run, summarize
-from autobatch.command.effect import Observation, judge, observe
 from autobatch.command.launch import choose_protection
 from autobatch.command.measure import Measured, Measurement
+from autobatch.command.passing import PassedSizes
 from autobatch.command.resident import Resident
 from autobatch.command.run import Ending, Run
 from autobatch.command.settings import CommandSettings, FileProtection
-from autobatch.command.starts import Starts
+from autobatch.command.starts import FIRST_SIZE, Starts
 from autobatch.command.template import Template, parse_command
 from autobatch.devices.cpu import CpuDevice
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.probe.protocol import Loaded, Purpose, TimingPlan
-from autobatch.records import MemoryBudget, Outcome, Settings, Trial
-from autobatch.units import format_count
+from autobatch.records import MemoryBudget, Settings, Trial
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_FIRST_SIZE = 8
 _FEWER = 4
 # How often what two runs hold must go into the budget, for both to run.
 _ROOM = 1.5
@@ -54,9 +52,8 @@ class CommandProber:
         template: The command, with placeholders for the size.
         protection: Of the files.
         starts: Starts it, and knows what its runs wrote.
+        passed: Whether sizes that are passed take effect.
         trained: What the first run showed; ``None`` before it.
-        rates: Learning rates that were seen, by the size that was passed.
-        ratio: Samples of a batch over the size that is passed.
     """
 
     def __init__(
@@ -75,15 +72,14 @@ class CommandProber:
                 hint="pass the size as an argument of the command",
             )
         self.starts = Starts(self.template, self.protection, settings, command)
+        self.passed = PassedSizes(self.starts, self.template.place)
         self.trained: Trained | None = None
-        self.rates: dict[int, float] = {}
-        self.ratio = 1.0
         self._resident: Resident | None = None
         self._start_s = 0.0
         self._in_place_until = math.inf
         self._known: dict[int, Trial] = {}
         self._peaks_bytes: dict[int, int] = {}
-        self._seen: dict[int, Observation] = {}
+        self._variables: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +111,7 @@ class CommandProber:
                 hint="use a smaller model, or a machine with more memory",
             )
         if self._is_passed:
-            self._require_effect(2 * trial.batch_size, timeout_s)
+            self.passed.require_effect(2 * trial.batch_size, timeout_s)
         base = self.template.base_batch_size
         if base is None and not self._is_passed:
             base = trial.batch_size
@@ -138,6 +134,7 @@ class CommandProber:
         Raises:
             WorkloadError: If the size turns out to have no effect.
         """
+        self._use_threads(plan.num_threads)
         if plan.purpose in _IN_PLACE:
             resident = self._find_resident(batch_size, timeout_s)
             if resident is not None:
@@ -152,8 +149,15 @@ class CommandProber:
 
     def use_variables(self, variables: dict[str, str]) -> None:
         """Run what comes next with these environment variables, beside those of the settings."""
+        self._variables = dict(variables)
+
+    def _use_threads(self, num_threads: int | None) -> None:
+        """Threads are a matter of the environment, and so of another start."""
+        threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
+        variables = {**self._variables, **threads}
         if variables != self.starts.variables:
-            self.starts.variables = dict(variables)
+            self.starts.variables = variables
+            self._known.clear()
             self._end_resident()
 
     @property
@@ -165,7 +169,7 @@ class CommandProber:
         """The size of the first run; ``None`` to leave it to the command."""
         if not self._is_passed:
             return None
-        size = self.template.base_batch_size or _FIRST_SIZE
+        size = self.template.base_batch_size or FIRST_SIZE
         size = max(size, self._settings.min_batch_size)
         return min(size, self._settings.max_batch_size or size)
 
@@ -173,7 +177,7 @@ class CommandProber:
         """Where the search begins: where each size costs a start, not with the tiniest."""
         if self._resident is not None:
             return 2 if self.trained is not None and self.trained.has_batch_norm else 1
-        return min(fitted, _FIRST_SIZE)
+        return min(fitted, FIRST_SIZE)
 
     def _find_reserve(self) -> float:
         """Time to keep for the start of the final run; a part of it where time is short."""
@@ -212,13 +216,7 @@ class CommandProber:
                 f"{self._settings.num_devices}",
                 hint=f"add `num_devices={self.trained.num_ranks}`",
             )
-        self._note(run, size, measured)
-
-    def _note(self, run: Run, size: int, measured: Measured) -> None:
-        self._seen[size] = observe(measured.seen.batch_size, run.trainers[0].modules)
-        rate = describe_run(run.trainers, measured.seen).learning_rate
-        if rate is not None:
-            self.rates[size] = rate
+        self.passed.note(run, size, measured)
 
     def _try_to_hold(self, run: Run, measured: Measured) -> None:
         assert self.trained is not None
@@ -271,58 +269,22 @@ class CommandProber:
             measured = Measurement(run, size, plan).wait()
             trial = self.starts.to_trial(size, run, measured, is_first=False)
             if trial.fits and self._is_passed:
-                self._note(run, size, measured)
+                self.passed.note(run, size, measured)
+            elif trial.fits:
+                self.passed.note_own(run, size, measured)
         finally:
             self.starts.end(run)
-        return self._held_to_size(trial) if trial.fits and self._is_passed else trial
-
-    def _held_to_size(self, trial: Trial) -> Trial:
-        """The trial, as failed where it trained with another size than it was given."""
-        if judge(self._seen).has_effect is not True:
-            self._require_effect(max(1, min(self._seen) // 2), None)
-        trained = self._seen[trial.batch_size].batch_size
-        if trained is None or trained == round(self.ratio * trial.batch_size):
-            return trial
-        message = f"trained batches of {trained:,} when {trial.batch_size:,} was passed"
-        return Trial(batch_size=trial.batch_size, outcome=Outcome.FAILED, message=message)
-
-    def _require_effect(self, other: int, timeout_s: float | None) -> None:
-        """Where the runs so far do not show that sizes take effect, run one more.
-
-        Args:
-            other: Its size.
-            timeout_s: Longest time of it.
-
-        Raises:
-            WorkloadError: If they have none.
-        """
-        verdict = judge(self._seen)
-        if verdict.has_effect is None and other not in self._seen:
-            run = self.starts.start(other, timeout_s)
-            try:
-                measured = Measurement(run, other, TimingPlan()).wait()
-                if measured.trial is not None and measured.trial.fits:
-                    self._note(run, other, measured)
-            finally:
-                self.starts.end(run)
-            verdict = judge(self._seen)
-        if verdict.has_effect is False:
-            raise self._no_effect(verdict.trained)
-        self.ratio = verdict.ratio
-
-    def _no_effect(self, trained: int | None) -> WorkloadError:
-        what = "the same" if trained is None else f"batches of {format_count(trained)}"
-        return WorkloadError(
-            f"the script trained {what} whatever {self.template.place} was",
-            hint="write {batch_size} where the script takes its training batch size",
-        )
+        is_due = trial.fits and self._is_passed
+        return self.passed.held_to_size(trial) if is_due else trial
 
     def _notes(self) -> tuple[str, ...]:
-        if self._is_passed and judge(self._seen).has_effect is None:
+        if self._is_passed and self.passed.verdict.has_effect is None:
             return (f"that {self.template.place} is the batch size could not be seen",)
-        if self.ratio != 1:
-            return (f"a batch of one process has {self.ratio:g} times {self.template.place}",)
-        if self._resident is not None and not self._is_passed:
+        if self.passed.ratio != 1:
+            return (
+                f"a batch of one process has {self.passed.ratio:g} times {self.template.place}",
+            )
+        if self._resident is not None and not self.template.has_size:
             return ("its loader's batches were resized; the command itself names no batch size",)
         return ()
 

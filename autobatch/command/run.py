@@ -162,6 +162,10 @@ class Run:
         """Whether PyTorch was imported anywhere."""
         return any("importing" in each.facts for each in self._listener.speakers)
 
+    def members(self) -> list[int]:
+        """All its processes."""
+        return self._family.members()
+
     @property
     def loader_bytes(self) -> int:
         """The most that child processes of the trainers held."""

@@ -15,6 +15,9 @@ from autobatch.command.words import blame, refuse, says_out_of_memory
 from autobatch.recommend.accumulation import split_global_batch
 from autobatch.records import Outcome, Settings, Trial
 
+#: Batch size of the first run, where the user has said none.
+FIRST_SIZE = 8
+
 
 class Starts:
     """Starts a command, again and again.
@@ -57,7 +60,7 @@ class Starts:
             size: The batch size; ``None`` to leave it to the command.
             timeout_s: Longest time of the run.
         """
-        number = size or self._template.base_batch_size or 1
+        number = size or self._template.base_batch_size or FIRST_SIZE
         settings = self._settings
         steps = split_global_batch(settings, number).steps
         is_passed = self._template.has_size and not self._command.resize

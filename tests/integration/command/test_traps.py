@@ -194,4 +194,4 @@ def test_the_rate_of_a_script_that_scales_it_is_seen(probing: Callable[..., Any]
     with probing(command) as prober:
         assert prober.load().workload.base_learning_rate == pytest.approx(0.01)
         prober.measure(64, FINAL)
-        assert prober.rates == {16: pytest.approx(0.01), 64: pytest.approx(0.04)}
+        assert prober.passed.rates == {16: pytest.approx(0.01), 64: pytest.approx(0.04)}

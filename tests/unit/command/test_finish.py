@@ -11,7 +11,7 @@ from autobatch.command.finish import complete
 from autobatch.command.launch import Protection
 from autobatch.command.settings import FileProtection
 from autobatch.command.template import parse_command
-from autobatch.records import Finding, LearningRateRule
+from autobatch.records import Contention, Finding, LearningRateRule
 from autobatch.reporting import render
 
 
@@ -19,8 +19,14 @@ from autobatch.reporting import render
 def completed(make_finding: Callable[..., Finding]) -> Callable[..., Finding]:
     """A finding that recommends 64 for a command, with what its runs were seen to do."""
 
-    def make(*arguments: str, rates: dict[int, float] | None = None, **seen: Any) -> Finding:
-        finding = make_finding()
+    def make(
+        *arguments: str,
+        rates: dict[int, float] | None = None,
+        own: tuple[int, int] | None = None,
+        contention: Contention | None = None,
+        **seen: Any,
+    ) -> Finding:
+        finding = replace(make_finding(), contention=contention)
         changed = replace(
             finding.recommendation,
             batch_size=64,
@@ -34,7 +40,7 @@ def completed(make_finding: Callable[..., Finding]) -> Callable[..., Finding]:
             template=parse_command(arguments, {"BS": "{batch_size}"} if not arguments[2:] else {}),
             protection=Protection(kind=FileProtection.OVERLAY, root="/home/me/project"),
             starts=starts,
-            rates=rates or {},
+            passed=SimpleNamespace(rates=rates or {}, own=own),
         )
         return complete(replace(finding, recommendation=changed), prober)
 
@@ -91,3 +97,33 @@ def test_the_report_begins_with_the_files_and_ends_with_the_command(
     words = " ".join(" ".join(lines).split())
     assert "written all the same: /data/0.pt, /data/1.pt" in words
     assert "/data/7.pt and 2 more" in words
+
+
+def test_what_helped_against_busy_cores_is_part_of_the_command(
+    completed: Callable[..., Finding],
+) -> None:
+    contention = Contention(
+        others_busy_cores=1.0,
+        num_cores=2,
+        num_threads=None,
+        variables={"OMP_WAIT_POLICY": "PASSIVE"},
+        speedup=3.0,
+        batch_size=64,
+    )
+    finding = completed("python", "train.py", "-b", "{batch_size}", contention=contention)
+    assert following(finding) == "OMP_WAIT_POLICY=PASSIVE python train.py -b 64"
+    fewer = replace(contention, num_threads=1, variables={})
+    finding = completed("python", "train.py", "-b", "{batch_size}", contention=fewer)
+    assert following(finding) == "OMP_NUM_THREADS=1 python train.py -b 64"
+
+
+def test_an_argument_that_sets_no_batch_size_is_not_filled_in(
+    completed: Callable[..., Finding],
+) -> None:
+    arguments = ("python", "train.py", "--test-batch-size", "{batch_size}")
+    finding = completed(*arguments, own=(8, 64))
+    assert following(finding) == ""
+    assert finding.workload.command is not None
+    note = "its loader made batches of 8 when --test-batch-size was 64"
+    assert f"set the batch size in the script: {note}" in finding.workload.command.notes
+    assert following(completed(*arguments, own=(64, 64))).endswith("--test-batch-size 64")
