@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autobatch.command.events import Event, Speaker
+from autobatch.command.gpu import GpuMemory, read_gpu
 from autobatch.command.steps import StepsSeen
 from autobatch.command.template import Template
 from autobatch.devices.cpu import CpuDevice, count_usable_cores
@@ -37,6 +38,7 @@ class Trained:
         num_passes: Backward passes of a step.
         num_ranks: Processes that train.
         device: Kind of the device that holds the parameters.
+        gpu: Its memory, if that is a GPU.
         num_threads: Threads of a step.
         torch_version: Version of PyTorch.
         python_version: Version of Python.
@@ -55,6 +57,7 @@ class Trained:
     num_passes: int
     num_ranks: int
     device: str
+    gpu: GpuMemory | None
     num_threads: int
     torch_version: str
     python_version: str
@@ -87,6 +90,7 @@ def describe_run(trainers: Sequence[Speaker], seen: StepsSeen) -> Trained:
         num_passes=max(1, passes[len(passes) // 2]),
         num_ranks=len(trainers),
         device=next((each[-1] for each in optimizers), module[4]),
+        gpu=read_gpu(trainers),
         num_threads=torch[3],
         torch_version=torch[2],
         python_version=first.python or platform.python_version(),
@@ -156,15 +160,18 @@ def _explain(trained: Trained) -> list[str]:
     return told
 
 
-def describe_environment(trained: Trained, variables: Mapping[str, str]) -> Environment:
+def describe_environment(
+    trained: Trained, gpu: GpuMemory | None, variables: Mapping[str, str]
+) -> Environment:
     """Where the trials run.
 
     Args:
         trained: What the first run showed.
+        gpu: The GPU that it trained on.
         variables: Environment variables that the user set for them.
     """
     return Environment(
-        device_name=CpuDevice().hardware_name(),
+        device_name=CpuDevice().hardware_name() if gpu is None else gpu.name,
         driver_version=None,
         torch_version=trained.torch_version,
         python_version=trained.python_version,

@@ -96,7 +96,7 @@ class Speaker:
             self.num_batches += word == "D"
 
 
-_OF_THE_LOOP = frozenset(("D", "B", "O", "S", "E", "loader", "held", "resumed"))
+_OF_THE_LOOP = frozenset(("D", "B", "O", "S", "E", "T", "loader", "held", "resumed"))
 _BATCHES_WITHOUT_PASS = 12
 
 

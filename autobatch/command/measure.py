@@ -16,6 +16,7 @@ from pathlib import Path
 
 from autobatch.command.cores import OthersWatch
 from autobatch.command.events import Speaker
+from autobatch.command.gpu import read_gpu, with_gpu
 from autobatch.command.run import Cause, Ending, Run
 from autobatch.command.steps import Step, StepsSeen, find_steps, merge_ranks
 from autobatch.devices import linux
@@ -175,7 +176,10 @@ class Measurement:
         return self._asked or self._seen.batch_size or 1
 
     def _take_peak(self) -> int:
-        """What all trainers and their workers held at most since the last call."""
+        """The most that was held of the device since the last call.
+
+        On the CPU that is what all trainers and their workers held.
+        """
         own = 0
         for trainer in self._run.trainers:
             with suppress(OSError, KeyError):
@@ -184,7 +188,8 @@ class Measurement:
                 Path(f"/proc/{trainer.pid}/clear_refs").write_text("5")
         held = own + self._run.loader_bytes
         self._peak_bytes = max(self._peak_bytes, held)
-        return held
+        gpu = read_gpu(self._run.trainers)
+        return held if gpu is None else gpu.peak_bytes
 
     def _others_busy_cores(self) -> float | None:
         """Not where a search might look for a remedy that would cost many starts."""
@@ -218,7 +223,7 @@ class Measurement:
                 message=ending.message,
             )
         return Measured(
-            trial=trial,
+            trial=None if trial is None else with_gpu(trial, read_gpu(self._run.trainers)),
             ending=ending,
             seen=self._seen,
             load_peak_bytes=self._load_peak_bytes,

@@ -23,6 +23,7 @@ from autobatch.command.run import Ending, Run
 from autobatch.command.settings import CommandSettings, FileProtection
 from autobatch.command.starts import FIRST_SIZE, Starts
 from autobatch.command.template import Template, parse_command
+from autobatch.devices.caching import CachingGpu
 from autobatch.devices.cpu import CpuDevice
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.probe.protocol import Loaded, Purpose, TimingPlan
@@ -38,6 +39,7 @@ _ROOM = 1.5
 _START_SPREAD = 1.5
 _RESERVED_FRACTION = 0.3
 _IN_PLACE = (Purpose.SEARCH, Purpose.RACE)
+_DEVICES = ("cpu", "cuda")
 
 
 class CommandProber:
@@ -94,10 +96,8 @@ class CommandProber:
             WorkloadError: If it does not train, or nothing can be seen of it.
         """
         settings = self._settings
-        budget = MemoryBudget.from_bounds(
-            CpuDevice().bounds(settings.memory_limit_bytes),
-            headroom_fraction=settings.headroom_fraction,
-        )
+        host, budget = self._host_budget(None), self._host_budget(settings.memory_limit_bytes)
+        self.starts.host_budget_bytes = host.budget_bytes
         self.starts.budget_bytes = budget.budget_bytes
         size = self._first_size()
         trial = self._look(size, timeout_s)
@@ -115,15 +115,22 @@ class CommandProber:
         base = self.template.base_batch_size
         if base is None and not self._is_passed:
             base = trial.batch_size
+        gpu, kind = self.trained.gpu, CpuDevice if self.trained.gpu is None else CachingGpu
         return Loaded(
             workload=summarize(self.trained, self.template, base, self._notes()),
-            environment=describe_environment(self.trained, settings.variables),
-            device="cpu",
-            budget=budget,
+            environment=describe_environment(self.trained, gpu, settings.variables),
+            device="cpu" if gpu is None else f"cuda:{gpu.index}",
+            budget=self.starts.gpu_budget or budget,
+            host_budget=None if gpu is None else host,
             memory_is_enforced=True,
-            peak_uncertainty_fraction=CpuDevice.peak_uncertainty_fraction,
+            peak_uncertainty_fraction=kind.peak_uncertainty_fraction,
             smallest_batch_size=self._smallest(trial.batch_size),
             final_start_s=self._find_reserve(),
+        )
+
+    def _host_budget(self, limit_bytes: int | None) -> MemoryBudget:
+        return MemoryBudget.from_bounds(
+            CpuDevice().bounds(limit_bytes), headroom_fraction=self._settings.headroom_fraction
         )
 
     def measure(
@@ -204,11 +211,11 @@ class CommandProber:
 
     def _learn(self, run: Run, size: int, measured: Measured) -> None:
         self.trained = describe_run(run.trainers, measured.seen)
-        if self.trained.device != "cpu":
+        if self.trained.device not in _DEVICES:
             raise WorkloadError(
                 f"the script trains on {self.trained.device}, and only commands that train on the "
-                "CPU can be measured",
-                hint="give a target, or hide the device with `env=CUDA_VISIBLE_DEVICES=`",
+                "CPU or with CUDA can be measured",
+                hint="give a target, or have the script train on the CPU",
             )
         if self.trained.num_ranks != self._settings.num_devices:
             raise WorkloadError(
@@ -245,7 +252,7 @@ class CommandProber:
         measured = resident.measure(batch_size, plan, timeout_s)
         trial = measured.trial
         peak_bytes = max(trial.peak_bytes or 0, resident.load_peak_bytes) if trial else 0
-        is_over = peak_bytes > self.starts.budget_bytes
+        is_over = peak_bytes > self.starts.device_budget_bytes
         if trial is None or not trial.fits or is_over or resident.run.ending is not None:
             self._end_resident()
             self._in_place_until = min(self._in_place_until, batch_size)
@@ -253,12 +260,16 @@ class CommandProber:
         if plan.purpose is Purpose.RACE:  # the sizes before have left their traces
             return replace(trial, peak_bytes=None, host_peak_bytes=None)
         self._peaks_bytes[batch_size] = peak_bytes
-        return replace(trial, peak_bytes=peak_bytes, host_peak_bytes=peak_bytes)
+        is_on_host = trial.peak_reserved_bytes is None
+        host_peak_bytes = peak_bytes if is_on_host else trial.host_peak_bytes
+        return replace(trial, peak_bytes=peak_bytes, host_peak_bytes=host_peak_bytes)
 
     def _make_room(self, batch_size: int) -> None:
         """End the run that stays, unless a run of this size fits beside it for certain."""
         if self._resident is not None:
             peak_bytes = self._peaks_bytes.get(batch_size)
+            if self.starts.gpu_budget is not None:
+                peak_bytes = None
             held_bytes = self._resident.run.seen_bytes
             if peak_bytes is None or _ROOM * (peak_bytes + held_bytes) > self.starts.budget_bytes:
                 self._end_resident()

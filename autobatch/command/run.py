@@ -73,7 +73,10 @@ class Order:
         variables: Environment variables to set.
         protection: Of the files.
         rewritten: Texts of files to be seen by the run, by path.
-        budget_bytes: Memory of all its processes together.
+        budget_bytes: Host memory of all its processes together, where they train on the CPU.
+        host_budget_bytes: The same, where they train on a GPU; as ``budget_bytes`` if ``None``.
+        limit_bytes: The user's own limit, ``None`` without one.
+        headroom_fraction: Fraction of each limit on a GPU to keep free.
         size: The size that its training loader's batches are given, ``None`` to leave them.
         timeout_s: Longest time of the run.
         first_step_timeout_s: Longest time to the first step.
@@ -89,6 +92,9 @@ class Order:
     timeout_s: float | None = None
     first_step_timeout_s: float = 300.0
     num_ranks: int = 1
+    host_budget_bytes: int | None = None
+    limit_bytes: int | None = None
+    headroom_fraction: float = 0.0
 
 
 class Run:
@@ -107,7 +113,12 @@ class Run:
 
     def __init__(self, order: Order) -> None:
         self._order = order
-        config: dict[str, Any] = {"budget_bytes": order.budget_bytes, "size": order.size}
+        config: dict[str, Any] = {
+            "budget_bytes": order.budget_bytes,
+            "limit_bytes": order.limit_bytes,
+            "headroom_fraction": order.headroom_fraction,
+            "size": order.size,
+        }
         self._launch = Launch(
             order.arguments, order.protection, order.variables, config, order.rewritten
         )
@@ -249,8 +260,11 @@ class Run:
             self._meter = meter_process(pid)
         family_bytes = self._meter.look() if self._meter is not None else None
         held_bytes = max(family_bytes or 0, ranks_bytes)
-        if held_bytes > self._order.budget_bytes and self.ending is None:
-            held, budget = format_bytes(held_bytes), format_bytes(self._order.budget_bytes)
+        budget_bytes = self._order.budget_bytes
+        if any("gpu" in each.facts for each in self._listener.speakers):
+            budget_bytes = self._order.host_budget_bytes or budget_bytes
+        if held_bytes > budget_bytes and self.ending is None:
+            held, budget = format_bytes(held_bytes), format_bytes(budget_bytes)
             message = f"ended when its memory of {held} exceeded the budget of {budget}"
             self.ending = Ending(cause=Cause.OVER_BUDGET, message=message)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from autobatch.command.configs import rewrite
+from autobatch.command.gpu import GpuMemory, held_against_gpu, read_gpu
 from autobatch.command.launch import Protection
 from autobatch.command.measure import Measured
 from autobatch.command.run import Cause, Order, Run
@@ -13,7 +14,7 @@ from autobatch.command.settings import CommandSettings
 from autobatch.command.template import Template
 from autobatch.command.words import blame, refuse, says_out_of_memory
 from autobatch.recommend.accumulation import split_global_batch
-from autobatch.records import Outcome, Settings, Trial
+from autobatch.records import MemoryBudget, Outcome, Settings, Trial
 
 #: Batch size of the first run, where the user has said none.
 FIRST_SIZE = 8
@@ -31,7 +32,9 @@ class Starts:
     Attributes:
         on_output: Receives each line that a run wrote, once it is over.
         variables: Environment variables beside those of the settings.
-        budget_bytes: What a run may hold.
+        budget_bytes: Host memory that a run may hold if it trains on the CPU.
+        host_budget_bytes: The same if it trains on a GPU.
+        gpu_budget: Memory of its GPU, as it was in the first run; ``None`` without one.
         written: Files outside of what is thrown away that runs wrote, by path.
         trackers: Experiment trackers that were turned off.
         num_starts: How often it was started.
@@ -48,10 +51,16 @@ class Starts:
         self._settings, self._command = settings, command
         self.on_output: Callable[[str], None] = lambda line: None
         self.variables: dict[str, str] = {}
-        self.budget_bytes = 0
+        self.budget_bytes = self.host_budget_bytes = 0
+        self.gpu_budget: MemoryBudget | None = None
         self.written: dict[str, str] = {}
         self.trackers: tuple[str, ...] = ()
         self.num_starts = 0
+
+    @property
+    def device_budget_bytes(self) -> int:
+        """Memory of the device that a run may hold."""
+        return self.budget_bytes if self.gpu_budget is None else self.gpu_budget.budget_bytes
 
     def start(self, size: int | None, timeout_s: float | None) -> Run:
         """Start the command.
@@ -70,6 +79,9 @@ class Starts:
             protection=self._protection,
             rewritten=rewrite(self._template.config_keys, number),
             budget_bytes=self.budget_bytes,
+            host_budget_bytes=self.host_budget_bytes,
+            limit_bytes=settings.memory_limit_bytes,
+            headroom_fraction=settings.headroom_fraction,
             size=None if is_passed else size,
             timeout_s=timeout_s,
             first_step_timeout_s=self._command.first_step_timeout_s,
@@ -101,7 +113,7 @@ class Starts:
         """
         trial, ending = measured.trial, measured.ending
         if trial is not None and trial.fits:
-            return self._held_against_budget(trial)
+            return self._held_against_budget(trial, read_gpu(run.trainers))
         if trial is not None:
             return trial
         assert ending is not None, "a run without a trial is over"
@@ -115,7 +127,13 @@ class Starts:
             return replace(failed, message=ending.message + blame(run))
         raise refuse(ending, run, self._template)
 
-    def _held_against_budget(self, trial: Trial) -> Trial:
+    def _held_against_budget(self, trial: Trial, gpu: GpuMemory | None) -> Trial:
         from autobatch.probe.trial.host import held_against
 
-        return held_against(trial, self.budget_bytes, is_on_host=True)
+        if gpu is None:
+            return held_against(trial, self.budget_bytes, is_on_host=True)
+        if self.gpu_budget is None:
+            limit_bytes = self._settings.memory_limit_bytes
+            self.gpu_budget = gpu.budget(limit_bytes, self._settings.headroom_fraction)
+        trial = held_against(trial, self.host_budget_bytes, is_on_host=False)
+        return held_against_gpu(trial, self.gpu_budget.budget_bytes)

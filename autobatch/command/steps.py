@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from autobatch.command.events import Event
 
 _PASSES_WITHOUT_OPTIMIZER = 4
+# Where the time of an end stands in its event, and where the number of its mark on a GPU.
+_ENDS = {"B": (2, 3), "O": (1, 4), "S": (1, 2)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,7 @@ def find_steps(events: Sequence[Event], batch_size: int | None = None) -> StepsS
         batch_size: Samples that a batch was asked to have. Batches of another size, such as those
             that were fetched before, are not counted if any has that size.
     """
+    events = at_device_times(events)
     seen_by = _choose_boundary(events)
     loader = _find_training_loader(events)
     usual = _usual_size(events, loader, batch_size)
@@ -142,6 +145,25 @@ def find_steps(events: Sequence[Event], batch_size: int | None = None) -> StepsS
         batch_sizes=tuple(sizes),
         rates=tuple(e[3] for e in events if e[0] == "O" and e[2] == primary and e[3] is not None),
     )
+
+
+def at_device_times(events: Sequence[Event]) -> list[Event]:
+    """The events of a training on a GPU, with ends of steps when the GPU came to them.
+
+    Args:
+        events: Of one process. What follows the first end that the GPU has not come to is left out.
+    """
+    passed_s = {event[1]: event[2] for event in events if event[0] == "T"}
+    told = []
+    for event in events:
+        end, marked = _ENDS.get(event[0], (0, 0))
+        if marked and len(event) > marked:
+            if event[marked] not in passed_s:
+                break
+            event = [*event[:end], passed_s[event[marked]], *event[end + 1 :]]
+        if event[0] != "T":
+            told.append(event)
+    return told
 
 
 def merge_ranks(seen: Sequence[StepsSeen]) -> StepsSeen:

@@ -31,8 +31,13 @@ class Resizing:
         self._training: Any = None
         self._last: Any = None
 
-    def install(self) -> None:
-        """Wrap the sampler's iterator."""
+    def install(self, gpu: Any) -> None:
+        """Wrap the sampler's iterator.
+
+        Args:
+            gpu: Begins anew with each size.
+        """
+        self._gpu = gpu
 
         def batches(sampler: Any) -> Iterator[list[Any]]:
             inner = iter(sampler.sampler)
@@ -87,6 +92,7 @@ class Resizing:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+        self._gpu.begin_anew()
         with suppress(OSError):  # the kernel's high-water mark begins again
             Path("/proc/self/clear_refs").write_text("5")
         self._line.say("resumed", self._line.now(), self._size, at_once=True)

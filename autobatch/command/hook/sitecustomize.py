@@ -231,8 +231,10 @@ def _watch(torch: Any, line: Line) -> None:
         _load("files").watch_saving(torch, line)
         resizing = _load("resizing").Resizing(line)
         steps = _load("steps").Steps(torch, line, errors, resizing)
-        steps.install()
-        resizing.install()
+        gpu = _load("gpu").Gpu(torch, line, steps.is_watched)
+        gpu.install()
+        steps.install(gpu)
+        resizing.install(gpu)
     except Exception as error:
         line.say("failed", describe(error), at_once=True)
 

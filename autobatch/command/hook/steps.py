@@ -4,6 +4,7 @@
     B  a backward pass ended      begin, end
     O  an optimizer step ended    end, number of the optimizer, its learning rate
     S  a GradScaler skipped one   end
+                                  and on a GPU, where steps end with B, O or S: the mark's number
     E  evaluation: the outermost module was called without gradients      at most once between steps
 
 autobatch makes steps of them. The loop may have any form: nothing of it is called, only watched.
@@ -36,12 +37,21 @@ class Steps:
         self._num_steps = 0
         self._num_roots = 0
         self._roots: set[str] = set()
-        self._is_inside = False
+        self._is_inside = self._is_passing_back = False
         self._said_evaluation = False
         self._has_passed = False
 
-    def install(self) -> None:
-        """Wrap them."""
+    def is_watched(self) -> bool:
+        """Whether the script is inside a call that is watched for errors."""
+        return self._is_inside or self._is_passing_back or self._depth_of_steps > 0
+
+    def install(self, gpu: Any) -> None:
+        """Wrap them.
+
+        Args:
+            gpu: Is told of models, and marks the ends of steps.
+        """
+        self._gpu = gpu
         self._wrap_backward()
         self._wrap_optimizers()
         self._wrap_scaler()
@@ -55,13 +65,17 @@ class Steps:
         @functools.wraps(backward)
         def watched(*args: Any, **kwargs: Any) -> None:
             begin = line.now()
+            self._is_passing_back = True
             try:
                 backward(*args, **kwargs)
             except Exception as error:
                 self._errors.look_at(error, "the backward pass")
                 raise
+            finally:
+                self._is_passing_back = False
             line.speak_up()
-            line.say("B", begin, line.now())
+            # Where there is an optimizer, its steps are marked.
+            line.say("B", begin, line.now(), *(() if self._num_steps else self._gpu.mark()))
             self._said_evaluation = False
             if not self._has_passed:
                 self._has_passed = True
@@ -117,12 +131,15 @@ class Steps:
             self._introduce(known[0], optimizer)
         rate = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
         rate = rate if isinstance(rate, float) else None
-        self._line.say("O", end, known[0], rate)
+        self._line.say("O", end, known[0], rate, *self._gpu.mark())
         self._resizing.after_step()
 
     def _introduce(self, number: int, optimizer: Any) -> None:
         groups = optimizer.param_groups
         first = groups[0] if groups else {}
+        device = next((each.device for each in first.get("params", ())), None)
+        if device is not None:
+            self._gpu.use(device)
         rates = [first.get(name) for name in ("lr", "initial_lr")]
         self._line.say(
             "optimizer",
@@ -130,7 +147,7 @@ class Steps:
             type(optimizer).__name__,
             sum(each.numel() for group in groups for each in group["params"]),
             *[float(rate) if isinstance(rate, (int, float)) else None for rate in rates],
-            next((each.device.type for each in first.get("params", ())), "cpu"),
+            "cpu" if device is None else device.type,
         )
 
     def _wrap_scaler(self) -> None:
@@ -142,7 +159,7 @@ class Steps:
             before = self._num_steps
             result = step(scaler, optimizer, *args, **kwargs)
             if self._num_steps == before:
-                line.say("S", line.now())
+                line.say("S", line.now(), *self._gpu.mark())
                 self._resizing.after_step()
             return result
 
@@ -216,7 +233,9 @@ class Steps:
             self._line.say("E", self._line.now())
         if self._num_roots >= _MOST_ROOTS or not has_gradients or not module.training:
             return
-        if _has_parameters(module):
+        first = next(module.parameters(), None)
+        if first is not None:
+            self._gpu.use(first.device)
             self._num_roots += 1
             shapes = self._shapes_of((args, kwargs))
             key = f"{type(module).__name__} {shapes}"
