@@ -14,7 +14,10 @@ from autobatch.command.template import ConfigKey
 from autobatch.errors import SettingsError
 
 _JSON_NUMBER = r'("{name}"\s*:\s*)\d+'
-_YAML_LINE = re.compile(r"^(\s*)(?:- )?([\w.-]+)\s*[:=]\s*(.*)$")
+_YAML_LINE = re.compile(r"^(\s*)(?:- )?[\"']?([\w.-]+)[\"']?\s*[:=]\s*(.*)$")
+# Also with a comma behind it, as in a configuration that is Python.
+_WHOLE_NUMBER = re.compile(r"\d+(?=\s*,?\s*(?:[#;].*)?$)")
+_IN_BRACES = re.compile(r"[\"']?([\w.-]+)[\"']?\s*[:=]\s*(\d+)(?=\s*[,})])")
 
 
 def read_size(key: ConfigKey) -> int:
@@ -98,10 +101,16 @@ def _find_in_lines(key: ConfigKey, text: str) -> list[tuple[int, int]]:
             depth = len(match[1])
             above = [each for each in above if each[0] < depth]
             names = ".".join(filter(None, (table, *(name for _, name in above), match[2])))
-            number = re.match(r"\d+(?=\s*(?:[#;].*)?$)", match[3].rstrip("\n"))
-            if number and (names == key.key or names.endswith("." + key.key)):
-                start = offset + match.start(3)
-                spots.append((start, start + number.end()))
+            number = _WHOLE_NUMBER.match(match[3].rstrip("\n"))
+            inner = list(_IN_BRACES.finditer(match[3])) if match[3][:1] not in "0123456789" else []
+            found = [(f"{names}.{each[1]}", each.span(2)) for each in inner]
+            found += [(names, number.span())] if number else []
+            begin = offset + match.start(3)
+            spots += [
+                (begin + start, begin + end)
+                for name, (start, end) in found
+                if name == key.key or name.endswith("." + key.key)
+            ]
             above.append((depth, match[2]))
         offset += len(line)
     return spots

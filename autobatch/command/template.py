@@ -20,13 +20,20 @@ _ACCUMULATION = "{accumulation}"
 _NAMES = frozenset(
     (
         *("batchsize", "batch", "b", "bs", "trainbatchsize", "minibatchsize", "microbatchsize"),
-        *("devicebatchsize", "perdevicebatchsize", "perdevicetrainbatchsize"),
-        *("batchsizeperdevice", "batchsizepergpu"),
+        *("devicebatchsize", "perdevicebatchsize", "perdevicetrainbatchsize", "bsz", "trainbs"),
+        *(
+            "batchsizeperdevice",
+            "batchsizepergpu",
+            "localbatchsize",
+            "batchsizetrain",
+            "trainbatch",
+        ),
+        *("samplespergpu", "imsperbatch"),
     )
 )
 #: Too short to be trusted after a dot or without a dash.
 _SHORT = frozenset(("b", "bs", "batch"))
-_WITH_VALUE = re.compile(r"(-{0,2}[A-Za-z_][\w.+-]*)=(\d+)")
+_WITH_VALUE = re.compile(r"([-+]{0,2}[A-Za-z_][\w.-]*)=(\d+)")
 _ATTACHED = re.compile(r"(-b)(\d+)")
 
 
@@ -132,6 +139,12 @@ def parse_command(
             "there is no command after `--`",
             hint="give one, such as autobatch probe -- python train.py --batch-size {batch_size}",
         )
+    notebook = next((each for each in arguments if each.endswith(".ipynb")), None)
+    if notebook is not None:
+        raise SettingsError(
+            f"{notebook} is a notebook, and only scripts can be measured",
+            hint=f"turn it into one first: jupyter nbconvert --to script {notebook}",
+        )
     variables = dict(variables or {})
     found = [match for each in (*arguments, *variables.values()) for match in _SIZE.finditer(each)]
     bases = {match[1] for match in found if match[1] is not None}
@@ -181,7 +194,9 @@ def _guess(arguments: tuple[str, ...], variables: Mapping[str, str]) -> Template
         if match := _WITH_VALUE.fullmatch(each) or _ATTACHED.fullmatch(each):
             if _says_batch_size(match[1]):
                 found[index] = (match[1], match[2], each[: -len(match[2])] + "{batch_size}")
-        elif each.startswith("-") and following.isdecimal() and _says_batch_size(each):
+        elif not following.isdecimal():
+            continue
+        elif (each.startswith("-") or "." in each) and _says_batch_size(each):
             found[index + 1] = (each, following, "{batch_size}")
     if len(found) > 1:
         names = " and ".join(name for name, _, _ in found.values())

@@ -22,7 +22,10 @@ def refuse(ending: Ending, run: Run, template: Template) -> WorkloadError:
         run: The run.
         template: The command.
     """
+    streams = _streams(run)
     message, hint = ending.message, "see above what it printed"
+    if not streams:
+        hint = "check that it trains when you start it yourself"
     if ending.cause is Cause.BLIND:
         message = f"nothing can be seen of the training: {message}"
         hint = _hint_at_blindness(template)
@@ -36,9 +39,13 @@ def refuse(ending: Ending, run: Run, template: Template) -> WorkloadError:
     elif ending.cause is Cause.NOT_STARTED:
         hint = "check the command's name"
     elif ending.cause is Cause.EXITED:
-        when = " before a training step was timed" if ending.exit_code == 0 else ""
-        message = f"{message}{when}{blame(run)}"
-    return WorkloadError(message.strip(), hint=hint, user_traceback=_streams(run))
+        if ending.exit_code == 0:
+            message += " before a training step was timed"
+            message += "" if run.has_torch else ", and nothing has imported PyTorch"
+        if "EOFError" in run.tail("err"):
+            hint = "give what it asks for as arguments: a trial has no standard input"
+        message += blame(run)
+    return WorkloadError(message.strip(), hint=hint, user_traceback=streams)
 
 
 def blame(run: Run) -> str:

@@ -70,7 +70,9 @@ def test_a_check_of_a_command_is_met_or_not(folder: Path) -> None:
         (["probe", "--precision", "bf16", "--", "python"], "--precision bf16 is for a", "itself"),
         (["probe", "--seed", "3", "--", "python"], "--seed 3 is for a target", "itself"),
         (["check", "model.py", "--", "python"], "there is a target, model.py, and", "only one"),
-        (["probe", "--", "false"], "the command ended with exit status 1", "what it printed"),
+        (["probe", "--", "false"], "the command ended with exit status 1", "start it yourself"),
+        (["probe", "--", "true"], "timed, and nothing has imported PyTorch", "start it yourself"),
+        (["probe", "--", "python", "train.ipynb"], "train.ipynb is a notebook", "nbconvert"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_one_hint(

@@ -29,6 +29,18 @@ TOML = "[data]\nbatch_size = 16\n\n[eval]\nbatch_size = 8\n"
         ("c.json", JSON, "train.size", JSON.replace("16", "64", 1)),
         ("c.yaml", YAML, "data.batch_size", YAML.replace("16", "64", 1)),
         ("c.toml", TOML, "data.batch_size", TOML.replace("16", "64", 1)),
+        (
+            "c.yaml",
+            "data: {batch_size: 16, w: 2}",
+            "data.batch_size",
+            "data: {batch_size: 64, w: 2}",
+        ),
+        ("c.yml", '"data":\n  "size": 16\n', "data.size", '"data":\n  "size": 64\n'),
+        ("c.toml", "data = { w = 2, size = 16 }", "data.size", "data = { w = 2, size = 64 }"),
+        ("c.toml", "data.size = 16", "data.size", "data.size = 64"),
+        ("c.py", "data = dict(\n    size=16,\n)\n", "data.size", "data = dict(\n    size=64,\n)\n"),
+        ("c.py", "data = dict(size=16, w=2)\n", "data.size", "data = dict(size=64, w=2)\n"),
+        ("c.py", "batch_size = 16 # of one GPU\n", "batch_size", "batch_size = 64 # of one GPU\n"),
     ],
 )
 def test_only_the_size_itself_changes(

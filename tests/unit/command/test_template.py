@@ -33,6 +33,13 @@ def test_places_are_filled_wherever_they_stand() -> None:
         ("data.batch_size=64", "data.batch_size=7"),
         ("--trainer.batch_size=64", "--trainer.batch_size=7"),
         ("batch=64", "batch=7"),
+        ("--bs 64", "--bs 7"),
+        ("--bsz=64", "--bsz=7"),
+        ("+train.batch_size=64", "+train.batch_size=7"),
+        ("++data.batch_size=64", "++data.batch_size=7"),
+        ("--training.local_batch_size 64", "--training.local_batch_size 7"),
+        ("SOLVER.IMS_PER_BATCH 64", "SOLVER.IMS_PER_BATCH 7"),
+        ("--samples-per-gpu 64", "--samples-per-gpu 7"),
     ],
 )
 def test_an_argument_whose_name_says_batch_size_is_taken_and_said(
@@ -58,6 +65,7 @@ def test_other_arguments_are_not(argument: str) -> None:
     ("arguments", "message"),
     [
         ((), "there is no command after `--`"),
+        (("jupyter", "execute", "train.ipynb"), "train.ipynb is a notebook"),
         (("t", "{batch_size=64}", "{batch_size=32}"), "several base sizes: 32, 64"),
         (("t", "{batch_size=many}"), "must be a whole number above 0, got 'many'"),
         (("t", "--batch-size", "8", "-b", "8"), "both --batch-size and -b could be"),

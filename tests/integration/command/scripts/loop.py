@@ -270,6 +270,11 @@ def never_trains(size):
 
 
 @variant
+def asks_the_user(size):
+    input("Overwrite the folder? ")
+
+
+@variant
 def on_another_device(size):
     model = make_model().to("meta")
     optimizer = make_optimizer(model)
