@@ -103,7 +103,7 @@ class Gpu:
         self._line.introduce("gpu", index, name, total_bytes, available_bytes)
 
     def _observe(self, device: int, wanted: int, *account: int) -> None:
-        """Called by the allocator when memory has run out for good, whoever catches the error.
+        """Called by the allocator when memory has run out for good, also where the error is caught.
 
         cuDNN tries algorithms that need more than there is, in calls that are watched anyway.
         """
