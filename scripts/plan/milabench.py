@@ -85,6 +85,9 @@ def _read(folder: Path) -> Iterator[Measured]:
 
 
 def _predict_all(rows: list[Measured]) -> dict[Measured, int]:
+    import torchvision  # noqa: F401 - once, before the processes that trace are forked
+    import transformers  # noqa: F401
+
     traces: dict[tuple[str, bool], TraceLine] = {}
     singles: dict[tuple[str, bool], Trace] = {}
     reserved = {}

@@ -13,22 +13,20 @@ import torch
 from torch.nn import functional
 
 from autobatch.prediction.trace import PlainFacts
-from scripts.plan.loops import Loop, replay_last_step, trace_loop
+from scripts.plan.loops import Loop, Replayed, replay_last_step, trace_loop
 from scripts.plan.transformer import VARIANTS, Transformer, Variant
 from scripts.plan.verdict import Row, row_of_errors
 
 HOPPER = PlainFacts(compute_capability=(9, 0), num_sms=132)
 AMPERE = PlainFacts(compute_capability=(8, 0), num_sms=108)
-_NUM_STEPS = 3
+_NUM_STEPS = 2
 
 
 def check_recorded(folder: Path) -> Iterator[Row]:
     """Rebuild each recorded step and compare."""
-    live, reserved = {}, {}
+    live, reserved, rebuilder = {}, {}, _Rebuilder()
     for name, document in _documents(folder):
-        found = _replay(document)
-        if found is None:
-            continue
+        found = rebuilder.replay(name, document)
         measured = document["measured"]
         live[name] = found.requested_bytes / measured["peak_requested"] - 1
         reserved[name] = found.reserved_bytes / measured["peak_reserved"] - 1
@@ -54,35 +52,56 @@ def _documents(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for file in sorted((folder / "traces").glob("*.json.gz")):
         document = json.loads(gzip.decompress(file.read_bytes()))
         words = document["workload"]
-        # One step of a running training, by the modules of this file's transformer.
-        is_ours = words and not words["arch"].startswith("as the others but")
-        if is_ours and words.get("recorded", "").startswith("one step after"):
+        if words and _is_rebuilt(words):
             yield file.name.removesuffix(".json.gz"), document
 
 
-def _replay(document: dict[str, Any]) -> Any:
-    """The variant with as many allocations as were recorded; ``None`` if there is none."""
+def _is_rebuilt(words: dict[str, Any]) -> bool:
+    """Whether one step of a running training was recorded, of parts that are written here."""
+    is_one_step = words.get("recorded", "").startswith("one step after")
+    if not is_one_step or not words["arch"].startswith("decoder-only"):
+        return False
+    if "inferred" in words["precision"]:  # nobody wrote it down
+        return False
+    return not _has_backward(words) or words["optimizer"].startswith("torch.optim.AdamW")
+
+
+def _has_backward(words: dict[str, Any]) -> bool:
+    return "backward" in words["mode"].replace("no backward", "")
+
+
+class _Rebuilder:
+    """Finds the variant of each author's model: the one that allocates most nearly as often.
+
+    Kernels that sort allocate a little that no trace sees, so the numbers need not be the same.
+    """
+
+    def __init__(self) -> None:
+        self._variants: dict[str, Variant] = {}
+
+    def replay(self, name: str, document: dict[str, Any]) -> Replayed:
+        """Replay a recorded step."""
+        author, number = name.partition("__")[0], document["measured"]["num_allocs"]
+        if author in self._variants:
+            return _replay(document, self._variants[author])
+        found = {variant: _replay(document, variant) for variant in VARIANTS}
+        nearest = min(found, key=lambda variant: abs(found[variant].num_allocations - number))
+        self._variants[author] = nearest
+        return found[nearest]
+
+
+def _replay(document: dict[str, Any], variant: Variant) -> Replayed:
     words = document["workload"]
-    card = (
-        HOPPER
-        if "Hopper" in document["hardware"].partition(",")[0].replace("non-Hopper", "")
-        and "pre-Hopper" not in document["hardware"]
-        else AMPERE
+    card = HOPPER if document["hardware"].startswith("NVIDIA Hopper") else AMPERE
+    trace = trace_loop(
+        partial(make_loop, words, variant),
+        words["batch"],
+        card,
+        torch_version=_version_of(document["torch"]),
+        num_steps=_NUM_STEPS,
     )
-    for variant in VARIANTS:
-        trace = trace_loop(
-            partial(make_loop, words, variant),
-            words["batch"],
-            card,
-            torch_version=_version_of(document["torch"]),
-            num_steps=_NUM_STEPS,
-        )
-        found = replay_last_step(
-            trace, card, empties_cache_before_it="and empty_cache()" in words["recorded"]
-        )
-        if found.num_allocations == document["measured"]["num_allocs"]:
-            return found
-    return None
+    gives_back = "and empty_cache()" in words["recorded"]
+    return replay_last_step(trace, card, empties_cache_before_it=gives_back)
 
 
 def make_loop(words: dict[str, Any], variant: Variant) -> Loop:
@@ -110,12 +129,13 @@ class _Step:
     ) -> None:
         self._words, self._model, self._tokens, self._targets = words, model, tokens, targets
         self._mode = words["mode"]
-        self._optimizer = _make_optimizer(words, model)
+        self._optimizer = torch.optim.AdamW(model.parameters())
         self._logits: torch.Tensor | None = None
         self._loss: torch.Tensor | None = None
 
     def __call__(self) -> None:
-        is_half, casts_logits = _precision_of(self._words)
+        precision = self._words["precision"]
+        is_half, casts_logits = precision.startswith("bf16"), "forward only" in precision
         needs_graph = "no_grad" not in self._mode
         if "zero_grad(set_to_none=True) inside" in self._words["recorded"]:
             self._optimizer.zero_grad(set_to_none=True)
@@ -126,11 +146,11 @@ class _Step:
                     self._find_loss()
             if casts_logits:
                 self._find_loss()
-        if "backward" in self._mode.replace("no backward", ""):
+        if _has_backward(self._words):
             assert self._loss is not None
             self._loss.backward()
             self._optimizer.step()
-        if self._words.get("logits_kept_until_step_end"):
+        if "of the previous step are still referenced" not in self._words["recorded"]:
             self._logits = self._loss = None
 
     def _find_loss(self) -> None:
@@ -143,16 +163,6 @@ class _Step:
         self._loss = functional.cross_entropy(
             logits.view(-1, self._words["vocab"]), self._targets.view(-1)
         )
-
-
-def _precision_of(words: dict[str, Any]) -> tuple[bool, bool]:
-    """Whether autocast is on, and whether the loss is outside of it."""
-    precision = words["precision"]
-    return precision.startswith("bf16"), "forward only" in precision
-
-
-def _make_optimizer(words: dict[str, Any], model: torch.nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(model.parameters())
 
 
 def _version_of(text: str) -> tuple[int, int]:

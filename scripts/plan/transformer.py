@@ -22,12 +22,17 @@ class Variant:
 
     Attributes:
         looks_up_positions: Whether cosines and sines are gathered by position, or sliced.
+        keeps_embedding: Whether the embedded tokens have a variable of their own.
     """
 
     looks_up_positions: bool
+    keeps_embedding: bool
 
 
-VARIANTS = (Variant(looks_up_positions=True), Variant(looks_up_positions=False))
+VARIANTS = (
+    Variant(looks_up_positions=True, keeps_embedding=False),
+    Variant(looks_up_positions=False, keeps_embedding=True),
+)
 
 
 class Linear(nn.Module):
@@ -181,6 +186,7 @@ class Transformer(nn.Module):
         width, heads = words["d_model"], words["heads"]
         context = words.get("max_context", words["context"])
         rotary = Rotary(context, width // heads, variant)
+        self._keeps_embedding = variant.keeps_embedding
         self.embedding = Embedding(words["vocab"], width)
         self.blocks = nn.ModuleList(
             Block(width, words["d_ff"], heads, rotary, variant) for _ in range(words["layers"])
@@ -190,6 +196,7 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         x = self.embedding(tokens)
+        embedded = x if self._keeps_embedding else None  # noqa: F841 - lives until the end
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)

@@ -59,7 +59,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._marks: list[Mark] = []
         self._index_of: dict[int, int] = {}
         self._makers: dict[int, int] = {}
-        self._unseen: dict[str, None] = {}
+        # cuDNN runs a recurrent layer as a whole, in memory that it keeps.
+        is_recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+        self._unseen: dict[str, None] = {"rnn": None} if is_recurrent else {}
         self._category: Category | None = None
         self._step = 0
         self._part = ""
@@ -225,8 +227,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func.overloadpacket.__name__
         if func.namespace not in _NAMESPACES:
             self._unseen[f"{func.namespace}::{name}"] = None
-        elif name.startswith(("convolution", "_cudnn_rnn")):
-            self._unseen[name.removesuffix("_backward").removeprefix("_cudnn_")] = None
+        elif name.startswith("convolution"):
+            self._unseen["convolution"] = None
 
     def _begin(self, part: str) -> None:
         self._part = part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,11 @@ class Tracer:
         self.loaded: LoadedTask
 
     def __enter__(self) -> Self:
+        if sys.platform != "linux":
+            raise errors.DeviceError(
+                f"a step is traced on Linux alone, and this is {sys.platform}",
+                hint="run it in a container with Linux, which needs no GPU",
+            )
         hidden = {"CUDA_VISIBLE_DEVICES": ""}
         self._process = WorkerProcess(
             start_process({**self._settings.variables, **hidden}, _ENTRY),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._subclasses.fake_tensor  # once, before the forks
 from torch import nn
 
 from autobatch.errors import WorkloadError
@@ -295,6 +296,32 @@ def test_a_size_that_depends_on_values_is_refused_by_the_name_of_its_operator() 
 
     with pytest.raises(WorkloadError, match=r"aten\.(nonzero|index)"):
         with_step(step)
+
+
+def test_an_operator_that_says_nothing_of_its_result_is_refused_by_its_name() -> None:
+    library = torch.library.Library("nameless", "DEF")
+    library.define("double(Tensor x) -> Tensor")
+    library.impl("double", lambda x: x * 2, "CPU")
+
+    def step(model: nn.Module, batch: Any) -> torch.Tensor:
+        return torch.ops.nameless.double(model(batch[0])).mean()
+
+    with pytest.raises(WorkloadError, match=r"nameless\.double") as raised:
+        with_step(step)
+    assert "register_fake" in raised.value.hint
+
+
+def test_an_operator_of_the_users_own_is_said_to_have_memory_that_is_not_seen() -> None:
+    library = torch.library.Library("seeming", "DEF")
+    library.define("double(Tensor x) -> Tensor")
+    library.impl("double", lambda x: x * 2, "CPU")
+    torch.library.register_fake("seeming::double", torch.empty_like)
+
+    def step(model: nn.Module, batch: Any) -> torch.Tensor:
+        doubled = torch.ops.seeming.double(batch[0])
+        return model(doubled).mean()
+
+    assert with_step(step).unseen == ("seeming::double",)
 
 
 def test_hooks_and_attributes_of_parameters_stay() -> None:
