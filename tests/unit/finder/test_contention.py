@@ -122,6 +122,16 @@ def test_with_cores_enough_nothing_is_tried(
     assert all(plan.num_threads is None for _, plan in prober.runs)
 
 
+def test_a_remedy_is_looked_for_wherever_a_warning_would_be_given() -> None:
+    for others_busy_cores, is_busy in ((0.5, True), (0.4, False)):
+        prober = AdjustableContendedProber(
+            lambda threads, passive: 1.0, others_busy_cores=others_busy_cores
+        )
+        codes = {each.code for each in search(prober).warnings}
+        assert (WarningCode.BUSY_MACHINE in codes) is is_busy
+        assert any(plan.num_threads is not None for _, plan in prober.runs) is is_busy
+
+
 def test_what_the_user_chose_is_not_chosen_otherwise() -> None:
     prober = AdjustableContendedProber(lambda threads, passive: 1.0 if passive else 50.0)
     finding = search(prober, variables={"OMP_WAIT_POLICY": "ACTIVE"})

@@ -341,8 +341,8 @@ def test_searches_that_ran_at_the_same_time_are_named(warn: Warn, make_trial) ->
 
 @pytest.mark.parametrize(
     ("others_busy_cores", "num_threads", "num_cores"),
-    [(1.2, 2, 8), (0.1, 2, 2), (0.9, 1, 2), (None, 2, 2)],
-    ids=["cores to spare", "quiet", "a core for its one thread", "not known"],
+    [(1.2, 2, 8), (0.1, 2, 2), (0.9, 1, 2), (0.4, 2, 2), (None, 2, 2)],
+    ids=["cores to spare", "quiet", "a core for its one thread", "little missing", "not known"],
 )
 def test_others_that_are_not_in_the_way_are_not_named(
     warn: Warn, make_trial, others_busy_cores, num_threads, num_cores
