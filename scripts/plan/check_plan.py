@@ -17,16 +17,21 @@ from scripts.plan.hostile import check_hostile
 from scripts.plan.lines import check_line
 from scripts.plan.milabench import check_milabench
 from scripts.plan.recorded import check_recorded
+from scripts.plan.replay_traces import check_replay
 from scripts.plan.speed import check_speed
+from scripts.plan.timm_models import check_gpumemnet, check_largest
 from scripts.plan.verdict import Row
 from scripts.workbench import make_parser, print_table, report
 
 #: Each yields the rows of one source, by a word that ``--only`` takes.
 CHECKS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "replay": check_replay,
     "recorded": check_recorded,
     "milabench": check_milabench,
     "line": check_line,
     "hostile": check_hostile,
+    "largest": check_largest,
+    "gpumemnet": check_gpumemnet,
     "speed": check_speed,
 }
 

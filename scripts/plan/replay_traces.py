@@ -12,33 +12,69 @@ import gzip
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from autobatch.prediction.allocator import AllocatorSettings
 from autobatch.prediction.allocator.replay import Agreement, Event, EventKind, Segment, replay
+from scripts.plan.verdict import Row
 from scripts.workbench import make_parser, print_table
+
+_MOST_S = 60.0
 
 
 def main() -> int:
     """Replay all and print."""
     parser = make_parser(__doc__)
     parser.add_argument("folder", type=Path)
-    files = sorted(parser.parse_args().folder.glob("*.json.gz"))
     begin = time.perf_counter()
-    found = {file.name: check(json.loads(gzip.decompress(file.read_bytes()))) for file in files}
-    rows = [
+    found = check_all(parser.parse_args().folder)
+    rows = figures(found)
+    print_table(f"{len(found)} traces", ("", "the same", "of"), rows)
+    print(*differences(found), sep="\n", end="")
+    print(f"{time.perf_counter() - begin:.1f} s")
+    return 0 if found and all(same == of for _, same, of in rows) else 1
+
+
+def check_replay(folder: Path) -> Iterator[Row]:
+    """The row of all traces in a folder of measurements."""
+    begin = time.process_time()  # whatever else the machine does
+    found = check_all(folder / "traces")
+    time_s = time.process_time() - begin
+    rows = figures(found)
+    is_exact = bool(found) and all(same == of for _, same, of in rows)
+    parts = ", ".join(f"{same:,} of {of:,} {name}" for name, same, of in rows)
+    yield Row(
+        name=f"replay of {len(found)} traces",
+        must=f"all the same, in {_MOST_S:.0f} s of CPU time",
+        found=f"{parts}, {time_s:.0f} s",
+        is_met=is_exact and time_s <= _MOST_S,
+        details=tuple(differences(found)),
+    )
+
+
+def check_all(folder: Path) -> dict[str, tuple[Agreement, bool]]:
+    """How far the model agrees with each trace of a folder, by its name."""
+    files = sorted(folder.glob("*.json.gz"))
+    return {file.name: check(json.loads(gzip.decompress(file.read_bytes()))) for file in files}
+
+
+def figures(found: dict[str, tuple[Agreement, bool]]) -> list[tuple[str, int, int]]:
+    """What is the same, of how many: name, number and number."""
+    return [
         ("addresses", *_sum(found, "num_same_addresses", "num_allocations")),
         ("sizes of new segments", *_sum(found, "num_same_segments", "num_segment_decisions")),
         ("bytes of releases", *_sum(found, "num_same_releases", "num_releases")),
         ("peaks", sum(is_exact for _, is_exact in found.values()), len(found)),
     ]
-    print_table(f"{len(found)} traces", ("", "the same", "of"), rows)
+
+
+def differences(found: dict[str, tuple[Agreement, bool]]) -> Iterator[str]:
+    """A line for each trace that differs."""
     for name, (agreement, is_exact) in found.items():
         if not is_exact or agreement.num_same_addresses != agreement.num_allocations:
-            print(f"different: {name}: {agreement}")
-    print(f"{time.perf_counter() - begin:.1f} s")
-    return 0 if files and all(same == of for _, same, of in rows) else 1
+            yield f"different: {name}: {agreement}"
 
 
 def check(document: dict[str, Any]) -> tuple[Agreement, bool]:
@@ -71,8 +107,11 @@ def check(document: dict[str, Any]) -> tuple[Agreement, bool]:
     return agreement, peaks == {measured_bytes}
 
 
-def _sum(found: dict[str, tuple[Agreement, bool]], *names: str) -> list[int]:
-    return [sum(getattr(agreement, name) for agreement, _ in found.values()) for name in names]
+def _sum(found: dict[str, tuple[Agreement, bool]], same: str, of: str) -> tuple[int, int]:
+    agreements = [agreement for agreement, _ in found.values()]
+    return sum(getattr(each, same) for each in agreements), sum(
+        getattr(each, of) for each in agreements
+    )
 
 
 if __name__ == "__main__":
