@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     )
     from autobatch.guard.guard import explain_oom
     from autobatch.noise.running import GradientNoiseScale
+    from autobatch.planning.call import plan
+    from autobatch.planning.records import Plan
     from autobatch.records import Goal, Outcome, Precision, Trial
     from autobatch.training import TrainingFinding as Finding
     from autobatch.training import find_batch_size
@@ -35,6 +37,7 @@ __all__ = [
     "GradientNoiseScale",
     "NothingFitsError",
     "Outcome",
+    "Plan",
     "Precision",
     "SearchInterrupted",
     "SettingsError",
@@ -44,6 +47,7 @@ __all__ = [
     "__version__",
     "explain_oom",
     "find_batch_size",
+    "plan",
 ]
 
 # Loaded when first used: some need PyTorch, and a command that is interrupted while it starts is
@@ -57,6 +61,7 @@ _LATER = {
     "GradientNoiseScale": ("autobatch.noise.running", "GradientNoiseScale"),
     "NothingFitsError": (_ERRORS, "NothingFitsError"),
     "Outcome": (_RECORDS, "Outcome"),
+    "Plan": ("autobatch.planning.records", "Plan"),
     "Precision": (_RECORDS, "Precision"),
     "SearchInterrupted": (_ERRORS, "SearchInterrupted"),
     "SettingsError": (_ERRORS, "SettingsError"),
@@ -65,6 +70,7 @@ _LATER = {
     "WorkloadError": (_ERRORS, "WorkloadError"),
     "explain_oom": ("autobatch.guard.guard", "explain_oom"),
     "find_batch_size": ("autobatch.training", "find_batch_size"),
+    "plan": ("autobatch.planning.call", "plan"),
 }
 
 

@@ -24,6 +24,7 @@ from autobatch.errors import (
     SearchInterrupted,
     WorkloadError,
 )
+from autobatch.planning.cli import plan
 from autobatch.shell.flags import to_flags
 from autobatch.shell.options import HELP_SETTINGS
 from autobatch.shell.streams import abandon, make_console, until_its_reader_leaves
@@ -53,6 +54,7 @@ def command() -> None:
 command.add_command(check)
 command.add_command(compare)
 command.add_command(devices)
+command.add_command(plan)
 command.add_command(probe)
 command.add_command(show)
 

@@ -30,6 +30,7 @@ def loaded_modules(code: str) -> set[str]:
         "from autobatch.cli import run; run(['probe', '--help'])",
         "from autobatch.cli import run; run(['devices', '--help'])",
         "from autobatch.cli import run; run(['check', '--help'])",
+        "from autobatch.cli import run; run(['plan', '--help'])",
         "import autobatch.pytest_plugin",
         "from autobatch.cli import run; run(['--version'])",
     ],
@@ -38,7 +39,9 @@ def test_nothing_heavy_is_loaded(code: str) -> None:
     assert loaded_modules(code).isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize("room", ["probe.client", "finder", "compare", "reporting", "check.start"])
+@pytest.mark.parametrize(
+    "room", ["probe.client", "finder", "compare", "reporting", "check.start", "planning.call"]
+)
 def test_whoever_only_decides_waits_for_no_torch(room: str) -> None:
     assert "torch" not in loaded_modules(f"import autobatch.{room}")
 
@@ -61,7 +64,7 @@ def test_every_public_name_exists_and_is_listed() -> None:
         assert getattr(autobatch, name) is not None
     assert set(autobatch.__all__) <= set(dir(autobatch))
     assert sorted(autobatch.__all__) == list(autobatch.__all__)
-    assert len([name for name in autobatch.__all__ if not name.startswith("_")]) == 15
+    assert len([name for name in autobatch.__all__ if not name.startswith("_")]) == 17
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

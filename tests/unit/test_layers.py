@@ -20,6 +20,7 @@ PRODUCTS = (
     "guard",
     "loading",
     "noise",
+    "planning",
     "rehearsal",
 )
 # Lowest first; names on one line are siblings and do not import each other.

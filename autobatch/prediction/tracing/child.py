@@ -74,6 +74,7 @@ class Tracing:
                 name: importlib.metadata.version(name) for name in _LIBRARIES if name in sys.modules
             },
             is_compiled=is_compiled(task.model),
+            uses_cudnn_benchmark=torch.backends.cudnn.benchmark,
         )
 
     def _trace(self, request: TraceRequest) -> Trace | Failure:

@@ -29,12 +29,14 @@ class LoadedTask:
         torch_version: Major and minor number of the PyTorch that traces.
         libraries: Versions of it and of the libraries that the target uses, by name.
         is_compiled: Whether the model is compiled, which a trace leaves out.
+        uses_cudnn_benchmark: Whether cuDNN chooses its convolutions by trying them.
     """
 
     workload: WorkloadSummary
     torch_version: tuple[int, int]
     libraries: dict[str, str]
     is_compiled: bool = False
+    uses_cudnn_benchmark: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,11 @@ OPTIONS = {
         "target-loss tolerance validation verbose"
     ),
     "devices": "device json",
+    "plan": (
+        "batch-size calibration env expandable-segments force gpu gpu-memory "
+        "gradient-accumulation-steps json num-devices output plot precision price quiet replay "
+        "verbose"
+    ),
     "probe": (
         "base-batch-size by-length dataset-size device drop-last env eval files "
         "first-step-timeout force fresh global-batch-size goal gradient-accumulation-steps "

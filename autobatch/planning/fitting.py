@@ -1,0 +1,158 @@
+"""The largest batch size that fits into a card's memory, by replaying a trace at its limit.
+
+At its limit the allocator gives its cache back and goes on, so that what fits is not told by a peak
+that was reached without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autobatch.cards import Card
+from autobatch.planning.records import PredictedPeak, SizeRange
+from autobatch.prediction.allocator import AllocatorSettings, CachingAllocator, Driver
+from autobatch.prediction.predict import Prediction, predict
+from autobatch.prediction.trace import Trace
+
+# What takes no more memory with more samples is limited by something else.
+_MAX_BATCH_SIZE = 2**20
+# Part of a guess that the search steps by at first.
+_STEP_FRACTION = 1 / 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What a process holds on a GPU besides the allocator's segments: context, libraries, NCCL.
+
+    Attributes:
+        low_bytes: At the least.
+        high_bytes: At the most.
+        source: Where these are from.
+    """
+
+    low_bytes: int
+    high_bytes: int
+    source: str
+
+    @property
+    def likely_bytes(self) -> int:
+        """In the middle."""
+        return (self.low_bytes + self.high_bytes) // 2
+
+
+class CardFit:
+    """One card, and a workload at any batch size.
+
+    Args:
+        card: The card.
+        trace_at: The trace at a batch size, for the card's compute capability.
+        settings: Of the allocator.
+        outside: What is held besides it.
+        band_fraction: Memory that the trace does not see, at the most, over what it sees.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        trace_at: Callable[[int], Trace],
+        *,
+        settings: AllocatorSettings,
+        outside: Outside,
+        band_fraction: float,
+    ) -> None:
+        self._card = card
+        self._trace_at = trace_at
+        self._settings = settings
+        self._outside = outside
+        self._worst_bytes = int((card.memory_bytes - outside.high_bytes) / (1 + band_fraction))
+        self._likely_bytes = card.memory_bytes - outside.likely_bytes
+        self._best_bytes = card.memory_bytes - outside.low_bytes
+        self._known: dict[tuple[int, int | None], Prediction] = {}
+
+    def largest(self) -> SizeRange:
+        """The largest batch size that fits."""
+        small, large = (self._predict(size, None).peak_allocated_bytes for size in (2, 4))
+        slope = max(1, (large - small) // 2)
+
+        def guess(limit_bytes: int) -> int:
+            return 2 + (limit_bytes - small) // slope
+
+        likely = self._search(self._likely_bytes, guess(self._likely_bytes))
+        ahead = (self._best_bytes - self._likely_bytes) // slope
+        behind = (self._likely_bytes - self._worst_bytes) // slope
+        low = self._search(self._worst_bytes, likely - behind)
+        high = self._search(self._best_bytes, likely + ahead)
+        return SizeRange(likely=likely, low=min(low, likely), high=max(high, likely))
+
+    def at(self, batch_size: int) -> PredictedPeak:
+        """The peak at a batch size.
+
+        Args:
+            batch_size: Samples of a pass.
+        """
+        found = self._predict(batch_size, self._likely_bytes)
+        fits = found.fits
+        is_certain = self._fits(batch_size, self._worst_bytes if fits else self._best_bytes) == fits
+        if not fits:
+            found = self._predict(batch_size, None)
+        modules: dict[str, int] = {}
+        for part in found.live:
+            name = ".".join(part.module.split(".")[:2])
+            modules[name] = modules.get(name, 0) + part.num_bytes
+        largest_first = sorted(modules.items(), key=lambda item: -item[1])
+        return PredictedPeak(
+            batch_size=batch_size,
+            fits=fits,
+            is_certain=is_certain,
+            peak_bytes=found.peak_reserved_bytes + self._outside.likely_bytes,
+            allocated_bytes=found.peak_allocated_bytes,
+            parts_bytes={part.value: num for part, num in found.bytes_by_category().items()},
+            modules_bytes=dict(largest_first),
+            num_alloc_retries=found.num_alloc_retries,
+        )
+
+    def _search(self, limit_bytes: int, guess: int) -> int:
+        return find_largest(lambda size: self._fits(size, limit_bytes), guess)
+
+    def _fits(self, batch_size: int, limit_bytes: int) -> bool:
+        return limit_bytes > 0 and self._predict(batch_size, limit_bytes).fits
+
+    def _predict(self, batch_size: int, limit_bytes: int | None) -> Prediction:
+        key = (batch_size, limit_bytes)
+        if key not in self._known:
+            allocator = CachingAllocator(Driver(limit_bytes), settings=self._settings)
+            self._known[key] = predict(self._trace_at(batch_size), self._card, allocator)
+        return self._known[key]
+
+
+def find_largest(fits: Callable[[int], bool], guess: int) -> int:
+    """The largest size that fits, where all smaller ones do.
+
+    Args:
+        fits: Whether a size does; costly.
+        guess: Where to begin.
+
+    Returns:
+        The size; 0 if none fits.
+    """
+    size = max(1, min(guess, _MAX_BATCH_SIZE))
+    step = max(1, int(_STEP_FRACTION * size))
+    if fits(size):
+        low, high = size, size + step
+        while high < _MAX_BATCH_SIZE and fits(high):
+            low, step = high, 2 * step
+            high = low + step
+    else:
+        low, high = size - step, size
+        while low > 0 and not fits(low):
+            high, step = low, 2 * step
+            low = high - step
+    low, high = max(0, low), min(high, _MAX_BATCH_SIZE)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle
+    return low
