@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from autobatch.errors import WorkloadError
 from autobatch.integrations.loaders import with_batch_size
 from autobatch.records import Confidence
 from autobatch.training import TrainingFinding
@@ -40,7 +39,8 @@ def find_batch_size(
     """Find the batch size to train prepared objects with.
 
     Trials accumulate gradients as the accelerator's ``gradient_accumulation_steps`` says; with
-    ``global_batch_size`` that is set to reach it with the size that was found.
+    ``global_batch_size`` that is set to reach it with the size that was found. Of several
+    processes that train together all call it, and get the same finding.
 
     Args:
         accelerator: The one that prepared them.
@@ -54,19 +54,13 @@ def find_batch_size(
         **options: Those of ``autobatch.find_batch_size``.
 
     Raises:
-        WorkloadError: If several processes train together.
         AutobatchError: As ``autobatch.find_batch_size`` does.
     """
-    if accelerator.num_processes > 1:
-        raise WorkloadError(
-            f"{accelerator.num_processes} processes train together, and each would find a size "
-            "of its own",
-            hint=f"find it in one process with num_devices={accelerator.num_processes}",
-        )
     precision = _PRECISIONS.get(str(accelerator.mixed_precision), "fp32")
     plain_loader = with_batch_size(loader)
     per_step = accelerator.gradient_accumulation_steps
-    base = {"precision": precision, "base_batch_size": (plain_loader.batch_size or 1) * per_step}
+    per_pass = (plain_loader.batch_size or 1) * accelerator.num_processes
+    base = {"precision": precision, "base_batch_size": per_pass * per_step}
     if options.get("global_batch_size") is None:
         base["gradient_accumulation_steps"] = per_step
     finding = find_for_objects(

@@ -25,6 +25,8 @@ def with_batch_size(loader: Any, batch_size: int | None = None) -> DataLoader[An
     is_iterable = isinstance(loader.dataset, IterableDataset)
     options = {name: getattr(loader, name) for name in (*KEPT_LOADER_OPTIONS, "generator")}
     sampler = loader.batch_sampler
+    if hasattr(sampler, "split_batches") and not sampler.split_batches:
+        sampler = sampler.batch_sampler  # what Accelerate deals out to the processes
     if not is_iterable:
         if type(sampler) is not BatchSampler:
             raise WorkloadError(

@@ -84,3 +84,10 @@ def test_a_cap_below_the_first_multiple_is_refused_before_anything_runs() -> Non
         "`grid=multiple:8` has no size from `min_batch_size=2` to `max_batch_size=5`"
     )
     assert caught.value.hint == "use `max_batch_size=8`"
+
+
+@pytest.mark.parametrize(("num_devices", "largest"), [(1, 1797), (2, 899), (8, 225)])
+def test_no_device_gets_more_than_its_part_of_the_dataset(num_devices: int, largest: int) -> None:
+    grid = make_grid(Settings(num_devices=num_devices), 1797, 1)
+    assert grid.sizes[-1] == largest
+    assert grid.end is StopReason.DATASET

@@ -100,3 +100,11 @@ def test_drop_last_reaches_the_epoch(answer) -> None:
 def test_a_size_that_never_fitted_is_not_recommended(answer) -> None:
     with pytest.raises(AssertionError, match="256"):
         answer(batch_size=256)
+
+
+def test_ranks_that_train_with_the_base_size_now_keep_the_rate_at_it(answer) -> None:
+    ranks = {"base_batch_size": 64, "base_learning_rate": 0.1, "num_ranks": 4}
+    same = answer(Settings(num_devices=4), **ranks)
+    assert (same.base_batch_size, same.global_batch_size) == (256, 256)
+    assert same.learning_rate == 0.1
+    assert answer(Settings(num_devices=4), **{**ranks, "num_ranks": 1}).base_batch_size == 64

@@ -22,6 +22,7 @@ from autobatch.records import (
     LearningRateRule,
     LengthScan,
     Outcome,
+    RankReading,
     Regime,
     Settings,
     StopReason,
@@ -490,3 +491,34 @@ def test_beside_a_devices_memory_the_hosts_has_a_budget_and_a_peak(
 def test_a_peak_that_was_sampled_is_a_lower_bound_in_words(make_finding, make_trial, printed):
     text = one_line(printed(render, make_finding((make_trial(8, peak_is_lower_bound=True),))))
     assert "at least 300 MiB peak (sampled)" in text
+
+
+def test_of_several_processes_each_has_its_peak_and_what_they_exchange_is_said(
+    make_finding, make_trial, printed
+):
+    ranks = tuple(
+        RankReading(
+            rank=rank,
+            peak_bytes=(300 + rank) * 2**20,
+            busy_s=0.1,
+            wait_s=0.01 * rank,
+            exchanged_bytes=8 * 2**20,
+            num_exchanges=2,
+        )
+        for rank in range(2)
+    )
+    finding = make_finding((make_trial(8, ranks=ranks),))
+    workload = replace(finding.workload, num_ranks=2, parallel="FSDP2")
+    text = one_line(printed(render, replace(finding, workload=workload)))
+    assert "processes 2 that train together, FSDP2" in text
+    assert "peak by rank rank 0 300 MiB, rank 1 301 MiB" in text
+    assert "a step in 2 collectives; before them rank 1 waited" in text
+    assert "peak by rank" not in printed(render, finding)
+
+
+def test_processes_that_exchange_nothing_are_told(make_finding, make_trial, printed):
+    ranks = (RankReading(rank=0, wait_s=0.0, exchanged_bytes=0, num_exchanges=0),)
+    finding = make_finding((make_trial(8, ranks=ranks),))
+    workload = replace(finding.workload, num_ranks=2)
+    text = one_line(printed(render, replace(finding, workload=workload)))
+    assert "is the model wrapped?" in text
