@@ -125,7 +125,7 @@ class Starts:
             return replace(failed, outcome=Outcome.KILLED)
         if ending.cause is Cause.EXITED and ending.exit_code and not is_first:
             return replace(failed, message=ending.message + blame(run))
-        raise refuse(ending, run, self._template)
+        raise refuse(ending, run, self._template, measured.seen.num_boundaries)
 
     def _held_against_budget(self, trial: Trial, gpu: GpuMemory | None) -> Trial:
         from autobatch.probe.trial.host import held_against

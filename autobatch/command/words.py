@@ -14,13 +14,14 @@ _LAUNCHERS = ("docker", "podman", "ssh", "sudo", "srun", "sbatch", "kubectl", "s
 _MOST_TEXT = 300
 
 
-def refuse(ending: Ending, run: Run, template: Template) -> WorkloadError:
+def refuse(ending: Ending, run: Run, template: Template, num_steps: int) -> WorkloadError:
     """The error that says why a command cannot be measured.
 
     Args:
         ending: How its run ended.
         run: The run.
         template: The command.
+        num_steps: Steps that were seen to end.
     """
     streams = _streams(run)
     message, hint = ending.message, "see above what it printed"
@@ -39,7 +40,12 @@ def refuse(ending: Ending, run: Run, template: Template) -> WorkloadError:
     elif ending.cause is Cause.NOT_STARTED:
         hint = "check the command's name"
     elif ending.cause is Cause.EXITED:
-        if ending.exit_code == 0:
+        if ending.exit_code == 0 and num_steps:
+            message += (
+                f" after {num_steps} {'step' if num_steps == 1 else 'steps'}, too few to time"
+            )
+            hint = "have it train for more steps, with more data or more epochs"
+        elif ending.exit_code == 0:
             message += " before a training step was timed"
             message += "" if run.has_torch else ", and nothing has imported PyTorch"
         if "EOFError" in run.tail("err"):

@@ -122,6 +122,7 @@ def test_an_error_beyond_a_size_bounds_the_search(probing: Callable[..., Any]) -
         ("bash own_path.sh {batch_size}", "its Python runs without", "$PYTHONPATH"),
         ("python loop.py -b 16 --variant never_trains", "exit status 3: nothing to do", "printed"),
         ("python loop.py -b 16 --variant on_another_device", "trains on meta", "on the CPU"),
+        ("python loop.py -b 16 --variant ends_at_once", "after 1 step, too few", "more steps"),
         ("python loop.py -b 16 --variant asks_the_user", "EOFError", "no standard input"),
         ("python nothing.py -b 16", "can't open file", "printed"),
         ("no-such-program -b 16", "no-such-program: No such file", "name"),

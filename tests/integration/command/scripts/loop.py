@@ -270,6 +270,14 @@ def never_trains(size):
 
 
 @variant
+def ends_at_once(size):
+    model = make_model()
+    optimizer = make_optimizer(model)
+    model(torch.randn(size, FEATURES)).sum().backward()
+    optimizer.step()
+
+
+@variant
 def asks_the_user(size):
     input("Overwrite the folder? ")
 
