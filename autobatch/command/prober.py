@@ -217,6 +217,11 @@ class CommandProber:
                 "CPU or with CUDA can be measured",
                 hint="give a target, or have the script train on the CPU",
             )
+        if self.trained.device == "cuda" and self.trained.gpu is None:
+            raise WorkloadError(
+                "the script trains on a GPU, and nothing could be read of its memory",
+                hint="give a target, or have the script train without CUDA graphs",
+            )
         if self.trained.num_ranks != self._settings.num_devices:
             raise WorkloadError(
                 f"{self.trained.num_ranks} processes train together, and `num_devices` is "

@@ -106,7 +106,8 @@ def find_steps(events: Sequence[Event], batch_size: int | None = None) -> StepsS
     seen_by = _choose_boundary(events)
     loader = _find_training_loader(events)
     usual = _usual_size(events, loader, batch_size)
-    primary = next((each[2] for each in events if each[0] == "O"), None)
+    # They are numbered as they first step; where events begin in a step, another may come first.
+    primary = min((each[2] for each in events if each[0] == "O"), default=None)
     gap, last_s = _Gap(), None
     steps: list[Step] = []
     sizes: list[int] = []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from autobatch.errors import AutobatchError
 from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.records import Outcome
 
@@ -49,3 +50,8 @@ def test_the_limit_holds_before_the_first_step(probing: Callable[..., Any]) -> N
     assert too_large.message == "OutOfMemoryError in the forward pass: CUDA out of memory."
     assert final.fits
     assert set(final.window_peaks_bytes) == {peak_at(64)}
+
+
+def test_a_gpu_that_tells_nothing_is_refused(refusal: Callable[..., AutobatchError]) -> None:
+    error = refusal(f"{COMMAND} --captures")
+    assert str(error) == "the script trains on a GPU, and nothing could be read of its memory"

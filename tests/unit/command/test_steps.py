@@ -113,3 +113,10 @@ def test_a_step_counts_if_it_does_on_every_rank() -> None:
     merged = merge_ranks([find_steps(waiting), find_steps(alone)])
     assert len(find_steps(waiting).clean) == 2
     assert len(merged.clean) == 1
+
+
+def test_the_optimizer_that_first_stepped_ends_a_step_wherever_the_events_begin() -> None:
+    whole = "L DBO DBO DBO Bo DBO DBO DBO Bo DBO DBO DBO"  # the second one steps after each third
+    expected = [3, 3, 5, 3, 3, 5, 3, 3]
+    assert times_ms(whole) == expected
+    assert times_ms(whole[whole.index("Bo") :]) == [3, 3, 5, 3, 3]

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 parser = argparse.ArgumentParser()
 parser.add_argument("--batch-size", type=int, default=8)
 parser.add_argument("--catches", action="store_true")
+parser.add_argument("--captures", action="store_true")
 options = parser.parse_args()
 MIB, GIB, STEP_S, LEAD_S = 2**20, 2**30, 0.02, 0.3
 TOTAL, FREE = 10 * GIB, 8 * GIB
@@ -79,7 +80,7 @@ replaced = {
     "memory_reserved": lambda index: gpu.reserved,
     "max_memory_reserved": lambda index: gpu.peak,
     "max_memory_allocated": lambda index: gpu.peak // 2,
-    "is_current_stream_capturing": lambda: False,
+    "is_current_stream_capturing": lambda: options.captures,
     "current_stream": lambda index: None,
     "empty_cache": gpu.empty_cache,
     "reset_peak_memory_stats": gpu.reset_peak,
