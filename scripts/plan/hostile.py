@@ -78,7 +78,7 @@ CASES = (
     ),
     Hostile("crash in a step", _DEPTH, "ctypes.string_at(0)", "SIGSEGV"),
     Hostile("crash in the constructor", "ctypes.string_at(0); depth = 3", "pass", "-11"),
-    Hostile("memory read by address", _DEPTH, "ctypes.string_at(x.data_ptr(), 4)", "data pointer"),
+    Hostile("values as an array", _DEPTH, "x.detach().cpu().numpy()", "numpy"),
 )
 _PLAIN = Hostile("plain", _DEPTH, "pass", "")
 

@@ -7,6 +7,7 @@ operator -> its result has new storages?     -> allocated, until the storage is 
 
 from __future__ import annotations
 
+import sys
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,7 @@ from torch.utils._pytree import tree_iter
 
 from autobatch.prediction.attention import AttentionCall
 from autobatch.prediction.trace import Category, Mark, Storage, Trace
+from autobatch.prediction.tracing.values import read_for_pytorch
 from autobatch.prediction.tracing.workspaces import Workspaces
 
 if TYPE_CHECKING:
@@ -151,6 +153,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         maker = -1 if node is None else node._sequence_nr()
         if is_backward and func is _aten.add.Tensor and self._adds_gradients(args, kwargs, maker):
             func = _aten.add_.Tensor
+        if func is _aten._local_scalar_dense.default and args[0].device.type == "cuda":
+            # Not by a method of the tensor, which ``KnownValues`` would have answered.
+            is_own, value = read_for_pytorch(args[0], sys._getframe(1))
+            if is_own:
+                return value
         result = func(*args, **(kwargs or {}))
         made = [tensor for tensor in tree_iter(result) if isinstance(tensor, torch.Tensor)]
         is_on_gpu = False

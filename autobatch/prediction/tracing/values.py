@@ -15,10 +15,18 @@ from torch.overrides import TorchFunctionMode
 
 from autobatch.errors import WorkloadError
 
-_READS = {torch.Tensor.item, torch.Tensor.__float__}
-_DECISIONS = {torch.Tensor.__bool__, torch.Tensor.__int__, torch.Tensor.__index__}
-# PyTorch's own code asks whether something went wrong, such as an overflow: it did not.
-_OWN_PACKAGE = "torch"
+# What reads the value of a tensor, and the type that it gives; ``item`` gives the tensor's own.
+_READS: dict[Any, Any] = {
+    torch.Tensor.item: None,
+    torch.Tensor.__float__: float,
+    torch.Tensor.__bool__: bool,
+    torch.Tensor.__int__: int,
+    torch.Tensor.__index__: int,
+}
+_SHOWN = (torch.Tensor.item, torch.Tensor.__float__)
+# PyTorch's own code asks whether something went wrong, such as an overflow: it did not. Only
+# distributions ask whether all is well.
+_OWN_PACKAGE, _ASKS_WHETHER_VALID = "torch", "torch.distributions."
 
 
 def refuse_value(doing: str) -> NoReturn:
@@ -67,29 +75,36 @@ class KnownValues(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Call a function of PyTorch, unless it reads a value that is not there."""
-        if func not in _READS and func not in _DECISIONS:
+        if func not in _READS or args[0].device.type != "cuda":
             return func(*args, **(kwargs or {}))
-        tensor = args[0]
-        if tensor.device.type != "cuda":
-            return func(*args, **(kwargs or {}))
-        if _is_own(sys._getframe(1)):
-            return (func is torch.Tensor.__bool__ and False) or _zero_of(tensor)
-        if func is torch.Tensor.__float__:
-            return 0.0
-        if func is torch.Tensor.item:
-            return UnknownNumber()
-        refuse_value("decides by the value of a tensor")
+        is_own, value = read_for_pytorch(args[0], sys._getframe(1))
+        if is_own:
+            return value if func is torch.Tensor.item else _READS[func](value)
+        if func not in _SHOWN:
+            refuse_value("decides by the value of a tensor")
+        return UnknownNumber() if func is torch.Tensor.item else 0.0
 
 
-def _is_own(frame: Any) -> bool:
-    """Whether a value is read by PyTorch's own code."""
+def read_for_pytorch(tensor: torch.Tensor, frame: Any) -> tuple[bool, float | int | bool]:
+    """Whether a value is read by PyTorch's own code, and what it is told then.
+
+    Args:
+        tensor: The tensor, on ``cuda``.
+        frame: Where it is read.
+    """
+    reader = _find_reader(frame)
+    value = reader.startswith(_ASKS_WHETHER_VALID)
+    return reader.partition(".")[0] == _OWN_PACKAGE, _type_of(tensor)(value)
+
+
+def _find_reader(frame: Any) -> str:
+    """Name of the module whose code reads a value."""
     while frame is not None and frame.f_globals.get("__name__", "").startswith(__package__):
         frame = frame.f_back  # another mode of the trace
-    name = frame.f_globals.get("__name__", "") if frame is not None else ""
-    return bool(name.partition(".")[0] == _OWN_PACKAGE)
+    return str(frame.f_globals.get("__name__", "")) if frame is not None else ""
 
 
-def _zero_of(tensor: torch.Tensor) -> float | int | bool:
+def _type_of(tensor: torch.Tensor) -> type[float] | type[int] | type[bool]:
     if tensor.dtype is torch.bool:
-        return False
-    return 0.0 if tensor.is_floating_point() else 0
+        return bool
+    return float if tensor.is_floating_point() else int

@@ -278,6 +278,16 @@ def test_a_loss_may_be_shown() -> None:
     assert with_step(step).storages
 
 
+def test_what_pytorch_itself_asks_of_values_is_as_in_a_training_that_goes_well() -> None:
+    def step(model: nn.Module, batch: Any) -> torch.Tensor:
+        output = model(batch[0])
+        sample = torch.distributions.Normal(output, output.exp()).rsample()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0, error_if_nonfinite=True)
+        return nn.functional.gaussian_nll_loss(sample, batch[1], output.exp())
+
+    assert with_step(step).storages
+
+
 @pytest.mark.parametrize("compare", [lambda x: x > 0, lambda x: x.item() > 0, lambda x: int(x)])
 def test_a_decision_by_a_value_is_refused(compare: Callable[[torch.Tensor], Any]) -> None:
     def step(model: nn.Module, batch: Any) -> torch.Tensor:
