@@ -181,10 +181,9 @@ def _describe_evaluation(trainer: Any) -> dict[str, Any]:
         with _set_apart(trainer, loader.batch_size):
             trainer.evaluate(loader.dataset)
 
-    return {
-        "evaluate": evaluate,
-        "eval_loader": with_batch_size(trainer.get_eval_dataloader(name)),
-    }
+    with _set_apart(trainer, trainer.args.per_device_eval_batch_size):
+        loader = with_batch_size(trainer.get_eval_dataloader(name))
+    return {"evaluate": evaluate, "eval_loader": loader}
 
 
 @contextmanager

@@ -18,6 +18,7 @@ def test_the_table_lists_every_script_that_can_be_run() -> None:
     started_by_others = {
         "scripts.peers.child",
         "scripts.claims.accumulating_workloads",
+        "scripts.claims.late_trainings",
         "scripts.gpu.stages.__main__",
         "scripts.gpu.stages.fresh",
     }
