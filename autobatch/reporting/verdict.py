@@ -220,7 +220,9 @@ def _following(finding: Finding, *, is_sure: bool) -> str:
         return "search again with a longer --time-limit"
     if not is_sure:
         return "search again when the machine is quiet; until then this size is a safe guess"
-    if WarningCode.FEW_UPDATES in codes and finding.workload.command is None:
+    workload = finding.workload
+    can_weigh = workload.command is None and workload.num_ranks == 1
+    if WarningCode.FEW_UPDATES in codes and can_weigh:
         number = finding.iterations_per_epoch or 0
         updates = f"{number} update" if number == 1 else f"{units.format_count(number)} updates"
         return f"search with --goal efficiency: an epoch has only {updates} at this size"

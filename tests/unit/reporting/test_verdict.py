@@ -160,3 +160,10 @@ def test_a_command_is_not_pointed_to_what_only_a_target_has(make_finding):
     made = make_finding(warnings=(FindingWarning(code=WarningCode.FEW_UPDATES),))
     finding = replace(made, workload=replace(made.workload, command=command))
     assert "--goal efficiency" not in find_verdict(finding).following
+
+
+def test_nor_are_several_processes_pointed_to_what_one_measures(make_finding):
+    made = make_finding(warnings=(FindingWarning(code=WarningCode.FEW_UPDATES),))
+    assert "--goal efficiency" in find_verdict(made).following
+    finding = replace(made, workload=replace(made.workload, num_ranks=2))
+    assert "--goal efficiency" not in find_verdict(finding).following
