@@ -1,6 +1,7 @@
 """Does the model of the allocator give every request the address that it got on a GPU?
 
-A folder of recorded traces (``*.json.gz``, format ``autobatch-allocator-trace/1``) is replayed.
+A folder of recordings is replayed: ``*.json.gz`` (format ``autobatch-allocator-trace/1``), and
+``*.pickle`` as ``torch.cuda.memory._dump_snapshot`` writes them.
 Exit status 1 if an address, the size of a segment, the bytes of a release or a peak differs.
 
     python -m scripts.plan.replay_traces FOLDER
@@ -18,6 +19,7 @@ from typing import Any
 
 from autobatch.prediction.allocator import AllocatorSettings
 from autobatch.prediction.allocator.replay import Agreement, Event, EventKind, Segment, replay
+from autobatch.prediction.snapshot import read_snapshot
 from scripts.plan.verdict import Row
 from scripts.workbench import make_parser, print_table
 
@@ -56,8 +58,12 @@ def check_replay(folder: Path) -> Iterator[Row]:
 
 def check_all(folder: Path) -> dict[str, tuple[Agreement, bool]]:
     """How far the model agrees with each trace of a folder, by its name."""
-    files = sorted(folder.glob("*.json.gz"))
-    return {file.name: check(json.loads(gzip.decompress(file.read_bytes()))) for file in files}
+    traces = {
+        file.name: check(json.loads(gzip.decompress(file.read_bytes())))
+        for file in sorted(folder.glob("*.json.gz"))
+    }
+    snapshots = {file.name: _check_snapshot(file) for file in sorted(folder.glob("*.pickle"))}
+    return traces | snapshots
 
 
 def figures(found: dict[str, tuple[Agreement, bool]]) -> list[tuple[str, int, int]]:
@@ -105,6 +111,13 @@ def check(document: dict[str, Any]) -> tuple[Agreement, bool]:
     measured_bytes = document["measured"]["peak_reserved"]
     peaks = {agreement.peak_reserved_bytes, agreement.recorded_peak_reserved_bytes}
     return agreement, peaks == {measured_bytes}
+
+
+def _check_snapshot(file: Path) -> tuple[Agreement, bool]:
+    """The same of a file that PyTorch dumped, whose start is worked out from its end."""
+    recording = read_snapshot(str(file))
+    agreement = replay(recording.segments, recording.events, recording.settings)
+    return agreement, agreement.peak_reserved_bytes == agreement.recorded_peak_reserved_bytes
 
 
 def _sum(found: dict[str, tuple[Agreement, bool]], same: str, of: str) -> tuple[int, int]:
