@@ -33,6 +33,9 @@ def install_fake_cuda() -> None:
     Raises:
         DeviceError: If this build of PyTorch does not allow it.
     """
+    # A fork mends PyTorch's pool of threads at the next use. If that is by several threads of the
+    # autograd engine at once, the process is aborted (``leak_corrupted_threadpool``).
+    torch.set_num_threads(1)
     try:
         _place_guard()
         _patch_hooks()

@@ -33,7 +33,6 @@ def run_apart(work: Callable[[], Any]) -> Any:
     from autobatch.probe.isolation.child import run_in_child
 
     def answer() -> Any:
-        torch.set_num_threads(1)
         try:
             return work()
         except WorkloadError as error:
