@@ -22,7 +22,8 @@ _TENSOR_PAIRS = (
     ("features", "labels"), ("features", "targets"), ("images", "labels"),
 )  # fmt: skip
 _FUNCTIONS = (
-    "batch", "loss", "training_step", "optimizer_step", "collate_fn", "length", "evaluate"
+    "batch", "loss", "training_step", "optimizer_step", "collate_fn", "length", "evaluate",
+    "parallelize",
 )  # fmt: skip
 _IS_SCRIPT = "it is a script, which trains when it is run"
 _EXAMPLE = "model = torch.nn.Linear(10, 1)\ndataset = [(torch.randn(10), torch.randn(1))] * 1000"

@@ -30,6 +30,7 @@ def test_every_name_of_the_contract_is_taken(find: Any) -> None:
         def optimizer_step(model, optimizer): optimizer.step()
         length = len
         def evaluate(model, loader): return model
+        def parallelize(model): return model
         eval_loader = torch.utils.data.DataLoader([1])
         batch_size = 64
         lr = 1
