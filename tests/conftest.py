@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-gpu", action="store_true", help="fail, instead of skip, where there is no GPU"
     )
+    parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
 
 
 def pytest_configure() -> None:
@@ -37,6 +38,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"integration", "probe"} & set(item.path.parts):
             item.add_marker(pytest.mark.flaky(reruns=2))
+        if item.get_closest_marker("slow") and not item.config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes; --slow runs it"))
 
 
 def pytest_report_header() -> str:

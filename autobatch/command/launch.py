@@ -36,6 +36,8 @@ TRACKERS = {
 }
 _CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME")
 _TAIL_BYTES = 4000
+# The rest of 107 bytes is for sockets below it: our own, and those of the script's processes.
+_LONGEST_FOLDER = 48
 _POLL_INTERVAL_S = 0.01
 
 
@@ -92,6 +94,13 @@ def find_root(cwd: str) -> str:
     return cwd
 
 
+def make_folder() -> Path:
+    """Make a private folder in which sockets can be: their paths have 107 bytes at the most."""
+    name = os.fsencode(tempfile.gettempdir())
+    is_short = len(name) <= _LONGEST_FOLDER
+    return Path(tempfile.mkdtemp(prefix="autobatch-", dir=None if is_short else "/tmp"))
+
+
 class Launch:
     """One start of a command. A context manager: its private folder goes with it.
 
@@ -113,7 +122,7 @@ class Launch:
     ) -> None:
         self._arguments, self._protection = arguments, protection
         self._variables, self._config, self._rewritten = variables, config, rewritten
-        self.folder = Path(tempfile.mkdtemp(prefix="autobatch-"))
+        self.folder = make_folder()
         self.socket_path = str(self.folder / "socket")
         self.process: subprocess.Popen[bytes] | None = None
         self.trackers: tuple[str, ...] = ()

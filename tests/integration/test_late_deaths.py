@@ -12,6 +12,7 @@ if sys.platform != "linux":
 from scripts.claims.late_deaths import TRAPS, run_trap
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["kept_logits", "multi_scale"])
 def test_it_dies_where_ordinary_steps_fit_and_ends_at_the_size_that_was_rehearsed(

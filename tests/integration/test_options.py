@@ -12,6 +12,7 @@ from fixtures.commands import run_autobatch
 
 from autobatch.cli.probe import probe
 from autobatch.command.settings import CommandSettings
+from autobatch.ranks.settings import RanksSettings
 from autobatch.records import Settings
 from autobatch.records.options import options_of
 
@@ -202,5 +203,7 @@ def test_every_option_of_a_search_is_tried_above() -> None:
     of_output = {"--json", "--output", "--plot", "--html", "--force", "--quiet", "--verbose"}
     # A command is tried in tests/integration/command.
     of_command = {each.flag for each in options_of(CommandSettings).values()}
-    assert names - of_output - of_command == set(EFFECTS)
+    # And so are ranks, in tests/integration/ranks.
+    of_ranks = {each.flag for each in options_of(RanksSettings).values()}
+    assert names - of_output - of_command - of_ranks == set(EFFECTS)
     assert {each.flag for each in options_of(Settings).values()} == set(EFFECTS)

@@ -31,6 +31,7 @@ def test_the_site_builds_and_every_link_in_it_leads_somewhere(tmp_path: Path) ->
     assert (tmp_path / "llms.txt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(800)
 def test_the_commands_of_the_tutorial_run_in_order(tmp_path: Path) -> None:
     text = TUTORIAL.read_text()

@@ -108,7 +108,7 @@ def torchrun(script: Path, *arguments: str, num_ranks: int = 2) -> list[dict[str
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("parallel", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp2"])
 def test_all_ranks_get_one_size_and_train_to_the_same_bits(script: Path, parallel: str) -> None:
     called = torchrun(script, parallel, "call")
     plain = torchrun(script, parallel, "none")
