@@ -9,7 +9,7 @@ from autobatch.reporting.codec import Codec, Document
 from autobatch.reporting.validate import first_range_complaint
 
 
-def _write(plan: Plan) -> Document:
+def _write(plan: Plan | SnapshotPlan) -> Document:
     # Said in the document itself: its figures look like those of a finding, which were measured.
     return {"was_run": False, "fits": plan.fits, **msgspec.to_builtins(plan)}
 
@@ -50,10 +50,6 @@ def _find_snapshot_fault(plan: SnapshotPlan) -> tuple[str, str] | None:
     return first_range_complaint(plan)
 
 
-def _write_snapshot(plan: SnapshotPlan) -> Document:
-    return {"was_run": False, "fits": plan.fits, **msgspec.to_builtins(plan)}
-
-
 SNAPSHOT_PLAN = Codec(
     version=1,
     version_key="snapshot_plan_version",
@@ -61,6 +57,6 @@ SNAPSHOT_PLAN = Codec(
     what="a replayed snapshot",
     redo="make it again with autobatch plan `replay=SNAPSHOT` -o FILE",
     instead="make one with autobatch plan `replay=SNAPSHOT` -o FILE",
-    write=_write_snapshot,
+    write=_write,
     find_fault=_find_snapshot_fault,
 )

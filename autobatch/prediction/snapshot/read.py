@@ -10,7 +10,7 @@ from autobatch.errors import ResultFormatError
 from autobatch.prediction.allocator import AllocatorSettings, segment_bytes
 from autobatch.prediction.allocator.replay import Event, EventKind, Segment
 from autobatch.prediction.snapshot.pickles import HINT, load_plain
-from autobatch.prediction.snapshot.rewind import FinalSegment, rewind
+from autobatch.prediction.snapshot.rewind import rewind
 
 _KINDS = {
     "alloc": EventKind.ALLOCATE,
@@ -96,8 +96,8 @@ class _Reader:
             limit_bytes=self._limit(initial, events),
         )
 
-    def _segments(self) -> list[FinalSegment]:
-        found: dict[int, FinalSegment] = {}
+    def _segments(self) -> list[Segment]:
+        found: dict[int, Segment] = {}
         for each in _list(self._document["segments"], "segments"):
             if not isinstance(each, dict):
                 _refuse("segments: expected dicts")
@@ -111,7 +111,7 @@ class _Reader:
             address = _number(each, "address")
             if address in found:
                 _refuse(f"segments: two begin at {address}")
-            found[address] = FinalSegment(
+            found[address] = Segment(
                 address=address,
                 size=_bytes(each, "total_size"),
                 stream=_number(each, "stream"),

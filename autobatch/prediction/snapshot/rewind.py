@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from autobatch.errors import ResultFormatError
 from autobatch.prediction.allocator import AllocatorSettings
@@ -24,29 +24,8 @@ from autobatch.prediction.allocator.sizes import (
 _HINT = "record it again: this one was cut off, or changed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinalSegment:
-    """A segment as a snapshot found it.
-
-    Attributes:
-        address: Where it begins.
-        size: Its bytes.
-        stream: Its stream.
-        is_small: Whether it is of the pool of small blocks.
-        is_expandable: Whether it grows in place.
-        blocks: Address, size and requested bytes of each block in use.
-    """
-
-    address: int
-    size: int
-    stream: int
-    is_small: bool
-    is_expandable: bool
-    blocks: tuple[tuple[int, int, int], ...]
-
-
 def rewind(
-    segments: Sequence[FinalSegment], events: Sequence[Event], settings: AllocatorSettings
+    segments: Sequence[Segment], events: Sequence[Event], settings: AllocatorSettings
 ) -> list[Segment]:
     """The segments and their blocks in use when a recording began.
 
@@ -67,7 +46,7 @@ def rewind(
 class _State:
     """The allocator at a moment of a recording, on the way back."""
 
-    def __init__(self, segments: Sequence[FinalSegment]) -> None:
+    def __init__(self, segments: Sequence[Segment]) -> None:
         native = [each for each in segments if not each.is_expandable]
         self._native = {each.address: (each.size, each.stream) for each in native}
         # Parts with memory behind them: where each begins, and its end and stream.
