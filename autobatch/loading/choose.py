@@ -17,7 +17,7 @@ from autobatch.records.loading import LoaderChoice, LoaderSettings, LoaderTiming
 LEAST_GAIN_FRACTION = 0.05
 # Of numbers of workers that are as fast as this, the smallest is taken.
 _SAME_FRACTION = 0.02
-_PREFETCH_FACTORS = (2, 4)
+_PREFETCH_FACTORS = (2, 4, 8)
 # One worker relieves the training of loading, and makes batches no faster.
 _FEWEST_TO_STOP = 2
 # Slower ones are not timed again.
@@ -103,7 +103,7 @@ class LoaderSearch:
         """Time the fastest and the user's own in turn, until it is clear whether one gains.
 
         Every other round goes backwards, so that a machine that slows down favours none of them.
-        After the fewest rounds the best of the others goes on alone, beside the user's own.
+        After the fewest rounds the best number of workers goes on alone, beside the user's own.
         """
         least = (1 - _NEAR_FRACTION) * max(map(self._rate_of, self._ways()))
         others = [each for each in self._ways() if each != own and self._rate_of(each) >= least]
@@ -116,10 +116,10 @@ class LoaderSearch:
             turn = [own, *others][:: -1 if len(rounds) % 2 else 1]
             rounds.append({each: _rate(self._time(each)) for each in turn})
             if len(rounds) >= _FEWEST_ROUNDS:
-                others = [self._find_best(others)]
-                pairs = ([each[way] for each in rounds] for way in (own, *others))
-                gain = judge_gain(*pairs)
-        return others[0] if others else own, gain
+                best = self._find_best(others)
+                others = [each for each in others if each.num_workers == best.num_workers]
+                gain = judge_gain(*([each[way] for each in rounds] for way in (own, best)))
+        return self._find_best(others) if others else own, gain
 
     def _list_more(self, own: LoaderSettings) -> Iterator[LoaderSettings]:
         """Ways besides the user's own, each with those before it timed."""
@@ -149,17 +149,19 @@ class LoaderSearch:
             before = way
 
     def _find_best(self, ways: Sequence[LoaderSettings]) -> LoaderSettings:
-        """The fastest; prefetching and pinning must gain, and fewer workers are as good."""
-        own = self.timings[0].settings
-        plain = [each for each in ways if each in (own, _with_workers(own, each.num_workers))]
-        plain = plain or [*ways]
+        """The fastest; pinning must gain, and fewer workers are as good.
+
+        Batches that are loaded further ahead need not gain: they cost host memory alone, and a way
+        that takes more than the budget has no rate.
+        """
+        own_pins = self.timings[0].settings.pin_memory
+        plain = [each for each in ways if each.pin_memory == own_pins] or [*ways]
         top = max(map(self._rate_of, plain))
         near = [each for each in plain if self._rate_of(each) >= (1 - _SAME_FRACTION) * top]
-        best = min(near, key=lambda each: each.num_workers)
-        for each in ways:
-            if each not in plain and self._has_gain(best, each):
-                best = each
-        return best
+        number = min(each.num_workers for each in near)
+        best = max((each for each in plain if each.num_workers == number), key=self._rate_of)
+        pinned = [each for each in ways if each not in plain and self._has_gain(best, each)]
+        return max(pinned, key=self._rate_of, default=best)
 
     def _with_life(self, best: LoaderSettings) -> LoaderSettings:
         """With workers that outlive an epoch, where starting them takes a good part of it."""
