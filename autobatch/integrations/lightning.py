@@ -5,7 +5,8 @@
 
 Of the user's code it calls what a training step is made of, and nothing else: ``training_step``,
 what moves a batch to the device, what clips gradients, and ``train_dataloader``. What is logged
-meanwhile is dropped.
+meanwhile is dropped. Of several processes under ``ddp`` each has the callback, and all get the same
+size.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from autobatch.records import Confidence
 from autobatch.training import TrainingFinding
 from autobatch.training.call import find_for_objects
 from autobatch.training.notice import announce, log
+from autobatch.training.ranks import leads
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -81,7 +83,8 @@ class BatchSizeTuner(Callback):  # type: ignore[misc]
             self.finding = self.tune(trainer, pl_module)
         except SearchInterrupted as interrupt:  # the trainer ends the process without a word of it
             self.finding = interrupt.finding
-            log(f"{type(self).__name__} {interrupt}")
+            if leads():
+                log(f"{type(self).__name__} {interrupt}")
             raise
 
     def tune(self, trainer: Trainer, pl_module: LightningModule) -> TrainingFinding:
@@ -97,10 +100,10 @@ class BatchSizeTuner(Callback):  # type: ignore[misc]
         """
         _refuse_what_has_no_single_size(trainer, pl_module)
         with _random_numbers_untouched():
-            loader = _find_loader(trainer)
+            loader = _deal_out(trainer, _find_loader(trainer))
         self._require_place_for_size(trainer, pl_module)
         finding = find_for_objects(
-            pl_module,
+            trainer.strategy.model,  # the module, or what wraps it
             loader,
             None,
             trainer.optimizers[0],
@@ -127,7 +130,7 @@ class BatchSizeTuner(Callback):  # type: ignore[misc]
         options: dict[str, Any] = {"precision": _PRECISIONS.get(str(trainer.precision), "fp32")}
         per_step = trainer.accumulate_grad_batches
         if loader.batch_size is not None:
-            options["base_batch_size"] = loader.batch_size * per_step
+            options["base_batch_size"] = loader.batch_size * per_step * trainer.world_size
         if self._global_batch_size is not None:
             options["global_batch_size"] = self._global_batch_size
         else:
@@ -174,11 +177,6 @@ class BatchSizeTuner(Callback):  # type: ignore[misc]
 
 
 def _refuse_what_has_no_single_size(trainer: Trainer, module: LightningModule) -> None:
-    if trainer.world_size > 1:
-        raise WorkloadError(
-            f"{trainer.world_size} processes train together, and each would find a size of its own",
-            hint=f"find it with devices=1 and num_devices={trainer.world_size}, then set it",
-        )
     if not module.automatic_optimization:
         raise WorkloadError(
             f"{type(module).__name__} has automatic_optimization = False: only it knows its steps",
@@ -205,15 +203,23 @@ def _find_loader(trainer: Trainer) -> DataLoader[Any]:
     )
 
 
+def _deal_out(trainer: Trainer, loader: DataLoader[Any]) -> DataLoader[Any]:
+    """The loader of one process of several as ``fit`` will make it, which always shuffles."""
+    connector, stage = trainer._data_connector, trainer.state.stage
+    dealt = connector._prepare_dataloader(loader, shuffle=True, mode=stage)
+    assert isinstance(dealt, DataLoader)
+    return dealt
+
+
 def _make_step(trainer: Trainer, module: LightningModule) -> Callable[[Any, Any], torch.Tensor]:
     takes_index = len(inspect.signature(module.training_step).parameters) > 1
 
     def training_step(model: Any, batch: Any) -> torch.Tensor:
         batch = trainer.precision_plugin.convert_input(batch)
-        batch = model._on_before_batch_transfer(batch)
+        batch = module._on_before_batch_transfer(batch)
         batch = trainer.strategy.batch_to_device(batch)
-        with _nothing_logged(trainer, model), trainer.precision_plugin.train_step_context():
-            output = model.training_step(batch, 0) if takes_index else model.training_step(batch)
+        with _nothing_logged(trainer, module):  # the strategy's step goes through DDP's forward
+            output = trainer.strategy.training_step(batch, *([0] if takes_index else []))
         loss: torch.Tensor = output["loss"] if isinstance(output, dict) else output
         return loss
 
@@ -224,8 +230,8 @@ def _make_optimizer_step(trainer: Trainer, module: LightningModule) -> Callable[
     """The step with the gradients clipped as the trainer or the module does it."""
 
     def optimizer_step(model: Any, optimizer: Any) -> None:
-        with _nothing_logged(trainer, model):
-            model.configure_gradient_clipping(
+        with _nothing_logged(trainer, module):
+            module.configure_gradient_clipping(
                 trainer.optimizers[0],
                 gradient_clip_val=trainer.gradient_clip_val,
                 gradient_clip_algorithm=trainer.gradient_clip_algorithm,

@@ -5,7 +5,8 @@
     trainer.train()
 
 A step is the trainer's own ``compute_loss`` on batches of its own loader, and a rehearsal calls its
-own ``evaluate``, with all that this keeps and generates; its callbacks are not called.
+own ``evaluate``, with all that this keeps and generates; its callbacks are not called. Of several
+processes all call it: trials train the model in ``DistributedDataParallel``, as ``train()`` will.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from autobatch.errors import WorkloadError
@@ -27,6 +29,7 @@ from autobatch.records import Confidence
 from autobatch.training import TrainingFinding
 from autobatch.training.call import find_for_objects
 from autobatch.training.notice import announce
+from autobatch.training.ranks import meet_all_ranks
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -46,25 +49,27 @@ def tune(trainer: Trainer, *, keep_global_batch: bool = True, **options: Any) ->
         **options: Those of ``find_batch_size``, such as ``max_batch_size`` or ``memory_limit``.
 
     Raises:
-        WorkloadError: If several devices train together, or there is no data.
+        WorkloadError: If the model is wrapped by other means than DDP, or there is no data.
         AutobatchError: As ``find_batch_size`` does.
     """
-    _refuse_several_devices(trainer)
+    _refuse_other_wrapping(trainer)
     args = trainer.args
-    asked = args.train_batch_size * args.gradient_accumulation_steps
+    per_device = args.train_batch_size * args.gradient_accumulation_steps
+    asked = per_device * args.world_size
     own = {"precision": _precision_of(args), "base_batch_size": asked}
     options = own | {"eval": trainer.eval_dataset is not None} | options
     if keep_global_batch:
         options["global_batch_size"] = asked
-        options["max_batch_size"] = min(asked, options.get("max_batch_size") or asked)
-    with _as_in_training(trainer) as (loader, optimizer):
-        finding = _find(trainer, loader, optimizer, options)
+        options["max_batch_size"] = min(per_device, options.get("max_batch_size") or per_device)
+    with _as_in_training(trainer) as (model, loader, optimizer):
+        find = partial(_find, trainer, model, loader, optimizer)
+        finding = find(options)
         reached = finding.batch_size * finding.gradient_accumulation_steps
-        if keep_global_batch and reached != asked:
+        if keep_global_batch and reached != per_device:
             # The fastest size does not divide it: of those that do, the largest up to there.
-            size = max(n for n in range(1, finding.batch_size + 1) if asked % n == 0)
-            limits = {"min_batch_size": size, "max_batch_size": size}
-            finding = _find(trainer, loader, optimizer, options | limits)
+            size = max(n for n in range(1, finding.batch_size + 1) if per_device % n == 0)
+            finding = find(options | {"min_batch_size": size, "max_batch_size": size})
+        del find, model  # and with them what DDP hangs on the parameters
     if finding.confidence is Confidence.HIGH:  # what is not sure is not set
         _apply(trainer, finding, keep_global_batch=keep_global_batch)
     announce(
@@ -78,10 +83,14 @@ def tune(trainer: Trainer, *, keep_global_batch: bool = True, **options: Any) ->
 
 
 def _find(
-    trainer: Trainer, loader: DataLoader[Any], optimizer: Any, options: dict[str, Any]
+    trainer: Trainer,
+    model: Any,
+    loader: DataLoader[Any],
+    optimizer: Any,
+    options: dict[str, Any],
 ) -> TrainingFinding:
     return find_for_objects(
-        trainer.model,
+        model,
         loader,
         None,
         optimizer,
@@ -92,12 +101,18 @@ def _find(
     )
 
 
-def _refuse_several_devices(trainer: Trainer) -> None:
-    num_devices = max(trainer.args.world_size, trainer.args.n_gpu)
-    if num_devices > 1:
+def _refuse_other_wrapping(trainer: Trainer) -> None:
+    args = trainer.args
+    if args.n_gpu > 1:
         raise WorkloadError(
-            f"{num_devices} devices train together, and each would find a size of its own",
-            hint=f"tune on one of them with num_devices={num_devices}, then set what it says",
+            f"{args.n_gpu} GPUs train in one process, by DataParallel",
+            hint=f"start a process for each: torchrun --nproc-per-node {args.n_gpu} train.py",
+        )
+    kind = trainer.accelerator.distributed_type.value
+    if args.world_size > 1 and not kind.startswith("MULTI_"):
+        raise WorkloadError(
+            f"{args.world_size} processes train together by {kind}, and not by DDP",
+            hint="wrap the model yourself, and call autobatch.find_batch_size on every rank",
         )
 
 
@@ -110,7 +125,7 @@ def _precision_of(args: Any) -> str:
 
 
 @contextmanager
-def _as_in_training(trainer: Any) -> Iterator[tuple[DataLoader[Any], Any]]:
+def _as_in_training(trainer: Any) -> Iterator[tuple[Any, DataLoader[Any], Any]]:
     """What ``train()`` would make first; afterwards the trainer is as it was."""
     state, optimizer = ProcessState(), trainer.optimizer
     loaders = list(trainer.accelerator._dataloaders)
@@ -126,13 +141,24 @@ def _as_in_training(trainer: Any) -> Iterator[tuple[DataLoader[Any], Any]]:
         made = trainer.create_optimizer()
         if checkpointing is not None:
             checkpointing[0]()
-        yield loader, getattr(made, "optimizer", made)  # what Accelerate wraps
+        # What Accelerate wraps, and the model as it will.
+        yield _wrap(trainer), loader, getattr(made, "optimizer", made)
     finally:
         if checkpointing is not None:
             checkpointing[1]()
         trainer.optimizer = optimizer
         trainer.accelerator._dataloaders[:] = loaders
         state.restore()
+
+
+def _wrap(trainer: Any) -> Any:
+    if trainer.args.world_size == 1:
+        return trainer.model
+    meet_all_ranks()  # DDP would wait half an hour for a rank that does not come
+    handler = trainer.accelerator.ddp_handler
+    wrapped = DistributedDataParallel(trainer.model, **handler.to_kwargs())
+    handler.register_comm_hook(wrapped)
+    return wrapped
 
 
 def _checkpointing_switch(trainer: Any) -> tuple[Callable[[], Any], Callable[[], Any]] | None:

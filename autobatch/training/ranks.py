@@ -54,6 +54,17 @@ def find_job() -> Job | None:
     return Job(store=store, rank=distributed.get_rank(), num_ranks=distributed.get_world_size())
 
 
+def meet_all_ranks() -> None:
+    """Wait until all ranks of the job, if there is one, have come here.
+
+    Raises:
+        WorkloadError: If one does not come.
+    """
+    job = find_job()
+    if job is not None:
+        job.meet({})
+
+
 def leads() -> bool:
     """Whether this process is the one that tells what came of a search."""
     is_alone = not distributed.is_available() or not distributed.is_initialized()

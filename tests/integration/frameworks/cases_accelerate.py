@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,8 +174,6 @@ def test_a_batch_sampler_of_ones_own_is_refused(quick: Any, make_data: Any) -> N
 
 
 TWO_PROCESSES = """
-import json, sys
-from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -187,46 +181,43 @@ from torch.utils.data import DataLoader, TensorDataset
 from autobatch.integrations.accelerate import find_batch_size, resize
 
 accelerator, loss = Accelerator(cpu=True), nn.CrossEntropyLoss()
-torch.manual_seed(1)
-data = TensorDataset(torch.randn(96, 8), torch.arange(96) % 3)
-model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-model, optimizer, loader = accelerator.prepare(model, optimizer, DataLoader(data, 4, shuffle=True))
-told = {"size": 8}
-if sys.argv[1] == "call":
-    finding = find_batch_size(
-        accelerator, model, loader, loss, optimizer, goal="memory", max_batch_size=8
+
+def train(size=None):
+    torch.manual_seed(1)
+    data = TensorDataset(torch.randn(96, 8), torch.arange(96) % 3)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model, optimizer, loader = accelerator.prepare(
+        model, optimizer, DataLoader(data, 4, shuffle=True)
     )
-    recommended = finding.recommendation
-    assert (recommended.base_batch_size, recommended.global_batch_size) == (8, 16)
-    told = {"size": finding.batch_size}
-loader = resize(accelerator, loader, told["size"])
-for inputs, labels in loader:
-    assert len(inputs) == told["size"]
-    accelerator.backward(loss(model(inputs), labels))
-    optimizer.step()
-    optimizer.zero_grad()
-told["weights"] = [each.tolist() for each in model.parameters()]
-path = Path(sys.argv[0]).with_name(f"{sys.argv[1]}{accelerator.process_index}.json")
-path.write_text(json.dumps(told))
+    base = None
+    if size is None:
+        finding = find_batch_size(
+            accelerator, model, loader, loss, optimizer, goal="memory", max_batch_size=8
+        )
+        size, base = finding.batch_size, finding.recommendation.base_batch_size
+        assert finding.recommendation.global_batch_size == 2 * size
+    loader = resize(accelerator, loader, size)
+    for inputs, labels in loader:
+        assert len(inputs) == size
+        accelerator.backward(loss(model(inputs), labels))
+        optimizer.step()
+        optimizer.zero_grad()
+    return size, base, [each.tolist() for each in model.parameters()]
+
+size, base, weights = train()
+tell(size=size, base=base, is_same=weights == train(size)[2], first=weights[0])
 """
 
 
 @pytest.mark.timeout(240)
-def test_two_processes_find_one_size_and_train_to_the_same_bits(tmp_path: Path) -> None:
-    script = tmp_path / "train.py"
-    script.write_text(TWO_PROCESSES)
-    for way in ("call", "none"):
-        done = subprocess.run(
-            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-             "2", str(script), way],
-            env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-    told = {path.name: path.read_text() for path in tmp_path.glob("*.json")}
-    assert len(told) == 4
-    assert len(set(told.values())) == 1
-    assert '"size": 8' in told["call0.json"]
+def test_two_processes_find_one_size_and_train_to_the_same_bits(in_two_processes: Any) -> None:
+    told, errors = in_two_processes(TWO_PROCESSES)
+    for each in told:
+        assert (each["size"], each["base"]) == (8, 8)
+        assert each["is_same"], "as the training at that size without the search"
+    assert told[0] == told[1]
+    assert errors.count("recommended batch size") == 1
 
 
 def test_trials_accumulate_as_the_accelerator_does_and_step_as_the_user_does(

@@ -363,3 +363,76 @@ def test_an_interrupted_search_is_kept_though_the_trainer_ends_the_process(
         _fit(_trainer(tuner), make_data(48), 8)
     assert tuner.finding is best
     assert "BatchSizeTuner interrupted: best so far 8, in .finding" in caplog.messages
+
+
+TWO_PROCESSES = """
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from autobatch.integrations.lightning import BatchSizeTuner
+
+class Net(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Dropout(0.2), nn.Linear(16, 3)
+        )
+        self.seen = []
+    def training_step(self, batch, index):
+        self.seen.append(batch[0].sum().item())
+        loss = nn.functional.cross_entropy(self.layers(batch[0]), batch[1])
+        self.log("loss", loss, sync_dist=True)
+        return loss
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+
+class Data(LightningDataModule):
+    def __init__(self, batch_size):
+        super().__init__()
+        self.batch_size = batch_size
+    def train_dataloader(self):
+        generator = torch.Generator().manual_seed(1)
+        data = TensorDataset(torch.randn(96, 8, generator=generator), torch.arange(96) % 3)
+        return DataLoader(data, self.batch_size, shuffle=True)
+
+def fit(batch_size, accumulated, *callbacks):
+    seed_everything(0, verbose=False)
+    module, data = Net(), Data(batch_size)
+    trainer = Trainer(
+        max_epochs=2, accelerator="cpu", devices=2, strategy="ddp", callbacks=list(callbacks),
+        accumulate_grad_batches=accumulated, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )
+    trainer.fit(module, data)
+    weights = [each.tolist() for each in module.state_dict().values()]
+    return trainer.accumulate_grad_batches, weights, module.seen
+
+tuner = BatchSizeTuner(
+    goal="memory", min_batch_size=8, max_batch_size=16, global_batch_size=96, isolation="process"
+)
+accumulated, weights, seen = fit(4, 1, tuner)
+finding = tuner.finding
+tell(
+    size=finding.batch_size, accumulated=accumulated, seen=seen,
+    base=finding.recommendation.base_batch_size, parallel=finding.workload.parallel,
+    exchanges=[each.num_exchanges for trial in finding.trials for each in trial.ranks],
+    is_same=(accumulated, weights, seen) == fit(16, 3), first_layer=weights[0],
+)
+"""
+
+
+@pytest.mark.timeout(240)
+def test_two_processes_under_ddp_get_one_size_and_train_to_the_same_bits(
+    in_two_processes: Any,
+) -> None:
+    told, errors = in_two_processes(TWO_PROCESSES)
+    for each in told:
+        assert (each["size"], each["accumulated"], each["base"]) == (16, 3, 8)
+        assert each["parallel"] == "DDP"
+        assert min(each["exchanges"]) > 0
+        assert each["is_same"], "as the training at that size without the search"
+    assert told[0]["first_layer"] == told[1]["first_layer"]
+    assert len(told[0]["seen"]) == 6
+    assert set(told[0]["seen"]).isdisjoint(told[1]["seen"]), "each has its own samples"
+    assert errors.count("BatchSizeTuner set batch size 4 -> 16") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 pytest.importorskip("transformers")
+from accelerate.utils import DistributedType
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -366,12 +368,64 @@ def test_a_collator_that_runs_out_of_memory_ends_the_growth_and_not_the_run(
     assert (finding.batch_size, finding.gradient_accumulation_steps) == (8, 4)
 
 
-def test_several_devices_are_refused(make_trainer: Any, quick: Any) -> None:
+def test_what_ddp_does_not_wrap_is_refused(make_trainer: Any, quick: Any) -> None:
     trainer = make_trainer()
     trainer.args._n_gpu = 2
-    with pytest.raises(WorkloadError, match="2 devices train together") as caught:
+    with pytest.raises(WorkloadError, match="2 GPUs train in one process") as caught:
         tune(trainer, **quick)
-    assert "num_devices=2" in caught.value.hint
+    assert "torchrun --nproc-per-node 2" in caught.value.hint
+    trainer.args._n_gpu = 0
+    for kind, words in ((DistributedType.FSDP, "by FSDP, and not by DDP"), (None, "no train_data")):
+        trainer.args.distributed_state = SimpleNamespace(num_processes=2, distributed_type=kind)
+        trainer.accelerator.state.distributed_type = kind or DistributedType.MULTI_CPU
+        trainer.train_dataset = None
+        with pytest.raises(WorkloadError, match=words) as caught:
+            tune(trainer, **quick)
+        assert caught.value.hint
+
+
+TWO_PROCESSES = """
+import tempfile
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, set_seed
+from autobatch.integrations.transformers import tune
+
+data = [{"input_ids": torch.full((8,), i), "labels": torch.full((8,), i)} for i in range(32)] * 3
+
+def train(size, passes, search=False):
+    set_seed(0)
+    args = TrainingArguments(
+        output_dir=tempfile.gettempdir(), max_steps=3, per_device_train_batch_size=size,
+        gradient_accumulation_steps=passes, use_cpu=True, report_to=[], save_strategy="no",
+        disable_tqdm=True, dataloader_pin_memory=False, learning_rate=1e-2,
+    )
+    config = GPT2Config(vocab_size=32, n_positions=8, n_embd=16, n_layer=1, n_head=2)
+    trainer = Trainer(GPT2LMHeadModel(config), args, train_dataset=data)
+    told = {}
+    if search:
+        finding = tune(trainer, goal="memory", min_batch_size=8, max_batch_size=16)
+        assert not any(each._backward_hooks for each in trainer.model.parameters())
+        told = {"base": finding.recommendation.base_batch_size,
+                "global": finding.recommendation.global_batch_size,
+                "parallel": finding.workload.parallel}
+    trainer.train()
+    told["sizes"] = [args.per_device_train_batch_size, args.gradient_accumulation_steps]
+    return told, [each.tolist() for each in trainer.model.parameters()]
+
+told, weights = train(4, 6, search=True)
+tell(**told, is_same=weights == train(*told["sizes"])[1], first=weights[0])
+"""
+
+
+@pytest.mark.timeout(240)
+def test_two_processes_get_one_size_and_train_to_the_same_bits(in_two_processes: Any) -> None:
+    told, errors = in_two_processes(TWO_PROCESSES)
+    for each in told:
+        assert (each["sizes"], each["base"], each["global"]) == ([12, 2], 48, 48)
+        assert each["parallel"] == "DDP"
+        assert each["is_same"], "as the training at that size without the search"
+    assert told[0]["first"] == told[1]["first"]
+    assert errors.count("tune() set batch size 4 -> 12, 2 accumulation steps") == 1
 
 
 def test_a_trainer_without_data_is_refused(make_trainer: Any, quick: Any) -> None:

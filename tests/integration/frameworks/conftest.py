@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -52,3 +57,32 @@ def random_state() -> Callable[[], tuple[Any, ...]]:
         )
 
     return read
+
+
+@pytest.fixture
+def in_two_processes(tmp_path: Path) -> Callable[[str], tuple[list[Any], str]]:
+    """Runs code in two processes that train together.
+
+    Returns what each told by calling ``tell``, and what they wrote to standard error.
+    """
+
+    def run(code: str) -> tuple[list[Any], str]:
+        script = tmp_path / "train.py"
+        script.write_text(
+            "import json, os, sys\n"
+            "def tell(**told):\n"
+            f"    path = {str(tmp_path)!r} + '/' + os.environ['RANK'] + '.json'\n"
+            "    open(path, 'w').write(json.dumps(told))\n" + code
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+             "2", str(script)],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)], done.stderr
+
+    return run
