@@ -105,12 +105,13 @@ def _training_table(comparison: Comparison, width: int) -> Table:
 def _loss_table(comparison: Comparison, width: int) -> Table:
     runs = comparison.runs
     last = [run.epochs[-1] if run.epochs else None for run in runs]
+    times = [run.time_s if run.epochs else None for run in runs]
     columns = [
         Column("epochs", tuple(units.format_count(len(run.epochs)) for run in runs)),
         Column("train", tuple(_loss(each.train_loss if each else None) for each in last)),
         Column("held out", tuple(_loss(each.validation_loss if each else None) for each in last)),
         Column("noise", tuple(_loss(run.loss_noise) for run in runs)),
-        Column("time", tuple(units.format_seconds(run.time_s) for run in runs)),
+        Column("time", tuple(_or_nothing(time, units.format_seconds) for time in times)),
     ]
     return _table(comparison, columns, width, ("noise", "epochs", "train"))
 
@@ -170,7 +171,8 @@ def _choice_rows(comparison: Comparison) -> Iterator[Row]:
             ),
         )
     if not comparison.is_complete:
-        yield "", Text("some runs are unfinished: go on with --resume FILE", style="yellow")
+        unfinished = "some are unfinished: --resume FILE goes on with what -o FILE saved"
+        yield "", Text(unfinished, style="yellow")
 
 
 def _note(run: TrainingRun) -> Iterator[RenderableType]:

@@ -120,10 +120,13 @@ def test_that_each_size_ran_with_one_seed_is_said_beside_the_choice(
 
 
 def test_an_unfinished_comparison_says_how_to_go_on(comparison: Comparison) -> None:
-    unfinished = replace(
-        comparison, runs=(make_run(1, RunOutcome.UNFINISHED), *comparison.runs[1:])
+    begun, waiting = (
+        make_run(1, RunOutcome.UNFINISHED),
+        make_run(64, RunOutcome.UNFINISHED, epochs=()),
     )
-    assert "--resume FILE" in text_of(unfinished)
+    unfinished = replace(comparison, runs=(begun, waiting, *comparison.runs[2:]))
+    assert "--resume FILE goes on with what -o FILE saved" in " ".join(text_of(unfinished).split())
+    assert "0 us" not in text_of(unfinished), "no time is told of what did not begin"
     assert "--resume FILE" not in text_of(comparison)
 
 
