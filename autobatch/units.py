@@ -147,7 +147,7 @@ def format_seconds(seconds: float) -> str:
     """Write a time with a suitable unit: ``3.2 ms``, ``12 s``, ``2 h 05 min``."""
     if seconds >= 3599.5:
         minutes = round(seconds / 60)
-        return f"{minutes // 60} h {minutes % 60:02d} min"
+        return f"{minutes // 60:,} h {minutes % 60:02d} min"
     if seconds >= 99.5:
         whole = round(seconds)
         return f"{whole // 60} min {whole % 60:02d} s"
