@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_pt_utils import EvalLoopContainer
 
 from autobatch.errors import WorkloadError
 from autobatch.integrations.transformers import tune
@@ -195,6 +197,29 @@ def test_a_rehearsal_evaluates_as_the_trainer_does_and_leaves_nothing_behind(
     seen.clear()
     _rehearse(make_trainer(compute_metrics=note, prediction_loss_only=True, **options), quick)
     assert seen == []
+
+
+@pytest.mark.parametrize(("every", "times"), [(None, 1), (1, 2)])
+def test_a_rehearsal_moves_logits_to_the_host_as_often_as_the_trainer_does(
+    make_trainer: Any, quick: Any, monkeypatch: pytest.MonkeyPatch, every: int | None, times: int
+) -> None:
+    moved: list[EvalLoopContainer] = []
+    move = EvalLoopContainer.to_cpu_and_numpy
+
+    def note(container: EvalLoopContainer) -> None:
+        if container.tensors is not None:
+            moved.append(container)
+        move(container)
+
+    monkeypatch.setattr(EvalLoopContainer, "to_cpu_and_numpy", note)
+    trainer = make_trainer(
+        compute_metrics=lambda predictions: {},
+        eval_dataset=Tokens(24),
+        per_device_eval_batch_size=3,
+        eval_accumulation_steps=every,
+    )
+    _rehearse(trainer, quick)
+    assert max(Counter(map(id, moved)).values()) == times, "of two batches, of 16 and 8"
 
 
 def test_a_rehearsal_generates_where_the_trainer_does(
