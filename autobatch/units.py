@@ -201,15 +201,3 @@ def format_beta(beta: float) -> str:
     """Write a decay rate so that its distance from 1 keeps two digits: ``0.9969``, ``0.999969``."""
     digits = max(1, 1 - math.floor(math.log10(1 - beta))) if beta < 1 else 1
     return f"{beta:.{digits}f}".rstrip("0").rstrip(".") or "0"
-
-
-def format_of(value: float, most: float | None, unit: str) -> str:
-    """Write a figure and the most that it can be: ``312 of 700 W``, ``1.5 cores``.
-
-    Args:
-        value: The figure.
-        most: The most that it can be, ``None`` if unknown.
-        unit: Its unit, in words.
-    """
-    of_most = "" if most is None else f" of {round(most, 2):g}"
-    return f"{round(value, 2):g}{of_most} {unit}"

@@ -90,11 +90,6 @@ class Template:
         """Whether the size can be passed from outside."""
         return bool(self.place)
 
-    @property
-    def has_accumulation(self) -> bool:
-        """Whether the number of accumulation steps can."""
-        return any(_ACCUMULATION in each for each in (*self.arguments, *self.variables.values()))
-
     def fill(self, batch_size: int, accumulation_steps: int = 1) -> tuple[str, ...]:
         """The arguments of a run.
 

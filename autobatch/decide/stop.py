@@ -8,19 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 from autobatch.decide.decision import USUAL_BATCH_SIZE, Decision
 
 # Two to warm up, and one that is timed.
 STEPS_OF_A_TRIAL = 3
-
-
-class StopRule(Protocol):
-    """A reason to end the climb."""
-
-    def applies(self, decision: Decision) -> bool:
-        """Whether larger sizes need not run."""
 
 
 @dataclass(frozen=True, slots=True)

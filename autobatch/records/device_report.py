@@ -64,23 +64,6 @@ class EccReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PcieReport:
-    """The link to the host. An idle GPU may have turned it down.
-
-    Attributes:
-        generation: PCIe generation in use.
-        max_generation: The highest that the GPU and its slot can do.
-        width: Lanes in use.
-        max_width: The most that the GPU and its slot can do.
-    """
-
-    generation: int | Unknown
-    max_generation: int | Unknown
-    width: int | Unknown
-    max_width: int | Unknown
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReport:
     """What is known about a GPU besides its memory.
 
