@@ -99,7 +99,7 @@ def plan(
     if replay is not None:
         _report(replayed, SNAPSHOT_PLAN, render_snapshot_plan, output, force, as_json=as_json)
         return 0 if replayed.fits else _EXIT_FITS_NOWHERE
-    if plot_path is not None and made.timeline is not None:
+    if plot_path is not None:
         save_plan_plot(made, plot_path)
     _report(made, PLAN, render_plan, output, force, as_json=as_json)
     return 0 if made.fits else _EXIT_FITS_NOWHERE

@@ -200,7 +200,8 @@ class Plan:
         cards: What fits on each card, in the order they were named.
         choice: The card to take: the cheapest that fits, where prices are given, else the one with
             the least memory; ``None`` if it fits on none.
-        timeline: Memory over time on that card, or on the first.
+        timeline: Memory over time on that card, or on the first: at the size that was asked about,
+            at the largest, or at the first that was traced.
         band_fraction: Memory that a trace does not see, at the most, over what it sees.
         unseen: What that is, in words.
         assumed: What was assumed, one sentence each.
@@ -217,7 +218,7 @@ class Plan:
     optimizer: str | None
     cards: tuple[CardPlan, ...]
     choice: str | None
-    timeline: Timeline | None = field(repr=False)
+    timeline: Timeline = field(repr=False)
     band_fraction: float
     unseen: tuple[str, ...]
     assumed: tuple[str, ...]

@@ -132,14 +132,13 @@ class _Session:
 
     def draw(
         self, cards: Sequence[Card], plans: Sequence[CardPlan], choice: str | None
-    ) -> Timeline | None:
+    ) -> Timeline:
         """The memory of a step on the card to take, or on the first one."""
         plan = next((each for each in plans if each.gpu == choice), plans[0])
         peak = plan.at_batch_size or plan.at_largest
-        if peak is None:
-            return None
+        size = self._first_size if peak is None else peak.batch_size
         card = next(each for each in cards if each.name == plan.gpu)
-        return make_timeline(self._at(peak.batch_size, card.compute_capability), card)
+        return make_timeline(self._at(size, card.compute_capability), card)
 
     def assume(self) -> Iterator[str]:
         """What else was assumed, one sentence each."""

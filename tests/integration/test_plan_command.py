@@ -87,7 +87,6 @@ def test_the_choice_is_the_cheapest_and_nothing_was_run(plan: autobatch.Plan) ->
     assert "nothing was run on a GPU" in str(plan)
     assert plan.band_fraction == 0.01
     assert "torch" in plan.versions
-    assert plan.timeline is not None
     assert set(plan.timeline.begins) >= {"forward", "backward", "optimizer"}
 
 

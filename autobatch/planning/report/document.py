@@ -15,11 +15,9 @@ def _write(plan: Plan | SnapshotPlan) -> Document:
 
 
 def _find_fault(plan: Plan) -> tuple[str, str] | None:
-    timeline = plan.timeline
-    if timeline is not None:
-        lengths = {len(each) for each in timeline.parts_bytes.values()}
-        if lengths != {len(timeline.positions)}:
-            return "timeline.parts_bytes", "expected as many figures as positions"
+    lengths = {len(each) for each in plan.timeline.parts_bytes.values()}
+    if lengths != {len(plan.timeline.positions)}:
+        return "timeline.parts_bytes", "expected as many figures as positions"
     names = {each.gpu for each in plan.cards}
     if not names:
         return "cards", "expected at least one"

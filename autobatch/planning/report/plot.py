@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 from autobatch import units
-from autobatch.errors import SettingsError
 from autobatch.planning.records import Plan, Timeline
 from autobatch.reporting.axes import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, plain_number
 from autobatch.reporting.plot import new_figure, write_figure
@@ -51,13 +50,9 @@ def draw_plan(plan: Plan) -> NotebookFigure:
     """Draw the memory of one step over time.
 
     Raises:
-        SettingsError: If matplotlib is not installed, or no size fits.
+        SettingsError: If matplotlib is not installed.
     """
     timeline = plan.timeline
-    if timeline is None:
-        raise SettingsError(
-            "there is no step to draw: no batch size fits", hint="add a larger `gpu`"
-        )
     size = units.format_count(timeline.batch_size)
     title = f"{plan.target} at batch size {size} on {timeline.gpu}, predicted: one training step"
     figure = new_figure(title, width=10.5)
@@ -80,7 +75,7 @@ def _draw(axes: Axes, plan: Plan, timeline: Timeline) -> None:
     )
     card = next(each for each in plan.cards if each.gpu == timeline.gpu)
     outside_bytes = (card.outside_low_bytes + card.outside_high_bytes) // 2
-    limit = (card.memory_bytes - outside_bytes) / _GIB
+    limit = max(0, card.memory_bytes - outside_bytes) / _GIB
     if limit < _FAR_FACTOR * top:
         axes.axhline(limit, color=GREY, linestyle="--", linewidth=1)
         axes.annotate(

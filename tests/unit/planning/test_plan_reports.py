@@ -12,7 +12,7 @@ import pytest
 from fixtures.plans import GIB, make_card_plan, make_peak, make_plan
 from rich.console import Console
 
-from autobatch.errors import ResultFormatError, SettingsError
+from autobatch.errors import ResultFormatError
 from autobatch.planning.records import (
     MemoryLimit,
     Plan,
@@ -97,7 +97,7 @@ def test_with_prices_the_cheapest_is_named() -> None:
 def test_if_it_fits_nowhere_the_answer_says_so() -> None:
     nothing = SizeRange(likely=0, low=0, high=0)
     card = make_card_plan(largest=nothing, at_largest=None)
-    text = as_text(make_plan(card, timeline=None))
+    text = as_text(make_plan(card))
     assert text.startswith("model.py does not fit on rtx-4090\n")
     assert "Try a smaller size, bf16, gradient checkpointing or a larger GPU." in " ".join(
         text.split()
@@ -195,9 +195,13 @@ def test_the_picture_has_an_area_for_each_part_and_the_limit(tmp_path: Path) -> 
     assert (tmp_path / "plan.svg").read_text().startswith("<?xml")
 
 
-def test_without_a_size_that_fits_there_is_nothing_to_draw() -> None:
-    with pytest.raises(SettingsError, match="there is no step to draw"):
-        draw_plan(make_plan(timeline=None))
+def test_where_no_size_fits_the_picture_shows_what_is_too_much() -> None:
+    nothing = make_card_plan(
+        memory_bytes=6 * GIB, largest=SizeRange(likely=0, low=0, high=0), at_largest=None
+    )
+    [axes] = draw_plan(make_plan(nothing)).axes
+    assert axes.texts[0].get_text() == "limit on rtx-4090"
+    assert axes.texts[0].xy[1] == 4.5 < axes.get_ylim()[1]
 
 
 def _outcome(**changes: Any) -> RerunAtLimit:
