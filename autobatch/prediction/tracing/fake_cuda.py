@@ -23,6 +23,8 @@ _TABLE_HEADER = 2
 _CUDA = 1  # of ``c10::DeviceType``
 _WORD = ctypes.sizeof(ctypes.c_void_p)
 _METHOD = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
+# Operators that are one kernel on CUDA, and several operators in a build that lacks that kernel.
+_KERNELS = ("silu_backward", "mish_backward", "_fused_rms_norm")
 # What ctypes made must outlive the process's last call of it.
 _kept: list[Any] = []
 
@@ -42,6 +44,7 @@ def install_fake_cuda() -> None:
         torch.autograd.set_multithreading_enabled(False).__enter__()
         _open_autocast()
         _open_foreach()
+        _keep_kernels_whole()
         _require_it_works()
     except (AttributeError, ImportError, OSError, ValueError, RuntimeError) as error:
         raise DeviceError(
@@ -106,6 +109,20 @@ def _open_foreach() -> None:
     for module in (optimizer, _foreach_utils):
         types: Any = module._foreach_supported_types
         types.append(FakeTensor)
+
+
+def _keep_kernels_whole() -> None:
+    """Have operators that CUDA has kernels for reach the trace, and not what they are made of."""
+    library = torch.library.Library("aten", "IMPL")
+    for name in _KERNELS:
+        is_known = hasattr(torch.ops.aten, name)
+        if is_known and not torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{name}", "CUDA"):
+            library.impl(name, _run_no_kernel, "CUDA")
+    _kept.append(library)
+
+
+def _run_no_kernel(*args: Any, **keywords: Any) -> Any:
+    raise AssertionError("fake tensors run no kernel")
 
 
 def _require_it_works() -> None:

@@ -253,6 +253,26 @@ def test_attention_runs_the_kernel_of_the_card(precision: Precision, kernel: str
     assert traced.attention[0].query_length == 16
 
 
+@pytest.mark.parametrize(
+    ("layer", "backward"),
+    [
+        (nn.SiLU(), "aten.silu_backward.default"),
+        (nn.Mish(), "aten.mish_backward.default"),
+        (nn.RMSNorm(WIDTH), "aten._fused_rms_norm_backward.default"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_one_kernel_on_a_gpu_takes_the_memory_of_one(
+    layer: nn.Module, backward: str
+) -> None:
+    """A build without the kernel computes it in six steps, each with a result of its own."""
+    traced = trace(nn.Sequential(linear(), layer), batch_size=4)
+    made = [each.operator for each in traced.storages if each.module == "1"]
+    # In each of two steps the result, and what the backward pass makes of it.
+    assert made.count(backward) >= 2
+    assert not {"aten.sigmoid.default", "aten.mul.Tensor", "aten.rsqrt.default"} & set(made)
+
+
 def test_both_threads_have_a_workspace_of_cublas() -> None:
     sizes = [each.bytes_on(CARD) for each in trace(linear()).storages if each.workspace]
     assert sizes.count(8_519_680) == 2
