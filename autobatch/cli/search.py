@@ -14,6 +14,7 @@ from autobatch.ranks.settings import RanksSettings, for_ranks
 from autobatch.records import Finding, Goal, Precision, Settings
 
 if TYPE_CHECKING:  # neither is needed for --help
+    from autobatch.finder.forecast import Forecast
     from autobatch.probe.probers import Prober
     from autobatch.reporting import LineProgress
 
@@ -85,13 +86,16 @@ class TargetSearch:
                 on_output=on_output, on_stage=observer.doing,
             )  # fmt: skip
             prober = GroupProber(ranks, on_stage=observer.doing)
-        else:
-            from autobatch.probe.client import TargetProber
+            return _find(prober, self.name, self._settings, observer)
+        from autobatch.probe.client import TargetProber
 
-            prober = TargetProber(
-                self.name, self._settings, on_output=on_output, on_stage=observer.doing
-            )
-        return _find(prober, self.name, self._settings, observer)
+        prober = TargetProber(
+            self.name, self._settings, on_output=on_output, on_stage=observer.doing
+        )
+        from autobatch.prediction.forecast import TracedForecast
+
+        forecast = TracedForecast(self.name, self._settings)
+        return _find(prober, self.name, self._settings, observer, forecast)
 
 
 class CommandSearch:
@@ -131,7 +135,11 @@ class CommandSearch:
 
 
 def _find(
-    context: AbstractContextManager[Prober], name: str, settings: Settings, observer: LineProgress
+    context: AbstractContextManager[Prober],
+    name: str,
+    settings: Settings,
+    observer: LineProgress,
+    forecast: Forecast | None = None,
 ) -> Finding:
     finding = None
     try:
@@ -144,7 +152,10 @@ def _find(
             from autobatch.training.examinations import examine
 
             def search(asked: Settings) -> Finding:
-                return find(prober, asked, target=name, observer=observer, worth=worth_of(asked))
+                return find(
+                    prober, asked, target=name, observer=observer, worth=worth_of(asked),
+                    forecast=forecast,
+                )  # fmt: skip
 
             finding = find_rehearsed(prober, settings, search)
             finding = examine(prober, finding)

@@ -54,6 +54,7 @@ class Rules:
         host_budget_bytes: Host memory that a trial may use, where that is a separate budget.
         whole: The size that is a global batch in one pass. It holds no gradients of other passes,
             as the sizes below it do, so that their line is no bound for it.
+        proposal: Where to try first, by a prediction; ``None`` without one. It refutes nothing.
         numbers: Tuned numbers.
     """
 
@@ -63,6 +64,7 @@ class Rules:
     uncertainty_fraction: float
     host_budget_bytes: int | None = None
     whole: int | None = None
+    proposal: int | None = None
     numbers: Numbers = NUMBERS
 
 
@@ -241,9 +243,11 @@ def _jump(rules: Rules, trials: Mapping[int, Trial], bracket: Bracket, following
     peaks = measured_peaks(trials)
     curve = fit_memory(peaks)
     if curve is None or not _is_telling(peaks, rules.numbers) or not is_monotone(peaks):
-        farthest = bracket.fitted * rules.numbers.careful_jump
         if bracket.refuted is not None:  # no usable curve: bisect the bracket
             return candidates[(len(candidates) - 1) // 2]
+        farthest = bracket.fitted * rules.numbers.careful_jump
+        if rules.proposal is not None and rules.proposal > bracket.fitted:
+            farthest = rules.proposal
         return max((size for size in candidates if size <= farthest), default=following)
     limit = curve.batch_size_at(rules.budget_bytes)
     if bracket.refuted is None:

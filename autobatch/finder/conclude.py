@@ -71,6 +71,7 @@ def conclude(evidence: Evidence, *, target: str, search_time_s: float) -> Findin
         gradient_noise=noise,
         efficiency=evidence.find_efficiency(),
         contention=evidence.contention,
+        forecast=evidence.find_forecast(),
     )
 
 

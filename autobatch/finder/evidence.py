@@ -19,6 +19,7 @@ from autobatch.records import (
     Efficiency,
     FindingWarning,
     LengthBucket,
+    MemoryForecast,
     Phase,
     Settings,
     StopReason,
@@ -27,6 +28,7 @@ from autobatch.records import (
 )
 
 if TYPE_CHECKING:
+    from autobatch.finder.forecast import Forecast
     from autobatch.finder.worth import Worth
 
 
@@ -38,6 +40,8 @@ class Evidence:
         settings: What the user asked for.
         loaded: The workload and the machine, as the worker reports them.
         worth: Measures the value of a sample, where the goal needs it.
+        forecast: Predicts memory, where it can.
+        proposal: The largest size by that prediction; ``None`` before it is made, or without one.
         trials: Trials by batch size.
         stop_reason: Why the search went no further.
         num_rounds: Rounds of timing sizes in turn, final runs among them.
@@ -54,6 +58,8 @@ class Evidence:
     settings: Settings
     loaded: Loaded
     worth: Worth | None = None
+    forecast: Forecast | None = None
+    proposal: int | None = None
     trials: dict[int, Trial] = field(default_factory=dict)
     stop_reason: StopReason = StopReason.MEMORY
     num_rounds: int = 0
@@ -106,6 +112,7 @@ class Evidence:
             uncertainty_fraction=self.loaded.peak_uncertainty_fraction,
             host_budget_bytes=host_budget.budget_bytes if host_budget else None,
             whole=find_whole(self.settings),
+            proposal=self.proposal,
         )
 
     def is_expected_answer(self, batch_size: int) -> bool:
@@ -168,6 +175,18 @@ class Evidence:
     def find_efficiency(self) -> Efficiency | None:
         """Goodputs, if the noise scale is known."""
         return None if self.worth is None else self.worth.efficiency(self.decide().rates)
+
+    def find_forecast(self) -> MemoryForecast | None:
+        """The prediction beside the peak of the answer; ``None`` if there was none."""
+        trial = self.trials[self.choose().batch_size]
+        if self.forecast is None or self.proposal is None or trial.peak_bytes is None:
+            return None
+        return MemoryForecast(
+            batch_size=trial.batch_size,
+            predicted_bytes=self.forecast.peak_bytes(trial.batch_size),
+            measured_bytes=trial.peak_bytes,
+            largest_batch_size=self.proposal,
+        )
 
     def find_eval_batch_size(self) -> int | None:
         """The largest size at which evaluation ran and fitted; ``None`` if none."""

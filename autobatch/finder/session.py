@@ -15,6 +15,7 @@ from autobatch.finder.conclude import conclude, nothing_fits
 from autobatch.finder.contention import count_busy_cores, find_remedy
 from autobatch.finder.evaluation import search_evaluation
 from autobatch.finder.evidence import Evidence
+from autobatch.finder.forecast import Forecast
 from autobatch.finder.plans import FINAL_AGAIN_PLAN, FINAL_PLAN, RACE_PLAN, plan_search
 from autobatch.finder.runs import Measured
 from autobatch.finder.worth import Worth
@@ -23,6 +24,7 @@ from autobatch.probe.protocol import TimingPlan
 from autobatch.recommend.accumulation import count_passes
 from autobatch.records import (
     Finding,
+    Goal,
     Observer,
     Outcome,
     Phase,
@@ -48,6 +50,7 @@ def find(
     target: str,
     observer: Observer | None = None,
     worth: Worth | None = None,
+    forecast: Forecast | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Finding:
     """Find the batch size for a workload.
@@ -58,6 +61,7 @@ def find(
         target: The workload's name, for the finding.
         observer: Notified of every trial.
         worth: Measures the value of a sample at each size, for ``Goal.EFFICIENCY``.
+        forecast: Predicts memory, for ``Goal.MEMORY``.
         clock: Returns seconds from any origin.
 
     Returns:
@@ -68,7 +72,7 @@ def find(
         SearchInterrupted: On Ctrl-C once a size has fitted; carries the best answer so far.
         AutobatchError: If the workload or the device cannot be measured; carries the trials.
     """
-    session = _Session(prober, settings, observer or SilentObserver(), worth, clock)
+    session = _Session(prober, settings, observer or SilentObserver(), worth, forecast, clock)
     try:
         session.run()
         return session.conclude(target)
@@ -96,6 +100,7 @@ class _Session:
         settings: Settings,
         observer: Observer,
         worth: Worth | None,
+        forecast: Forecast | None,
         clock: Callable[[], float],
     ) -> None:
         self.evidence: Evidence | None = None
@@ -103,6 +108,7 @@ class _Session:
         self._settings = settings
         self._observer = observer
         self._worth = worth
+        self._forecast = forecast if settings.goal is Goal.MEMORY else None
         self._clock = clock
         self._begin = self._first_trial_s = self._limit_begin = clock()
         self._looked_for_remedy = False
@@ -120,7 +126,9 @@ class _Session:
         self._first_trial_s = self._clock()
         if not is_short:
             self._limit_begin = self._first_trial_s
-        evidence = Evidence(settings=self._settings, loaded=loaded, worth=self._worth)
+        evidence = Evidence(
+            settings=self._settings, loaded=loaded, worth=self._worth, forecast=self._forecast
+        )
         self.evidence = evidence
         self._observer.loaded(loaded.workload, loaded.budget, loaded.device)
         while not isinstance(action := next_action(evidence.progress(), self._time()), Finish):
@@ -176,6 +184,10 @@ class _Session:
         if is_final and run.trial.fits:
             evidence.confirmations[batch_size] = run.to_confirmation()
         self._observer.trial_finished(evidence.trials[batch_size], Phase.SEARCH)
+        if self._forecast is not None and len(evidence.trials) == 1 and run.trial.fits:
+            evidence.proposal = self._forecast.propose(
+                evidence.loaded, run.trial, timeout_s=self._timeout_s()
+            )
         self._relieve(evidence)
 
     def _relieve(self, evidence: Evidence) -> None:

@@ -12,13 +12,9 @@ from dataclasses import dataclass
 from autobatch.cards import Card
 from autobatch.planning.records import PredictedPeak, SizeRange
 from autobatch.prediction.allocator import AllocatorSettings, CachingAllocator, Driver
+from autobatch.prediction.largest import find_largest
 from autobatch.prediction.predict import Prediction, predict
 from autobatch.prediction.trace import Trace
-
-# What takes no more memory with more samples is limited by something else.
-_MAX_BATCH_SIZE = 2**20
-# Part of a guess that the search steps by at first.
-_STEP_FRACTION = 1 / 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,35 +120,3 @@ class CardFit:
             allocator = CachingAllocator(Driver(limit_bytes), settings=self._settings)
             self._known[key] = predict(self._trace_at(batch_size), self._card, allocator)
         return self._known[key]
-
-
-def find_largest(fits: Callable[[int], bool], guess: int) -> int:
-    """The largest size that fits, where all smaller ones do.
-
-    Args:
-        fits: Whether a size does; costly.
-        guess: Where to begin.
-
-    Returns:
-        The size; 0 if none fits.
-    """
-    size = max(1, min(guess, _MAX_BATCH_SIZE))
-    step = max(1, int(_STEP_FRACTION * size))
-    if fits(size):
-        low, high = size, size + step
-        while high < _MAX_BATCH_SIZE and fits(high):
-            low, step = high, 2 * step
-            high = low + step
-    else:
-        low, high = size - step, size
-        while low > 0 and not fits(low):
-            high, step = low, 2 * step
-            low = high - step
-    low, high = max(0, low), min(high, _MAX_BATCH_SIZE)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if fits(middle):
-            low = middle
-        else:
-            high = middle
-    return low

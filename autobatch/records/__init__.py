@@ -32,7 +32,7 @@ from autobatch.records.enums import (
 from autobatch.records.events import Observer, SilentObserver
 from autobatch.records.finding import Confirmation, Finding, FindingWarning, LengthBucket
 from autobatch.records.loading import LoaderChoice, LoaderSettings, LoaderTiming
-from autobatch.records.memory import MemoryBound, MemoryBudget
+from autobatch.records.memory import MemoryBound, MemoryBudget, MemoryForecast
 from autobatch.records.noise import Efficiency, Goodput, NoiseScale
 from autobatch.records.ranks import RankReading
 from autobatch.records.recommendation import Recommendation
@@ -76,6 +76,7 @@ __all__ = [
     "MemoryBreakdown",
     "MemoryBudget",
     "MemoryCurve",
+    "MemoryForecast",
     "ModuleMemory",
     "NoiseScale",
     "Observer",

@@ -11,7 +11,7 @@ from autobatch.records.curves import MemoryCurve, ThroughputCurve
 from autobatch.records.decision import Confidence, TimingDecision
 from autobatch.records.enums import StopReason, WarningCode
 from autobatch.records.loading import LoaderChoice
-from autobatch.records.memory import MemoryBudget
+from autobatch.records.memory import MemoryBudget, MemoryForecast
 from autobatch.records.noise import Efficiency, NoiseScale
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.rehearsal import Rehearsal
@@ -120,6 +120,7 @@ class Finding:
         rehearsal: What of the training was run before it; ``None`` if it was not asked for.
         efficiency: Goodput by batch size; ``None`` without a noise scale.
         contention: What was done about processes that kept the cores busy; ``None`` if nothing.
+        forecast: What was predicted of its memory; ``None`` if nothing.
     """
 
     target: str
@@ -147,6 +148,7 @@ class Finding:
     breakdown: MemoryBreakdown | None = None
     loading: LoaderChoice | None = None
     rehearsal: Rehearsal | None = None
+    forecast: MemoryForecast | None = None
 
     @property
     def batch_size(self) -> int:

@@ -81,3 +81,25 @@ class MemoryBudget:
             for bound in bounds
         ]
         return min(budgets, key=lambda budget: budget.budget_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryForecast:
+    """What a trace of the step predicted, beside what a trial measured.
+
+    Attributes:
+        batch_size: The recommended size.
+        predicted_bytes: Its peak, as replayed.
+        measured_bytes: Its peak, as it ran.
+        largest_batch_size: The largest size that fits, as replayed; 0 if none.
+    """
+
+    batch_size: int
+    predicted_bytes: int
+    measured_bytes: int
+    largest_batch_size: int
+
+    @property
+    def error_fraction(self) -> float:
+        """How much too high the prediction is; negative if it is too low."""
+        return self.predicted_bytes / self.measured_bytes - 1

@@ -15,6 +15,7 @@ from autobatch.records import (
     LengthBucket,
     LoaderChoice,
     MemoryBudget,
+    MemoryForecast,
     Recommendation,
     Rehearsal,
     Trial,
@@ -29,6 +30,8 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
     recommendation = finding.recommendation
     yield "largest that fits", Text(_largest(recommendation))
     yield "memory", Text(_memory(finding))
+    if finding.forecast is not None:
+        yield "predicted", Text(_forecast(finding.forecast))
     if finding.host_budget is not None and _chosen_trial(finding).host_peak_bytes is not None:
         yield "host memory", Text(_host_memory(finding))
     if finding.confirmation is not None:
@@ -132,6 +135,16 @@ def _not_rehearsed(finding: Finding) -> str:
 def _chosen_trial(finding: Finding) -> Trial:
     size = finding.recommendation.batch_size
     return next(trial for trial in finding.trials if trial.batch_size == size and trial.fits)
+
+
+def _forecast(forecast: MemoryForecast) -> str:
+    error = forecast.error_fraction
+    side = "more" if error > 0 else "less"
+    largest = units.format_count(forecast.largest_batch_size)
+    return (
+        f"{units.format_bytes(forecast.predicted_bytes)} by a trace of the step, "
+        f"{units.format_fraction(abs(error))} {side} than measured; {largest} as the largest"
+    )
 
 
 def _largest(recommendation: Recommendation) -> str:

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from autobatch.finder import find
+from autobatch.prediction.forecast import TracedForecast
+from autobatch.prediction.trace import PlainFacts
 from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.records import Finding, Goal, Outcome, Settings, WarningCode
-from autobatch.testing.replayed import ReplayedGpu, make_replayed_prober
+from autobatch.testing.replayed import InProcessProber, ReplayedGpu, make_replayed_prober
+from autobatch.workload.task import load_task
 from scripts.gpu.replayed import LARGEST, examine, prepare, target_of
 
 MIB = 2**20
@@ -86,3 +89,27 @@ loss = nn.functional.mse_loss
         final = prober.measure(8, replace(PLAN, purpose=Purpose.FINAL), timeout_s=100)
         assert final.fits
         assert printed.count("loaded") == 2
+
+
+def test_a_traced_step_leads_to_the_largest_size_in_fewer_trials(write: Callable[..., str]) -> None:
+    target = write(
+        """
+model = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 16), nn.GELU(), nn.Linear(16, 8))
+batch = lambda size: (torch.randn(size, 2048, 8),) * 2
+loss = nn.functional.mse_loss
+"""
+    )
+    settings = Settings(device="cpu", goal=Goal.MEMORY, headroom_fraction=0.0, max_batch_size=512)
+    gpu = ReplayedGpu(capacity_bytes=OVERHEAD_BYTES + 110 * MIB, overhead_bytes=OVERHEAD_BYTES)
+
+    def search(forecast: TracedForecast | None) -> Finding:
+        prober = InProcessProber(lambda: load_task(target, settings), settings, gpu)
+        return find(prober, settings, target=target, forecast=forecast)
+
+    facts = PlainFacts(compute_capability=(8, 0), num_sms=108)
+    plain, led = search(None), search(TracedForecast(target, settings, facts))
+    assert led.batch_size == plain.batch_size == 64
+    assert [trial.batch_size for trial in led.trials] == [1, 64, 128]
+    assert len(plain.trials) > 3
+    assert led.forecast is not None
+    assert abs(led.forecast.error_fraction) < 0.05

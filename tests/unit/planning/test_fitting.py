@@ -6,7 +6,7 @@ import pytest
 from fixtures.plans import GIB, MIB, make_card, make_trace
 
 from autobatch.planning.buckets import with_buckets
-from autobatch.planning.fitting import CardFit, Outside, find_largest
+from autobatch.planning.fitting import CardFit, Outside
 from autobatch.planning.records import SizeRange
 from autobatch.planning.timeline import make_timeline
 from autobatch.prediction.allocator import AllocatorSettings
@@ -23,27 +23,6 @@ def make_fit(band_fraction: float = 0.0, outside: Outside = OUTSIDE, **settings:
         outside=outside,
         band_fraction=band_fraction,
     )
-
-
-@pytest.mark.parametrize("guess", [-5, 1, 2, 70, 99, 100, 101, 1000, 10**6])
-@pytest.mark.parametrize("largest", [0, 1, 2, 3, 100, 12345])
-def test_the_largest_size_is_found_from_any_guess(largest: int, guess: int) -> None:
-    assert find_largest(lambda size: size <= largest, guess) == largest
-
-
-def test_a_guess_that_is_near_needs_few_tries() -> None:
-    tried: list[int] = []
-
-    def fits(size: int) -> bool:
-        tried.append(size)
-        return size <= 1000
-
-    find_largest(fits, 1010)
-    assert len(tried) <= 7
-
-
-def test_what_never_ends_ends() -> None:
-    assert find_largest(lambda size: True, 8) >= 2**20 - 1
 
 
 def _truth(limit_bytes: float) -> int:

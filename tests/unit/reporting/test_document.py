@@ -190,6 +190,7 @@ def test_the_top_level_keys_are_frozen(make_finding):
         "breakdown",
         "loading",
         "rehearsal",
+        "forecast",
     }
     recommendation = {item.name for item in fields(Recommendation)}
     budget = {item.name for item in fields(MemoryBudget)}
