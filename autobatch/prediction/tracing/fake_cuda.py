@@ -113,7 +113,8 @@ def _open_foreach() -> None:
 
 def _keep_kernels_whole() -> None:
     """Have operators that CUDA has kernels for reach the trace, and not what they are made of."""
-    library = torch.library.Library("aten", "IMPL")
+    make_library: Any = torch.library.Library
+    library = make_library("aten", "IMPL")
     for name in _KERNELS:
         is_known = hasattr(torch.ops.aten, name)
         if is_known and not torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{name}", "CUDA"):
