@@ -37,8 +37,9 @@ def draw_memory(axes: Axes, finding: Finding, sizes: Sequence[int]) -> None:
     """
     budget_bytes = finding.budget.budget_bytes
     peaks = [trial.peak_bytes for trial in finding.trials if trial.peak_bytes]
-    is_far = bool(peaks) and budget_bytes > _FAR * _highest(finding, peaks)
-    heights = [*peaks, budget_bytes] if budget_bytes and not is_far else peaks or [1]
+    highest = _highest(finding, peaks) if peaks else 1
+    is_far = bool(peaks) and budget_bytes > _FAR * highest
+    heights = [*peaks, max(*peaks, highest if is_far else budget_bytes, 1)]
     scale, unit = (2**30, "GiB") if max(heights) >= 2**30 else (2**20, "MiB")
     if finding.memory_curve is not None:
         _draw_curve(axes, finding.memory_curve, finding, sizes, scale)

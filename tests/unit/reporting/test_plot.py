@@ -172,6 +172,15 @@ def test_a_predicted_largest_is_drawn_apart_from_the_measured(kinds):
     assert "largest, predicted: 1,048,576" in legend(memory)
 
 
+def test_a_predicted_largest_far_below_the_budget_is_in_the_panel(make_finding, make_trial):
+    predicted = {"largest_batch_size": 64, "largest_was_run": False}
+    finding = make_finding((make_trial(1), make_trial(2)), recommendation=predicted)
+    far = replace(finding.budget, budget_bytes=2**60)
+    _, memory = draw(replace(finding, budget=far)).axes
+    (mark,) = [line for line in memory.lines if line.get_label() == "largest, predicted: 64"]
+    assert 0 < mark.get_ydata()[0] < memory.get_ylim()[1]
+
+
 def test_failed_sizes_stand_at_the_budget_or_above(make_finding, make_trial):
     low = make_trial(4, Outcome.OUT_OF_MEMORY, peak_bytes=2**20)
     high = make_trial(8, Outcome.OVER_BUDGET, peak_bytes=5 * 2**30)
