@@ -188,6 +188,11 @@ def format_learning_rate(learning_rate: float) -> str:
     return f"{learning_rate:.4g}"
 
 
+def format_price(price: float) -> str:
+    """Write an amount of money, in cents from 1 on and to three digits below."""
+    return f"{price:,.2f}" if price >= 1 else f"{price:.3g}"
+
+
 def format_factor(factor: float) -> str:
     """Write what a rate is multiplied by: ``8``, ``0.5``, ``0.3536``, ``1/64``."""
     text = format_learning_rate(factor)

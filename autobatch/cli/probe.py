@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -50,6 +51,12 @@ from autobatch.shell.streams import ignore, print_finding, say, uninterrupted, w
 @OUTPUT("-o", "--output", metavar="FILE", help="Save the finding, for `autobatch show`.")
 @OUTPUT("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
 @OUTPUT("--html", "html_path", metavar="FILE", help="Save the report as a web page.")
+@OUTPUT(
+    "--reuse",
+    metavar="FILE",
+    help="Answer from FILE if target, code, options, versions and hardware are as they were. Else "
+    "say what has changed, search, and save there.",
+)
 @OUTPUT("--force", is_flag=True, help="Overwrite files that exist.")
 @OUTPUT("-q", "--quiet", is_flag=True, help="Show no progress.")
 @OUTPUT("-v", "--verbose", is_flag=True, help="Show what the target prints.")
@@ -59,6 +66,7 @@ def probe(
     output: str | None,
     plot_path: str | None,
     html_path: str | None,
+    reuse: str | None,
     force: bool,
     quiet: bool,
     verbose: bool,
@@ -66,32 +74,69 @@ def probe(
 ) -> None:
     """Parse, search, report."""
     # What takes long to import is not needed for --help.
+    from autobatch.cli.basis import describe_basis, find_reusable
     from autobatch.devices.select import check_device_name
-    from autobatch.reporting import (
-        check_plot_path,
-        check_writable,
-        save,
-        save_html,
-        save_partial,
-        save_plot,
-    )
+    from autobatch.reporting import check_outputs, save, save_html, save_plot
 
-    command_settings = CommandSettings(**_values_of(CommandSettings, values))
     settings = Settings(**_values_of(Settings, values))
+    asked = CommandSettings(**_values_of(CommandSettings, values))
     ranks = RanksSettings(**_values_of(RanksSettings, values))
     check_device_name(settings.device)
-    search = _choose(target, command_behind_dashes(), settings, command_settings, ranks)
-    if plot_path is not None:
-        check_plot_path(plot_path)
-    for path in filter(None, (output, plot_path, html_path)):
-        check_writable(path, force)
-    if not search.leads:  # another process tells what came of it
+    arguments = command_behind_dashes()
+    search = _choose(target, arguments, settings, asked, ranks)
+    check_outputs(output, html_path, plot_path=plot_path, overwrite=force)
+    check_outputs(reuse, overwrite=True)
+    basis: dict[str, str] = {}
+    finding: Finding | None = None
+    if output is not None or reuse is not None:
+        basis = describe_basis(target, arguments or (), settings, asked, ranks)
+    if reuse is not None:
+        finding = find_reusable(reuse, basis, ignore if quiet else say)
+    if finding is None:
+        finding = _run(search, settings, output, force, quiet=quiet, verbose=verbose)
+        if finding is None:  # another process tells what came of it
+            return
+        finding = replace(finding, basis=basis)
+    else:
+        reuse = None  # it holds what would be saved
+    try:
+        with uninterrupted():
+            if output is not None:
+                save(finding, output, force)
+            if reuse is not None:
+                save(finding, reuse, True)
+            if plot_path is not None:
+                save_plot(finding, plot_path)
+            if html_path is not None:
+                save_html(finding, html_path)
+    finally:  # an answer that cannot be saved is shown all the same
+        _show(finding, as_json=as_json)
+
+
+def _run(
+    search: Search,
+    settings: Settings,
+    output: str | None,
+    force: bool,
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> Finding | None:
+    """Search, and save what an end before the answer leaves; ``None`` where another process tells.
+
+    Raises:
+        AutobatchError: What ended the search.
+    """
+    from autobatch.reporting import save, save_partial
+
+    on_output = say if verbose else ignore
+    if not search.leads:
         with suppress(AutobatchError), watch(quiet=True) as observer:
-            search.run(observer, say if verbose else ignore)
-        return
+            search.run(observer, on_output)
+        return None
     try:
         with watch(quiet=quiet) as observer:
-            finding = search.run(observer, say if verbose else ignore)
+            return search.run(observer, on_output)
     except SearchInterrupted as interrupt:
         with _saving_in_passing():
             if output is not None:
@@ -102,16 +147,6 @@ def probe(
             if output is not None and error.trials:
                 save_partial(error, output, force, target=search.name, settings=settings)
         raise
-    try:
-        with uninterrupted():
-            if output is not None:
-                save(finding, output, force)
-            if plot_path is not None:
-                save_plot(finding, plot_path)
-            if html_path is not None:
-                save_html(finding, html_path)
-    finally:  # an answer that cannot be saved is shown all the same
-        _show(finding, as_json=as_json)
 
 
 def _values_of(record: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,11 +41,9 @@ def show(
         render_snapshot_plan,
         save_plan_plot,
     )
-    from autobatch.reporting import check_plot_path, check_writable, load, save_html, save_plot
+    from autobatch.reporting import check_outputs, load, save_html, save_plot
 
-    if plot_path is not None:
-        check_plot_path(plot_path)
-        check_writable(plot_path, force)
+    check_outputs(html_path, plot_path=plot_path, overwrite=force)
     others: tuple[tuple[Codec[Any], Callable[..., None], Callable[..., None] | None], ...] = (
         (COMPARISON, render_comparison, save_comparison_plot),
         (PLAN, render_plan, save_plan_plot),
@@ -64,7 +62,6 @@ def show(
     if plot_path is not None:
         save_plot(finding, plot_path)
     if html_path is not None:
-        check_writable(html_path, force)
         save_html(finding, html_path)
     print_finding(finding, as_json=as_json)
 

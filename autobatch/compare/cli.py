@@ -75,7 +75,7 @@ def compare(
     """Parse, train, report."""
     from autobatch.compare.report import COMPARISON
     from autobatch.devices.select import check_device_name
-    from autobatch.reporting import check_plot_path, check_writable
+    from autobatch.reporting import check_outputs
 
     settings = Settings(**{name: values.pop(name) for name in SHARED_NAMES})
     asked = CompareSettings(**values)
@@ -84,11 +84,7 @@ def compare(
     # The file that is resumed is replaced by the result, unless another one is named.
     output = output or resume
     force = force or output == resume
-    if output is not None:
-        check_writable(output, force)
-    if plot_path is not None:
-        check_plot_path(plot_path)
-        check_writable(plot_path, force)
+    check_outputs(output, plot_path=plot_path, overwrite=force)
     status = 0
     try:
         comparison = _train(target, settings, asked, previous, quiet=quiet, verbose=verbose)

@@ -78,16 +78,12 @@ def plan(
         render_snapshot_plan,
         save_plan_plot,
     )
-    from autobatch.reporting import check_plot_path, check_writable
+    from autobatch.reporting import check_outputs
 
     _check_inputs(target, replay, plot_path, values)
     settings = Settings(**{name: values.pop(name) for name in SHARED_NAMES})
     asked = PlanSettings(**values)
-    if output is not None:
-        check_writable(output, force)
-    if plot_path is not None:
-        check_plot_path(plot_path)
-        check_writable(plot_path, force)
+    check_outputs(output, plot_path=plot_path, overwrite=force)
     with show_activity(quiet=quiet) as activity:
         if replay is not None:
             from autobatch.planning.snapshots import plan_snapshot

@@ -121,6 +121,8 @@ class Finding:
         efficiency: Goodput by batch size; ``None`` without a noise scale.
         contention: What was done about processes that kept the cores busy; ``None`` if nothing.
         forecast: What was predicted of its memory; ``None`` if nothing.
+        basis: What it rests on, for ``--reuse``: options, versions, hardware and code; empty unless
+            the command line saved it.
     """
 
     target: str
@@ -149,6 +151,7 @@ class Finding:
     loading: LoaderChoice | None = None
     rehearsal: Rehearsal | None = None
     forecast: MemoryForecast | None = None
+    basis: dict[str, str] = field(default_factory=dict)
 
     @property
     def batch_size(self) -> int:
@@ -185,6 +188,16 @@ class Finding:
         if not self.workload.is_compiled or final is None or not final.step_time_s:
             return None
         return final.batch_size / final.step_time_s
+
+    @property
+    def epoch_price(self) -> float | None:
+        """Price of an epoch on all devices, compiled where that ran; ``None`` without a price."""
+        price, time_s = self.settings.price_per_hour, self.recommendation.epoch_time_s
+        if price is None or time_s is None:
+            return None
+        compiled = self.compiled_samples_per_s
+        speedup = compiled / self.recommendation.samples_per_s if compiled else 1.0
+        return time_s / speedup / 3600 * price * self.recommendation.num_devices
 
     @property
     def eval_batch_size(self) -> int | None:

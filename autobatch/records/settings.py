@@ -76,6 +76,8 @@ class Settings:
     dataset_size: int | None = _training(
         None, COUNT, "Samples per epoch. Default: what the data says.")
     drop_last: bool = _training(False, FLAG, "Leave out a last, smaller batch.")
+    price_per_hour: float | None = _training(
+        None, RATE, "Price of an hour of one device, to say what an epoch costs.", metavar="PRICE")
     variables: dict[str, str] = _training(
         {}, VARIABLES, "Set an environment variable for the training. May be repeated.",
         name="env", in_code=False)

@@ -23,7 +23,7 @@ from autobatch.reporting.document import (
 )
 from autobatch.reporting.files import check_writable, write_atomically
 from autobatch.reporting.html import save_html
-from autobatch.reporting.plot import check_plot_path, save_plot
+from autobatch.reporting.plot import check_outputs, save_plot
 from autobatch.reporting.progress import LineProgress, LiveProgress
 from autobatch.reporting.text import render, render_error
 from autobatch.reporting.warnings import FIGURES, Advice, advise
@@ -36,7 +36,7 @@ __all__ = [
     "LineProgress",
     "LiveProgress",
     "advise",
-    "check_plot_path",
+    "check_outputs",
     "check_writable",
     "dumps",
     "from_document",

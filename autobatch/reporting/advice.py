@@ -57,6 +57,8 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
     yield "iterations", Text(_iterations(finding))
     if recommendation.epoch_time_s is not None:
         yield "epoch time", Text(_epoch_time(finding, recommendation.epoch_time_s))
+    if finding.epoch_price is not None:
+        yield "epoch price", Text(_epoch_price(finding, finding.epoch_price))
     yield from _learning_rate_rows(recommendation)
     if recommendation.regime is not None:
         yield "regime", Text(_regime(recommendation))
@@ -208,6 +210,13 @@ def _epoch_time(finding: Finding, epoch_time_s: float) -> str:
         return text
     compiled_s = epoch_time_s * finding.recommendation.samples_per_s / rate
     return f"{text} for running eagerly; {units.format_seconds(compiled_s)} compiled"
+
+
+def _epoch_price(finding: Finding, price: float) -> str:
+    num_devices = finding.recommendation.num_devices
+    each = f" for each of {num_devices} devices" if num_devices > 1 else ""
+    hour = units.format_price(finding.settings.price_per_hour or 0.0)
+    return f"{units.format_price(price)}, at {hour} an hour{each}"
 
 
 def _evaluation_rows(finding: Finding) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 The document is flat where users read it (``batch_size``, ``peak_bytes``, ``budget_bytes``) and
 nested where they look things up (``trials``, ``settings``, ``environment``). A few keys repeat
-what others say, for the reader's ease: ``confidence``, ``dataset_size``,
+what others say, for the reader's ease: ``confidence``, ``dataset_size``, ``epoch_price``,
 ``compiled_samples_per_s`` (beside it ``samples_per_s`` is of running eagerly) and, in a trial,
 ``step_time_s``, ``samples_per_s`` and ``step_times_s``. They are written and never read back. Keys
 that this version does not know are ignored.
@@ -72,6 +72,7 @@ def _write(finding: Finding) -> Document:
         "dataset_size": finding.settings.dataset_size or finding.workload.dataset_size,
         **budget,
         "compiled_samples_per_s": finding.compiled_samples_per_s,
+        "epoch_price": finding.epoch_price,
         **plain,
         "trials": [_write_trial(trial) for trial in finding.trials],
         "eval_trials": [_write_trial(trial) for trial in finding.eval_trials],

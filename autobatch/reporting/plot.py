@@ -47,6 +47,25 @@ def check_plot_path(path: str | os.PathLike[str]) -> None:
         raise _no_matplotlib()
 
 
+def check_outputs(
+    *paths: str | None, plot_path: str | None = None, overwrite: bool = False
+) -> None:
+    """Find out whether results can be written, before what takes long rather than after it.
+
+    Args:
+        paths: Files to be written; ``None`` for one that was not asked for.
+        plot_path: A picture to be drawn.
+        overwrite: Whether files that are there already may be replaced.
+
+    Raises:
+        SettingsError: If one of them could not be written.
+    """
+    if plot_path is not None:
+        check_plot_path(plot_path)
+    for path in filter(None, (*paths, plot_path)):
+        check_writable(path, overwrite)
+
+
 def save_plot(finding: Finding, path: str | os.PathLike[str]) -> None:
     """Draw a finding into a png, svg or pdf file, replacing one that is there.
 

@@ -100,6 +100,9 @@ def test_a_saved_finding_is_shown_again_with_its_plot(small: Path, tmp_path: Pat
     assert (tmp_path / "again.png").read_bytes().startswith(b"\x89PNG")
     as_json = run_autobatch("show", saved, "--json")
     assert json.loads(as_json.stdout) == json.loads(saved.read_text())
+    reused = run_autobatch("probe", small, "--max-batch-size", "16", "--reuse", saved)
+    assert reused.stdout == first.stdout
+    assert reused.stderr == f"{saved} is reused: nothing that it rests on has changed\n"
 
 
 def test_a_memory_limit_ends_the_climb_and_not_the_process(tmp_path: Path) -> None:

@@ -103,6 +103,10 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
         ["--num-devices", "2", "--min-batch-size", "16"],
         lambda f: f["num_devices"] == 2 and f["global_batch_size"] == 32,
     ),
+    "--price-per-hour": (
+        ["--price-per-hour", "2.5", "--goal", "memory", "--max-batch-size", "2"],
+        lambda f: f["epoch_price"] == pytest.approx(f["epoch_time_s"] / 3600 * 2.5),
+    ),
     "--time-limit": (
         ["--time-limit", "1h"],
         lambda f: f["settings"]["time_limit_s"] == 3600,
@@ -201,6 +205,7 @@ def test_every_option_of_a_search_is_tried_above() -> None:
         if parameter.param_type_name == "option"
     }
     of_output = {"--json", "--output", "--plot", "--html", "--force", "--quiet", "--verbose"}
+    of_output |= {"--reuse"}
     # A command is tried in tests/integration/command.
     of_command = {each.flag for each in options_of(CommandSettings).values()}
     # And so are ranks, in tests/integration/ranks.

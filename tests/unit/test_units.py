@@ -140,6 +140,13 @@ def test_a_rate_has_three_digits_or_more(rate, text):
 
 
 @pytest.mark.parametrize(
+    ("price", "text"), [(0.001234, "0.00123"), (0.5, "0.5"), (1, "1.00"), (1234.567, "1,234.57")]
+)
+def test_money_has_cents_or_three_digits(price, text):
+    assert units.format_price(price) == text
+
+
+@pytest.mark.parametrize(
     ("fraction", "text"), [(0.05, "5 %"), (0.004, "0.4 %"), (0, "0 %"), (1.56, "156 %")]
 )
 def test_a_share_is_written_in_per_cent(fraction, text):

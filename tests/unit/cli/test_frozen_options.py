@@ -34,8 +34,8 @@ OPTIONS = {
         "first-step-timeout force fresh global-batch-size goal gradient-accumulation-steps "
         "gradient-noise grid headroom html in json lr lr-rule max-batch-size "
         "memory-breakdown memory-limit min-batch-size nproc-per-node num-devices output parallel "
-        "plot precision quiet "
-        "rehearse resize seed time-limit tolerance trial-timeout verbose"
+        "plot precision price-per-hour quiet "
+        "rehearse resize reuse seed time-limit tolerance trial-timeout verbose"
     ),
     "show": "force html json plot",
 }

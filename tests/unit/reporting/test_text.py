@@ -356,6 +356,27 @@ def test_of_a_compiled_model_it_is_said_what_ran_eagerly_and_what_compiled(make_
     assert "eagerly" not in plain and "compiled" not in plain
 
 
+def test_an_epoch_has_a_price_where_an_hour_has_one(make_finding, printed):
+    settings = Settings(price_per_hour=5.0)
+    made = make_finding(settings=settings, recommendation={"epoch_time_s": 36.0})
+    assert made.epoch_price == pytest.approx(0.05)
+    assert "epoch price 0.05, at 5.00 an hour learning" in one_line(printed(render, made))
+    two = replace(made, recommendation=replace(made.recommendation, num_devices=2))
+    text = one_line(printed(render, two))
+    assert "epoch price 0.1, at 5.00 an hour for each of 2 devices" in text
+    # Of a compiled model what counts is how fast it ran compiled: here twice as fast.
+    final = replace(
+        made.confirmation, step_time_s=made.batch_size / (2 * made.recommendation.samples_per_s),
+        batch_size=made.batch_size,
+    )  # fmt: skip
+    workload = replace(made.workload, is_compiled=True)
+    compiled = replace(made, workload=workload, confirmation=final)
+    assert compiled.epoch_price == pytest.approx(0.025)
+    unknown = replace(made, recommendation=replace(made.recommendation, epoch_time_s=None))
+    assert unknown.epoch_price is None and make_finding().epoch_price is None
+    assert "epoch price" not in printed(render, make_finding())
+
+
 def test_a_compiled_model_that_never_ran_compiled_is_no_secret(make_finding, printed):
     workload = replace(make_finding().workload, is_compiled=True)
     text = one_line(printed(render, make_finding(workload=workload, confirmation=None)))

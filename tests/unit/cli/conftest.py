@@ -1,0 +1,3 @@
+"""Findings made by hand."""
+
+from fixtures.findings import *  # noqa: F403
