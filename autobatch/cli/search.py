@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from autobatch.command.settings import CommandSettings
@@ -60,6 +62,11 @@ class TargetSearch:
                 f"{self._launched.num_ranks} processes already",
                 hint="leave out one of them",
             )
+        if ranks.per_rank and (ranks.nproc_per_node == 1 or settings.goal is Goal.MEMORY):
+            raise SettingsError(
+                "`per_rank` compares the speeds of processes that this command starts",
+                hint="add `nproc_per_node`, and leave goal=memory out",
+            )
         num_ranks = self._launched.num_ranks if self._launched else ranks.nproc_per_node
         if num_ranks > 1:
             settings = for_ranks(settings, num_ranks)
@@ -68,7 +75,6 @@ class TargetSearch:
 
     def run(self, observer: LineProgress, on_output: Callable[[str], None]) -> Finding:
         """Search in worker processes."""
-        prober: AbstractContextManager[Prober]
         if self._launched is not None:
             return self._launched.find(
                 self.name,
@@ -78,15 +84,7 @@ class TargetSearch:
                 on_output,
             )
         if self._ranks.nproc_per_node > 1:
-            from autobatch.ranks.launch import LaunchedRanks
-            from autobatch.ranks.prober import GroupProber
-
-            ranks = LaunchedRanks(
-                self.name, self._settings, self._ranks,
-                on_output=on_output, on_stage=observer.doing,
-            )  # fmt: skip
-            prober = GroupProber(ranks, on_stage=observer.doing)
-            return _find(prober, self.name, self._settings, observer)
+            return self._run_on_ranks(observer, on_output)
         from autobatch.probe.client import TargetProber
 
         prober = TargetProber(
@@ -96,6 +94,28 @@ class TargetSearch:
 
         forecast = TracedForecast(self.name, self._settings)
         return _find(prober, self.name, self._settings, observer, forecast)
+
+    def _run_on_ranks(self, observer: LineProgress, on_output: Callable[[str], None]) -> Finding:
+        from autobatch.ranks.launch import LaunchedRanks
+        from autobatch.ranks.prober import GroupProber
+
+        def start(asked: RanksSettings) -> GroupProber:
+            ranks = LaunchedRanks(
+                self.name, self._settings, asked, on_output=on_output, on_stage=observer.doing
+            )
+            return GroupProber(ranks, on_stage=observer.doing)
+
+        def look_closer(finding: Finding) -> Finding:
+            from autobatch.ranks.cost import examine_group
+
+            if self._settings.goal is Goal.MEMORY:
+                return finding
+            observer.loading(f"one rank of {self.name} by itself")
+            alone = partial(start, replace(self._ranks, nproc_per_node=1))
+            return examine_group(group, finding, alone, per_rank=self._ranks.per_rank)
+
+        group = start(self._ranks)
+        return _find(group, self.name, self._settings, observer, look_closer=look_closer)
 
 
 class CommandSearch:
@@ -140,6 +160,7 @@ def _find(
     settings: Settings,
     observer: LineProgress,
     forecast: Forecast | None = None,
+    look_closer: Callable[[Finding], Finding] = lambda finding: finding,
 ) -> Finding:
     finding = None
     try:
@@ -159,6 +180,7 @@ def _find(
 
             finding = find_rehearsed(prober, settings, search)
             finding = examine(prober, finding)
+            finding = look_closer(finding)
     except KeyboardInterrupt:
         if finding is None:
             raise

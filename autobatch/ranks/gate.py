@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,28 +19,54 @@ import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from autobatch.ranks.control import Control, PeerFailed, explain
+from autobatch.records import Exchange
 from autobatch.workload.tensors import find_tensors
 
 _NAMESPACES = ("c10d", "_c10d_functional")
 # Point to point, between two ranks alone; and what only waits for what was begun.
 _UNGATED = frozenset({"send", "recv_", "recv_any_source_", "wait_tensor"})
+_KINDS = {
+    "allreduce": "all-reduce", "allgather": "all-gather", "reducescatter": "reduce-scatter",
+    "alltoall": "all-to-all", "broadcast": "broadcast",
+}  # fmt: skip
 _OPEN, _CLOSED = "open", "closed"
 _SHORTEST_NAP_S, _LONGEST_NAP_S = 2e-5, 2e-3
 
 
 @dataclass
 class Exchanged:
-    """What a rank gave to others.
+    """What a rank gave to others and took from them.
 
     Attributes:
-        num_bytes: Of the tensors.
-        num_calls: Collectives.
+        num_calls: Collectives, by kind.
+        num_bytes: Of their tensors, by kind.
         wait_s: Seconds before them, for ranks that came later.
     """
 
-    num_bytes: int = 0
-    num_calls: int = 0
+    num_calls: Counter[str] = field(default_factory=Counter)
+    num_bytes: Counter[str] = field(default_factory=Counter)
     wait_s: float = 0.0
+
+    def add(self, name: str, arguments: tuple[Any, ...]) -> None:
+        """Count an operation.
+
+        Args:
+            name: As PyTorch's dispatcher calls it.
+            arguments: Tensors in and out among them: the larger counts.
+        """
+        plain = name.replace("_", "")
+        kind = next((kind for start, kind in _KINDS.items() if plain.startswith(start)), name)
+        self.num_calls[kind] += 1
+        self.num_bytes[kind] += max(
+            sum(each.nbytes for each in find_tensors(argument)) for argument in arguments
+        )
+
+    def by_kind(self) -> tuple[Exchange, ...]:
+        """What was counted, most bytes first."""
+        return tuple(
+            Exchange(collective=kind, num_calls=self.num_calls[kind], num_bytes=num_bytes)
+            for kind, num_bytes in self.num_bytes.most_common()
+        )
 
 
 class Gate(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -70,8 +96,7 @@ class Gate(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func.namespace in _NAMESPACES:
             name = func._schema.name.partition("::")[2]
             if name not in _UNGATED:
-                self.exchanged.num_calls += 1
-                self.exchanged.num_bytes += sum(each.nbytes for each in find_tensors(args[0]))
+                self.exchanged.add(name, args)
                 group = _find_group(args)
                 self.pass_through(group.group_name, group.size(), name)
         return func(*args, **(kwargs or {}))

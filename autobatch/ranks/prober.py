@@ -5,8 +5,9 @@ A rank's failure is an outcome of the size that names the rank and its own cause
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from autobatch import errors
@@ -145,8 +146,29 @@ class GroupProber:
         Raises:
             WorkloadError: If the user's code raised at the smallest size, other than out of memory.
         """
+        return self._measure_sizes(batch_size, (), plan, timeout_s)
+
+    def measure_each(
+        self, sizes: Sequence[int], plan: TimingPlan, *, timeout_s: float | None = None
+    ) -> Trial:
+        """Run a size of its own on each rank; the trial names the largest.
+
+        Args:
+            sizes: By rank.
+            plan: How long to time steps.
+            timeout_s: How long it may take.
+
+        Raises:
+            WorkloadError: As ``measure``.
+        """
+        return self._measure_sizes(max(sizes), tuple(sizes), plan, timeout_s)
+
+    def _measure_sizes(
+        self, batch_size: int, sizes: tuple[int, ...], plan: TimingPlan, timeout_s: float | None
+    ) -> Trial:
+        measure = partial(self._measure, batch_size, sizes, plan, timeout_s)
         try:
-            return self._measure(batch_size, plan, timeout_s)
+            return measure()
         except WorkerEnded as ended:
             self._end()
             self._on_stage(f"{ended}; starting all ranks anew")
@@ -154,12 +176,14 @@ class GroupProber:
                 message = f"{Crash.timed_out(timeout_s).message}; {ended}"
                 return Trial(batch_size=batch_size, outcome=Outcome.TIMED_OUT, message=message)
         try:
-            return self._measure(batch_size, plan, timeout_s)
+            return measure()
         except (WorkerEnded, errors.WorkerError) as ended:
             self._end()
             return Trial(batch_size=batch_size, outcome=Outcome.KILLED, message=str(ended))
 
-    def _measure(self, batch_size: int, plan: TimingPlan, timeout_s: float | None) -> Trial:
+    def _measure(
+        self, batch_size: int, sizes: tuple[int, ...], plan: TimingPlan, timeout_s: float | None
+    ) -> Trial:
         if self._loaded is None:
             self._ranks.start()
             self.load()
@@ -170,12 +194,14 @@ class GroupProber:
             plan=plan,
             limits=Limits(budget_bytes=self._loaded.budget.budget_bytes, timeout_s=timeout_s),
             number=self._number,
+            sizes=sizes,
         )
         patience_s = None if timeout_s is None else timeout_s + _GRACE_S
         replies = self._ranks.measure(request, patience_s)
         trials = [reply.trial for reply in replies if isinstance(reply, TrialReply)]
         if len(trials) == len(replies) and all(trial.fits for trial in trials):
-            return replace(merge_trials(trials), num_other_searches=len(find_other_searches()))
+            merged = replace(merge_trials(trials), batch_size=batch_size)
+            return replace(merged, num_other_searches=len(find_other_searches()))
         return self._to_failed(replies, request)
 
     def _to_failed(self, replies: list[Reply], request: RankTrialRequest) -> Trial:

@@ -46,6 +46,8 @@ class RankTrialRequest(TrialRequest):
 
     Attributes:
         number: Of the request.
+        sizes: A batch size for each rank, in the place of the one for all.
     """
 
     number: int
+    sizes: tuple[int, ...] = ()

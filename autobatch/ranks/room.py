@@ -89,13 +89,12 @@ class Room:
         reading = RankReading(rank=self._control.rank, peak_bytes=trial.peak_bytes)
         if self._seen:
             time_s, last = self._seen[-1]
-            fewest = min((each for _, each in self._seen), key=lambda each: each.num_calls)
+            fewest = min((each for _, each in self._seen), key=lambda each: each.num_calls.total())
             reading = replace(
                 reading,
                 wait_s=last.wait_s,
                 busy_s=max(0.0, time_s - last.wait_s),
-                exchanged_bytes=fewest.num_bytes,
-                num_exchanges=fewest.num_calls,
+                exchanges=fewest.by_kind(),
             )
         return replace(trial, ranks=(reading,))
 

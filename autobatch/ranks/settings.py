@@ -10,7 +10,7 @@ from functools import partial
 
 from autobatch.errors import SettingsError
 from autobatch.records import Goal, Settings
-from autobatch.records.kinds import COUNT, choice_of
+from autobatch.records.kinds import COUNT, FLAG, choice_of
 from autobatch.records.options import check_options, option
 
 _ranks = partial(option, group="Several processes")
@@ -37,6 +37,9 @@ class RanksSettings:
     parallel: Parallel = _ranks(
         Parallel.DDP, choice_of(Parallel), "How they do, where the target defines no "
         "parallelize(model): DDP, or FSDP2 over its repeated blocks.")
+    per_rank: bool = _ranks(
+        False, FLAG, "Also run each rank at a size in proportion to its speed, and say how its "
+        "loss is weighted then.")
     # fmt: on
 
     def __post_init__(self) -> None:

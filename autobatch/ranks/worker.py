@@ -60,6 +60,8 @@ class RankWorker(Worker):
             self._member = _join(request)
         if isinstance(request, (NumberedLoadRequest, RankTrialRequest)):
             self._here.begin(request.number)
+        if isinstance(request, RankTrialRequest) and request.sizes:
+            request = replace(request, batch_size=request.sizes[self._here.rank])
         reply = super().answer(request)
         is_own = isinstance(reply, Failure) and reply.error not in (STOPPED, WAITED)
         if is_own or isinstance(reply, HasThreads):

@@ -34,7 +34,7 @@ from autobatch.records.finding import Confirmation, Finding, FindingWarning, Len
 from autobatch.records.loading import LoaderChoice, LoaderSettings, LoaderTiming
 from autobatch.records.memory import MemoryBound, MemoryBudget, MemoryForecast
 from autobatch.records.noise import Efficiency, Goodput, NoiseScale
-from autobatch.records.ranks import RankReading
+from autobatch.records.ranks import Exchange, GroupCost, RankReading, RankSize
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.rehearsal import Rehearsal, RehearsedStage
 from autobatch.records.settings import Settings
@@ -59,11 +59,13 @@ __all__ = [
     "EccReport",
     "Efficiency",
     "Environment",
+    "Exchange",
     "Finding",
     "FindingWarning",
     "Goal",
     "Goodput",
     "GpuReport",
+    "GroupCost",
     "LearningRateRule",
     "LengthBucket",
     "LengthScan",
@@ -86,6 +88,7 @@ __all__ = [
     "PrecisionSupport",
     "ProcessUse",
     "RankReading",
+    "RankSize",
     "Recommendation",
     "Regime",
     "Rehearsal",

@@ -13,6 +13,7 @@ from autobatch.records.enums import StopReason, WarningCode
 from autobatch.records.loading import LoaderChoice
 from autobatch.records.memory import MemoryBudget, MemoryForecast
 from autobatch.records.noise import Efficiency, NoiseScale
+from autobatch.records.ranks import GroupCost
 from autobatch.records.recommendation import Recommendation
 from autobatch.records.rehearsal import Rehearsal
 from autobatch.records.settings import Settings
@@ -123,6 +124,7 @@ class Finding:
         forecast: What was predicted of its memory; ``None`` if nothing.
         basis: What it rests on, for ``--reuse``: options, versions, hardware and code; empty unless
             the command line saved it.
+        group: What it costs that several ranks train together; ``None`` of one process.
     """
 
     target: str
@@ -152,6 +154,7 @@ class Finding:
     rehearsal: Rehearsal | None = None
     forecast: MemoryForecast | None = None
     basis: dict[str, str] = field(default_factory=dict)
+    group: GroupCost | None = None
 
     @property
     def batch_size(self) -> int:

@@ -6,6 +6,7 @@ from autobatch.accumulation.examine import examine_accumulation
 from autobatch.breakdown.examine import examine_memory
 from autobatch.loading.examine import examine_loading
 from autobatch.probe.probers import JobProber, Prober
+from autobatch.ranks.cost import describe_group
 from autobatch.records import Finding
 
 
@@ -19,6 +20,7 @@ def examine(prober: Prober, finding: Finding) -> Finding:
     Returns:
         The finding with what was seen; the answer in it is the same.
     """
+    finding = describe_group(finding)
     if isinstance(prober, JobProber):
         for look in (examine_accumulation, examine_loading, examine_memory):
             finding = look(prober, finding)

@@ -63,10 +63,46 @@ def test_two_searches_side_by_side_each_find_one_size_for_their_ranks(target: Pa
         assert [each["rank"] for each in trial["ranks"]] == [0, 1]
         assert trial["peak_bytes"] == max(each["peak_bytes"] for each in trial["ranks"])
     # A gradient each for DDP; FSDP2 gathers the parameters twice as well.
-    exchanged = [each["trials"][-1]["ranks"][0]["exchanged_bytes"] for each in documents.values()]
+    ddp, fsdp2 = (
+        {
+            each["collective"]: each["num_bytes"]
+            for each in found["trials"][-1]["ranks"][0]["exchanges"]
+        }
+        for found in documents.values()
+    )
     num_bytes = 4 * documents["DDP"]["workload"]["num_parameters"]
-    assert exchanged[0] == num_bytes
-    assert exchanged[1] > num_bytes
+    assert ddp == {"all-reduce": num_bytes}
+    assert set(fsdp2) == {"all-gather", "reduce-scatter"}
+    # What it gathers for the forward and for the backward pass, but for the last block.
+    assert num_bytes < fsdp2["all-gather"] <= 2.1 * num_bytes
+    assert fsdp2["reduce-scatter"] == pytest.approx(num_bytes, rel=0.05)
+
+
+def test_a_slow_rank_gets_a_smaller_size_and_one_rank_by_itself_is_compared(tmp_path: Path) -> None:
+    target = tmp_path / "target.py"
+    target.write_text(
+        "import os, time, torch\n"
+        "class Net(torch.nn.Linear):\n"
+        "    def forward(self, inputs):\n"
+        "        time.sleep((0.001 if os.environ['RANK'] == '1' else 0.0005) * len(inputs))\n"
+        "        return super().forward(inputs)\n"
+        "model = Net(10, 3)\n"
+        "dataset = [(torch.randn(10), 1)] * 1000\n"
+    )
+    done = run_autobatch(
+        "probe", target, "--nproc-per-node", "2", "--per-rank", "--device", "cpu",
+        "--min-batch-size", "60", "--max-batch-size", "60", "--json", "-q",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    group = json.loads(done.stdout)["group"]
+    sizes = [each["batch_size"] for each in group["sizes"]]
+    assert sum(sizes) == 120
+    assert 70 < sizes[0] < 90, "80 and 40 by their sleep alone"
+    weights = [each["loss_weight"] for each in group["sizes"]]
+    assert weights == pytest.approx([size / 60 for size in sizes])
+    # Of 60 samples rank 0 sleeps 30 ms and rank 1 60 ms; with their own sizes 40 ms both.
+    assert 0.4 < group["scaling_efficiency"] < 0.65
+    assert group["sizes_step_time_s"] < 0.85 * group["together_step_time_s"]
 
 
 def test_an_error_of_the_target_names_the_rank_and_shows_its_traceback(target: Path) -> None:

@@ -34,7 +34,7 @@ OPTIONS = {
         "first-step-timeout force fresh global-batch-size goal gradient-accumulation-steps "
         "gradient-noise grid headroom html in json lr lr-rule max-batch-size "
         "memory-breakdown memory-limit min-batch-size nproc-per-node num-devices output parallel "
-        "plot precision price-per-hour quiet "
+        "per-rank plot precision price-per-hour quiet "
         "rehearse resize reuse seed time-limit tolerance trial-timeout verbose"
     ),
     "show": "force html json plot",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fixtures.findings import *  # noqa: F403
 from torch.distributed import HashStore, Store
 
 

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from torch.distributed import Store
 
 from autobatch.ranks.control import Control, PeerFailed
-from autobatch.ranks.gate import Gate
+from autobatch.ranks.gate import Exchanged, Gate
 
 On = Callable[..., list[Any]]
 
@@ -50,6 +51,21 @@ def test_a_rank_that_failed_before_it_lets_nobody_in(store: Store, on_ranks: On)
     assert isinstance(raised, PeerFailed)
     assert "rank 1 did: MemoryError: too large" in str(raised)
     assert "allreduce_" in str(raised)
+
+
+def test_collectives_are_counted_by_kind_with_the_larger_of_what_goes_in_and_out() -> None:
+    shard, whole = torch.zeros(25), torch.zeros(100)
+    exchanged = Exchanged()
+    exchanged.add("allreduce_", ([whole], "group"))
+    exchanged.add("_allgather_base_", (whole, shard, "group"))
+    exchanged.add("_reduce_scatter_base_", (shard, whole, "group"))
+    exchanged.add("all_reduce", (shard, "sum", "0"))
+    exchanged.add("barrier", (torch.zeros(0), "group"))
+    counted = [(each.collective, each.num_calls, each.num_bytes) for each in exchanged.by_kind()]
+    assert counted == [
+        ("all-reduce", 2, 500), ("all-gather", 1, 400), ("reduce-scatter", 1, 400),
+        ("barrier", 1, 0),
+    ]  # fmt: skip
 
 
 class PausedStore:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from autobatch.cli.search import TargetSearch
 from autobatch.errors import SettingsError
 from autobatch.ranks.settings import RanksSettings, for_ranks
 from autobatch.records import Goal, Settings
@@ -35,3 +36,14 @@ def test_what_one_process_alone_measures_is_refused(asked: dict[str, Any]) -> No
 def test_there_is_at_least_one_process() -> None:
     with pytest.raises(SettingsError, match="nproc_per_node"):
         RanksSettings(nproc_per_node=0)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "goal"), [({}, Goal.THROUGHPUT), ({"nproc_per_node": 2}, Goal.MEMORY)]
+)
+def test_speeds_are_compared_where_processes_are_started_and_timed(
+    ranks: dict[str, int], goal: Goal
+) -> None:
+    with pytest.raises(SettingsError, match="`per_rank` compares the speeds") as caught:
+        TargetSearch("package.model", Settings(goal=goal), RanksSettings(per_rank=True, **ranks))
+    assert caught.value.hint

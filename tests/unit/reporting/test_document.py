@@ -193,6 +193,7 @@ def test_the_top_level_keys_are_frozen(make_finding):
         "loading",
         "rehearsal",
         "forecast",
+        "group",
     }
     recommendation = {item.name for item in fields(Recommendation)}
     budget = {item.name for item in fields(MemoryBudget)}

@@ -18,11 +18,14 @@ from autobatch.errors import (
 )
 from autobatch.records import (
     Bottleneck,
+    Exchange,
     FindingWarning,
+    GroupCost,
     LearningRateRule,
     LengthScan,
     Outcome,
     RankReading,
+    RankSize,
     Regime,
     Settings,
     StopReason,
@@ -523,8 +526,7 @@ def test_of_several_processes_each_has_its_peak_and_what_they_exchange_is_said(
             peak_bytes=(300 + rank) * 2**20,
             busy_s=0.1,
             wait_s=0.01 * rank,
-            exchanged_bytes=8 * 2**20,
-            num_exchanges=2,
+            exchanges=(Exchange(collective="all-reduce", num_calls=2, num_bytes=8 * 2**20),),
         )
         for rank in range(2)
     )
@@ -533,13 +535,35 @@ def test_of_several_processes_each_has_its_peak_and_what_they_exchange_is_said(
     text = one_line(printed(render, replace(finding, workload=workload)))
     assert "processes 2 that train together, FSDP2" in text
     assert "peak by rank rank 0 300 MiB, rank 1 301 MiB" in text
-    assert "a step in 2 collectives; before them rank 1 waited" in text
+    assert "exchange all-reduce of 8.0 MiB in 2 calls a step; before them rank 1 waited" in text
     assert "peak by rank" not in printed(render, finding)
 
 
 def test_processes_that_exchange_nothing_are_told(make_finding, make_trial, printed):
-    ranks = (RankReading(rank=0, wait_s=0.0, exchanged_bytes=0, num_exchanges=0),)
+    ranks = (RankReading(rank=0, wait_s=0.0, exchanges=()),)
     finding = make_finding((make_trial(8, ranks=ranks),))
     workload = replace(finding.workload, num_ranks=2)
     text = one_line(printed(render, replace(finding, workload=workload)))
     assert "is the model wrapped?" in text
+
+
+def test_what_training_together_costs_is_said(make_finding, make_trial, printed):
+    sizes = (
+        RankSize(rank=0, batch_size=10, loss_weight=1.25),
+        RankSize(rank=1, batch_size=6, loss_weight=0.75),
+    )
+    group = GroupCost(
+        straggler=1, straggler_factor=1.66, alone_step_time_s=0.02, together_step_time_s=0.025,
+        scaling_efficiency=0.8, enough_batch_size=64, sizes=sizes, sizes_step_time_s=0.021,
+    )  # fmt: skip
+    finding = make_finding((make_trial(8),))
+    finding = replace(finding, workload=replace(finding.workload, num_ranks=2), group=group)
+    text = one_line(printed(render, finding))
+    assert "straggler rank 1 is busy 1.7 times as long as the others" in text
+    assert "80 % of as many ranks by themselves: a step takes 25 ms, and 20 ms on one" in text
+    assert "within 5 % of it from about 64 samples a rank on" in text
+    assert "rank 0 10 (loss x 1.250), rank 1 6 (loss x 0.750): a step 21 ms" in text
+    late = replace(finding, group=GroupCost(reason="the time limit left no time for it"))
+    assert "scaling not measured: the time limit left no time" in one_line(printed(render, late))
+    big = replace(finding, group=replace(group, sizes_step_time_s=None))
+    assert "they did not fit" in one_line(printed(render, big))
