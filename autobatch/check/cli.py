@@ -54,6 +54,7 @@ _BASELINE = in_group("Comparison with a baseline")
     Examples:
       autobatch check model.py --batch-size 64 --max-memory 10GiB --baseline speed.json
       autobatch check --max-step-time 200ms -- python train.py --batch-size {batch_size=64}
+      autobatch check model.py --gpu a100-40gb --max-memory 36GiB --baseline memory.json
       autobatch check --device cuda --min-devices 2 --min-free 30GiB --require bf16
     """,
 )
@@ -102,13 +103,19 @@ def check(
     settings = to_check_settings(values)
     baseline, save_baseline = values["baseline"], values["save_baseline"]
     check_device_name(settings.training.device)
-    known = None if baseline is None else BASELINE.load(baseline)
+    known = None if baseline is None or settings.gpu else BASELINE.load(baseline)
     if save_baseline is not None:
         check_writable(save_baseline, force)
     if junit is not None:
         _refuse_same_file(junit, save_baseline, baseline)
         check_writable(junit, overwrite=True)
-    report = _run(values["target"], settings, known, command, quiet=quiet, verbose=verbose)
+    if settings.gpu is not None:
+        from autobatch.check.predicted import refuse_what_is_not_predicted
+
+        refuse_what_is_not_predicted(settings, is_command=command is not None)
+        report = _predict(values["target"], settings, baseline, quiet=quiet, verbose=verbose)
+    else:
+        report = _run(values["target"], settings, known, command, quiet=quiet, verbose=verbose)
     try:
         with uninterrupted():
             if junit is not None:
@@ -152,7 +159,8 @@ def _values_of(record: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_without_target(values: Mapping[str, Any], settings: CheckSettings) -> None:
-    of_target = [*options_of(TargetLimits).values(), options_of(CheckSettings)["batch_size"]]
+    of_check = options_of(CheckSettings)
+    of_target = [*options_of(TargetLimits).values(), of_check["batch_size"], of_check["gpu"]]
     given = [each.name for each in of_target if values[each.field] != each.default]
     given += [name for name in ("baseline", "save_baseline") if values[name] is not None]
     if given:
@@ -164,6 +172,24 @@ def _refuse_without_target(values: Mapping[str, Any], settings: CheckSettings) -
         raise SettingsError(
             "nothing to check: there is neither a target nor a requirement on the hardware",
             hint="autobatch check --help lists what can be required",
+        )
+
+
+def _predict(
+    target: str, settings: CheckSettings, baseline: str | None, *, quiet: bool, verbose: bool
+) -> CheckReport:
+    from autobatch.check.predicted import check_predicted
+    from autobatch.check.report import PREDICTED_BASELINE
+    from autobatch.workload.files import parse_target
+
+    parse_target(target)
+    with show_activity(quiet=quiet) as activity:
+        return check_predicted(
+            target,
+            settings,
+            baseline=None if baseline is None else PREDICTED_BASELINE.load(baseline),
+            on_output=say if verbose else ignore,
+            on_stage=activity.begin,
         )
 
 
@@ -215,12 +241,16 @@ def _write_junit(report: CheckReport, path: str) -> None:
 
 
 def _keep(report: CheckReport, path: str, *, force: bool, quiet: bool) -> None:
-    from autobatch.check.report import BASELINE
+    from autobatch.check.report import BASELINE, PREDICTED_BASELINE
 
-    if report.measurement is None or report.count(Status.NOT_MET):
+    is_met = not report.count(Status.NOT_MET)
+    if report.prediction is not None and is_met:
+        PREDICTED_BASELINE.save(report.prediction, path, force)
+    elif report.measurement is not None and is_met:
+        BASELINE.save(report.measurement, path, force)
+    else:
         say(f"No baseline saved to {path}: a requirement is not met")
         return
-    BASELINE.save(report.measurement, path, force)
     if not quiet:
         say(f"Baseline saved to {path}")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from autobatch.check.predicted_memory import PredictedMemory
 from autobatch.records.enums import RequirementName, Status
 from autobatch.records.kinds import (
     BYTES,
@@ -121,6 +122,9 @@ class CheckSettings:
     limits: TargetLimits = field(default_factory=TargetLimits)
     hardware: HardwareLimits = field(default_factory=HardwareLimits)
     keeps_baseline: bool = False
+    gpu: str | None = option(
+        None, TEXT, "Predict the memory on this GPU, by name or as 24GiB:8.9, and run nothing.",
+        group="Your training", metavar="NAME")
     batch_size: int | None = option(
         None, COUNT, "Size to check. Default: the target's.", group="Your training")
     reference: str | None = _change(
@@ -198,6 +202,7 @@ class Verdict:
         low: Lower end of the interval of the figure; ``None`` for what is simply read.
         high: Upper end of it.
         reason: Why it is inconclusive, or which device it is that does not meet it; may be empty.
+        is_predicted: Whether the figure was predicted, and nothing was run.
     """
 
     requirement: RequirementName
@@ -207,6 +212,7 @@ class Verdict:
     low: float | None = None
     high: float | None = None
     reason: str = ""
+    is_predicted: bool = False
 
     @classmethod
     def inconclusive(
@@ -250,6 +256,7 @@ class CheckReport:
         verdicts: One for each requirement.
         measurement: What was measured; ``None`` without a target, or if the size never fitted.
         baseline: What it was compared with.
+        prediction: What was predicted, where nothing was run.
         notes: What else to know, one sentence each.
         elapsed_s: How long it took.
         is_complete: Whether it came to its end, rather than being interrupted.
@@ -261,6 +268,7 @@ class CheckReport:
     verdicts: tuple[Verdict, ...]
     measurement: Measurement | None = None
     baseline: Measurement | None = None
+    prediction: PredictedMemory | None = None
     notes: tuple[str, ...] = ()
     elapsed_s: float = 0.0
     is_complete: bool = True

@@ -90,6 +90,5 @@ def load_reference(
     loaded = prober.load(timeout_s=settings.training.trial_timeout_s)
     batch_size = None if baseline is None else baseline.reference_batch_size
     own_size = loaded.workload.base_batch_size or now.batch_size
-    return Reference(
-        name=name, batch_size=batch_size or resolve_batch_size(own_size, loaded), prober=prober
-    )
+    batch_size = batch_size or resolve_batch_size(own_size, loaded.workload)
+    return Reference(name=name, batch_size=batch_size, prober=prober)

@@ -110,7 +110,7 @@ class CheckSession:
         loaded = self._prober.load(timeout_s=timeout_s)
         self._measurement = Measurement(
             target=self._target,
-            batch_size=resolve_batch_size(self._settings.batch_size, loaded),
+            batch_size=resolve_batch_size(self._settings.batch_size, loaded.workload),
             precision=self._settings.training.precision.value,
             device=loaded.device,
             reference=NO_REFERENCE,

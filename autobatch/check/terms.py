@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from autobatch.errors import SettingsError
-from autobatch.probe.protocol import Loaded
-from autobatch.records import Outcome, Trial
+from autobatch.records import Outcome, Trial, WorkloadSummary
 
 _OUTCOMES = {
     Outcome.OUT_OF_MEMORY: "out of memory",
@@ -15,23 +14,23 @@ _OUTCOMES = {
 }
 
 
-def resolve_batch_size(asked: int | None, loaded: Loaded) -> int:
+def resolve_batch_size(asked: int | None, workload: WorkloadSummary) -> int:
     """Find the batch size to check.
 
     Args:
         asked: The size that the user named, if any.
-        loaded: The target, which may name the size that it trains with.
+        workload: The target, which may name the size that it trains with.
 
     Raises:
         SettingsError: If there is neither, or the dataset is smaller.
     """
-    batch_size = asked or loaded.workload.base_batch_size
+    batch_size = asked or workload.base_batch_size
     if batch_size is None:
         raise SettingsError(
             "no batch size to check: none was given, and the target names none",
             hint="say which, such as `batch_size=64`",
         )
-    num_samples = loaded.workload.dataset_size
+    num_samples = workload.dataset_size
     if num_samples is not None and num_samples < batch_size:
         raise SettingsError(
             f"`batch_size={batch_size}` is more than the dataset's {num_samples} samples",

@@ -7,34 +7,13 @@ that was reached without one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from autobatch.cards import Card
+from autobatch.cards import Card, Outside
 from autobatch.planning.records import PredictedPeak, SizeRange
 from autobatch.prediction.allocator import AllocatorSettings, CachingAllocator, Driver
 from autobatch.prediction.largest import find_largest
 from autobatch.prediction.predict import Prediction, predict
 from autobatch.prediction.trace import Trace
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outside:
-    """What a process holds on a GPU besides the allocator's segments: context, libraries, NCCL.
-
-    Attributes:
-        low_bytes: At the least.
-        high_bytes: At the most.
-        source: Where these are from.
-    """
-
-    low_bytes: int
-    high_bytes: int
-    source: str
-
-    @property
-    def likely_bytes(self) -> int:
-        """In the middle."""
-        return (self.low_bytes + self.high_bytes) // 2
 
 
 class CardFit:

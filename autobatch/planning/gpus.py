@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from autobatch.cards import Card, find_card, list_cards, read_unlisted
+from autobatch.cards import (
+    USUAL_OUTSIDE,
+    Card,
+    Outside,
+    find_card,
+    list_cards,
+    read_unlisted,
+)
 from autobatch.cards.card import plain_name
 from autobatch.errors import SettingsError
-from autobatch.planning.fitting import Outside
 from autobatch.planning.records import USUAL_CARDS, PlanSettings
 from autobatch.records import Finding
 
 _MIB = 2**20
-#: CUDA's context and the libraries' memory, by card, driver and libraries: 877 MiB on an L40S,
-#: 1,219 on an H100, 1,382 on an H200, 1,741 on an A100, 2,000 on an RTX 3090.
-USUAL_OUTSIDE = Outside(
-    low_bytes=922 * _MIB, high_bytes=2048 * _MIB, source="as measured on five other machines"
-)
 #: What NCCL holds for a ring of eight: 150 MiB over PCIe, up to 1,350 where NVLink has channels.
 _NCCL = Outside(low_bytes=150 * _MIB, high_bytes=1350 * _MIB, source="NCCL")
 

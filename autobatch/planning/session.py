@@ -12,11 +12,11 @@ from autobatch.planning.fitting import CardFit
 from autobatch.planning.gpus import choose_cards, outside_of, read_prices
 from autobatch.planning.records import CardPlan, Plan, PlanSettings, Timeline
 from autobatch.planning.timeline import make_timeline
-from autobatch.planning.unseen import Unseen, find_unseen
 from autobatch.prediction.allocator import AllocatorSettings
 from autobatch.prediction.lines import LARGE, SMALL
 from autobatch.prediction.trace import Trace
 from autobatch.prediction.tracing.tracer import Tracer
+from autobatch.prediction.unseen import Unseen, find_unseen
 from autobatch.records import Finding, Settings
 
 

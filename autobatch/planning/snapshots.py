@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from autobatch.planning.gpus import USUAL_OUTSIDE, choose_cards
+from autobatch.cards import USUAL_OUTSIDE
+from autobatch.planning.gpus import choose_cards
 from autobatch.planning.records import (
     MemoryLimit,
     PlanSettings,

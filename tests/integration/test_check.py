@@ -377,3 +377,33 @@ def test_ctrl_c_tells_what_was_decided_and_leaves_no_child(folder: Path) -> None
     assert "max-step-time" in stderr
     assert not (folder / "new.json").exists()
     assert not (folder / "new.xml").exists()
+
+
+def test_a_change_that_raises_predicted_memory_fails_and_names_the_module(
+    here: Callable[..., Done], folder: Path
+) -> None:
+    (folder / "net.py").write_text(
+        """
+import os, torch
+width = int(os.environ.get("NET_WIDTH", "256"))
+model = torch.nn.Sequential()
+model.add_module("stem", torch.nn.Linear(256, 256))
+model.add_module("body", torch.nn.Sequential(torch.nn.Linear(256, width), torch.nn.GELU()))
+model.add_module("head", torch.nn.Linear(width, 10))
+batch = lambda size: (torch.randn(size, 256), torch.randint(10, (size,)))
+loss = torch.nn.functional.cross_entropy
+"""
+    )
+    asked = ("net.py", "--gpu", "a100-40gb", "--batch-size", "500000", "--max-memory", "5GiB", "-q")
+    made = here(*asked, "--save-baseline", "memory.json")
+    assert made.returncode == 0, made.stderr
+    assert "on a100-40gb, predicted" in made.stdout
+    assert "Predicted; nothing was run on a GPU" in made.stdout
+    wider = here(*asked, "--baseline", "memory.json", "--env", "NET_WIDTH=1024", "--json")
+    assert wider.returncode == 1
+    assert statuses(wider) == {"fits": "met", "max-memory": "not_met", "baseline-memory": "not_met"}
+    (reason,) = (each["reason"] for each in json.loads(wider.stdout)["requirements"][2:])
+    assert reason.startswith("most of it in module body")
+    measured = here("net.py", "--batch-size", "8", "--baseline", "memory.json", "-q")
+    assert measured.returncode == 2
+    assert "memory.json" in measured.stderr

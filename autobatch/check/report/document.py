@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from autobatch.check.predicted_memory import PredictedMemory
 from autobatch.check.records import (
     FEWEST_ROUNDS,
     NO_REFERENCE,
@@ -75,6 +76,7 @@ def _write(report: CheckReport) -> Document:
         "elapsed_s": report.elapsed_s,
         "measurement": _measurement(report.measurement),
         "baseline": _measurement(report.baseline),
+        "prediction": msgspec.to_builtins(report.prediction),
     }
 
 
@@ -110,4 +112,15 @@ BASELINE = Codec(
     line_by_line="rounds",
     refuses_unknown_keys=True,
     find_fault=_find_fault,
+)
+
+PREDICTED_BASELINE = Codec(
+    version=1,
+    kind="predicted_baseline",
+    type=PredictedMemory,
+    what="a predicted baseline",
+    redo="make it again with autobatch check TARGET `gpu=NAME` `save_baseline=FILE` `force`",
+    instead="make one with autobatch check TARGET `gpu=NAME` `save_baseline=FILE`",
+    refuses_unknown_keys=True,
+    find_fault=first_range_complaint,
 )

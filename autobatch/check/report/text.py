@@ -39,17 +39,19 @@ def _headline(report: CheckReport) -> Text:
     devices = ", ".join(report.devices)
     if report.target is None:
         return Text(devices or "no device", style="bold")
-    size = "" if report.measurement is None else f" at batch size {report.measurement.batch_size:,}"
+    checked = report.measurement or report.prediction
+    size = "" if checked is None else f" at batch size {checked.batch_size:,}"
     where = f" on {devices}" if devices else ""
     return Text.assemble((report.target, "bold"), f"{size}{where}")
 
 
 def _table(report: CheckReport, width: int) -> Table:
     verdicts = report.verdicts
+    figures = "measured" if report.prediction is None else "predicted"
     columns = (
         Column("requirement", tuple(each.name for each in verdicts), is_words=True),
         Column("limit", tuple(map(limit_text, verdicts))),
-        Column("measured", tuple(map(figure_text, verdicts))),
+        Column(figures, tuple(map(figure_text, verdicts))),
         Column(
             "verdict",
             tuple(STATUSES[each.status] for each in verdicts),
@@ -57,4 +59,4 @@ def _table(report: CheckReport, width: int) -> Table:
             styles=tuple(_STYLES[each.status] for each in verdicts),
         ),
     )
-    return fitting_table(columns, width=width, dropped=("limit", "measured"))
+    return fitting_table(columns, width=width, dropped=("limit", figures))

@@ -34,7 +34,10 @@ def limit_text(verdict: Verdict) -> str:
 def figure_text(verdict: Verdict) -> str:
     """What was measured, with its interval: ``+1.2 % (-2.0 % to +4.4 %)``."""
     if verdict.requirement is RequirementName.FITS and verdict.status is not Status.INCONCLUSIVE:
-        return "ran" if verdict.status is Status.MET else "did not"
+        is_met = verdict.status is Status.MET
+        if verdict.is_predicted:
+            return "to fit" if is_met else "not to fit"
+        return "ran" if is_met else "did not"
     text = _format(verdict, verdict.value)
     if verdict.low is None or verdict.high is None or verdict.low == verdict.high:
         return text
@@ -46,8 +49,9 @@ def figure_text(verdict: Verdict) -> str:
 def sentence(verdict: Verdict) -> str:
     """A verdict in a line of its own."""
     reason = f": {verdict.reason}" if verdict.reason else ""
+    how = "predicted" if verdict.is_predicted else "measured"
     return (
-        f"{verdict.name} {STATUSES[verdict.status]}: measured {figure_text(verdict)}, "
+        f"{verdict.name} {STATUSES[verdict.status]}: {how} {figure_text(verdict)}, "
         f"required {limit_text(verdict)}{reason}"
     )
 

@@ -128,6 +128,7 @@ def test_the_keys_of_the_document_stay(report) -> None:
         "elapsed_s",
         "measurement",
         "baseline",
+        "prediction",
     ]
     assert set(document["requirements"][2]) == {
         "name",
@@ -138,6 +139,7 @@ def test_the_keys_of_the_document_stay(report) -> None:
         "low",
         "high",
         "reason",
+        "is_predicted",
         "unit",
     }
     assert document["requirements"][2]["unit"] == "samples_per_s"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from fixtures.plans import GIB, MIB, make_card, make_trace
 
+from autobatch.cards import Outside
 from autobatch.planning.buckets import with_buckets
-from autobatch.planning.fitting import CardFit, Outside
+from autobatch.planning.fitting import CardFit
 from autobatch.planning.records import SizeRange
 from autobatch.planning.timeline import make_timeline
 from autobatch.prediction.allocator import AllocatorSettings

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from fixtures.plans import GIB, MIB, make_card_plan, make_peak
 
-from autobatch.cards import find_card, list_cards
+from autobatch.cards import USUAL_OUTSIDE, find_card, list_cards
 from autobatch.errors import SettingsError
-from autobatch.planning.gpus import USUAL_OUTSIDE, choose_cards, outside_of, read_prices
+from autobatch.planning.gpus import choose_cards, outside_of, read_prices
 from autobatch.planning.records import USUAL_CARDS, PlanSettings, SizeRange
 from autobatch.planning.session import choose
 from autobatch.records import Finding, Trial
