@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from autobatch.records import Goal, Outcome, Precision, Trial
     from autobatch.training import TrainingFinding as Finding
     from autobatch.training import find_batch_size
+    from autobatch.tuning.call import tune
+    from autobatch.tuning.records import Tuning
     from autobatch.workload.contract import Workload
 
 __all__ = [
@@ -42,12 +44,14 @@ __all__ = [
     "SearchInterrupted",
     "SettingsError",
     "Trial",
+    "Tuning",
     "Workload",
     "WorkloadError",
     "__version__",
     "explain_oom",
     "find_batch_size",
     "plan",
+    "tune",
 ]
 
 # Loaded when first used: some need PyTorch, and a command that is interrupted while it starts is
@@ -66,11 +70,13 @@ _LATER = {
     "SearchInterrupted": (_ERRORS, "SearchInterrupted"),
     "SettingsError": (_ERRORS, "SettingsError"),
     "Trial": (_RECORDS, "Trial"),
+    "Tuning": ("autobatch.tuning.records", "Tuning"),
     "Workload": ("autobatch.workload.contract", "Workload"),
     "WorkloadError": (_ERRORS, "WorkloadError"),
     "explain_oom": ("autobatch.guard.guard", "explain_oom"),
     "find_batch_size": ("autobatch.training", "find_batch_size"),
     "plan": ("autobatch.planning.call", "plan"),
+    "tune": ("autobatch.tuning.call", "tune"),
 }
 
 

@@ -14,7 +14,8 @@
     KeyboardInterrupt                       Ctrl-C or SIGTERM; these carry the results so far
     ├── SearchInterrupted                   during a search that has an answer
     ├── CheckInterrupted                    during a check
-    └── ComparisonInterrupted               during a comparison that has trained something
+    ├── ComparisonInterrupted               during a comparison that has trained something
+    └── TuningInterrupted                   during a tuning that has measured its start
 
 A message repeats the user's value; ``hint`` is the one thing to try next. Errors raised
 once measuring has begun carry the trials made so far.
@@ -147,6 +148,18 @@ class ComparisonInterrupted(KeyboardInterrupt):
     def __init__(self, comparison: Any) -> None:
         super().__init__("comparison interrupted")
         self.comparison = comparison
+
+
+class TuningInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a tuning that had measured the settings it started from.
+
+    Attributes:
+        tuning: The ``Tuning`` so far, with the best settings so far.
+    """
+
+    def __init__(self, tuning: Any) -> None:
+        super().__init__("tuning interrupted: the best so far is in .tuning")
+        self.tuning = tuning
 
 
 def error_chain(error: BaseException) -> Iterator[BaseException]:

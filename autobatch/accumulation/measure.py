@@ -111,7 +111,7 @@ class _Gradients:
         self._task.model.zero_grad(set_to_none=True)
         self._count += 1
         seed_everything(self._seed + self._count)  # what is drawn must not be alike by seed
-        with _without_dropout(self._task.model, trains_norm=trains_norm):
+        with without_dropout(self._task.model, trains_norm=trains_norm):
             for batch in batches:
                 # In full precision: half of it rounds by as much as some faults.
                 loss = self._task.loss(self._task.model, move_to(batch, self._device))
@@ -124,8 +124,13 @@ class _Gradients:
 
 
 @contextmanager
-def _without_dropout(model: nn.Module, *, trains_norm: bool) -> Iterator[None]:
-    """Evaluation mode for all that draws; BatchNorm as it was, if asked for."""
+def without_dropout(model: nn.Module, *, trains_norm: bool) -> Iterator[None]:
+    """Evaluation mode for all that draws.
+
+    Args:
+        model: The module.
+        trains_norm: Whether BatchNorm stays as it was.
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     for module, was_training in modes:

@@ -28,6 +28,7 @@ from autobatch.planning.cli import plan
 from autobatch.shell.flags import to_flags
 from autobatch.shell.options import HELP_SETTINGS
 from autobatch.shell.streams import abandon, make_console, until_its_reader_leaves
+from autobatch.tuning.cli import tune
 
 EXIT_ANSWER = 0
 EXIT_NOT_MET = 1
@@ -57,6 +58,7 @@ command.add_command(devices)
 command.add_command(plan)
 command.add_command(probe)
 command.add_command(show)
+command.add_command(tune)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Show a saved finding, comparison or plan again.",
-    help="""Show what `autobatch probe`, `compare` or `plan` saved with -o FILE.
+    short_help="Show a saved finding, comparison, plan or tuning again.",
+    help="""Show what `autobatch probe`, `compare`, `plan` or `tune` saved with -o FILE.
 
     \b
     Examples:
@@ -42,12 +42,14 @@ def show(
         save_plan_plot,
     )
     from autobatch.reporting import check_outputs, load, save_html, save_plot
+    from autobatch.tuning.report import TUNING, render_tuning, save_tuning_plot
 
     check_outputs(html_path, plot_path=plot_path, overwrite=force)
     others: tuple[tuple[Codec[Any], Callable[..., None], Callable[..., None] | None], ...] = (
         (COMPARISON, render_comparison, save_comparison_plot),
         (PLAN, render_plan, save_plan_plot),
         (SNAPSHOT_PLAN, render_snapshot_plan, None),
+        (TUNING, render_tuning, save_tuning_plot),
     )
     for codec, render, draw in others:
         if codec.is_in(file):

@@ -28,6 +28,7 @@ from autobatch.probe.protocol import (
 )
 from autobatch.probe.trial.host import HostBudgetError, HostWatch, grown_budget_bytes
 from autobatch.probe.worker.process import (
+    ENTRY,
     Process,
     WorkerProcess,
     find_other_searches,
@@ -86,6 +87,7 @@ class TargetProber:
         on_stage: Receives what loading does now, in words; empty at its end.
         meter: Makes what looks at a worker's memory, where no worker forks for a trial.
         start: Starts a worker; by default a Python of its own.
+        entry: Python code that answers in that.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class TargetProber:
         on_stage: Callable[[str], None] = lambda doing: None,
         meter: Callable[[int], ProcessMeter] = meter_process,
         start: Callable[[], Process] | None = None,
+        entry: str = ENTRY,
     ) -> None:
         self._target = target
         self._meter = meter
@@ -105,6 +108,7 @@ class TargetProber:
         self._on_stage = on_stage
         self._variables: dict[str, str] = {}
         self._start_process = start or self._start_python
+        self._entry = entry
         self._worker: WorkerProcess | None = None
         self._ready: _Ready | None = None
         self._keeps_weights = False
@@ -119,7 +123,8 @@ class TargetProber:
     def _start_python(self) -> Process:
         # A child that is forked for a trial on the CPU would open the GPUs at its first backward.
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if self._settings.device == "cpu" else {}
-        return start_process({**hidden, **self._settings.variables, **self._variables})
+        variables = {**hidden, **self._settings.variables, **self._variables}
+        return start_process(variables, self._entry)
 
     def __enter__(self) -> Self:
         self._worker = self._start()

@@ -40,7 +40,7 @@ from autobatch.probe.worker.load import load
 from autobatch.probe.worker.loaded import LoadedWorker
 from autobatch.records import Outcome, Settings, Trial
 from autobatch.workload.contract import Workload
-from autobatch.workload.live import build_task
+from autobatch.workload.live import BuildTask, build_task
 
 if sys.platform == "linux":
     from autobatch.devices import linux
@@ -66,12 +66,15 @@ def can_fork(device_name: str) -> bool:
     return not has_pools() and end_openmp_threads()
 
 
-def make_forking_prober(workload: Workload, settings: Settings) -> TargetProber:
+def make_forking_prober(
+    workload: Workload, settings: Settings, build: BuildTask = build_task
+) -> TargetProber:
     """Measure the caller's objects in forks of this process.
 
     Args:
         workload: The objects.
         settings: Settings of the search.
+        build: Makes the task of them.
     """
 
     def start() -> ForkedProcess:
@@ -79,7 +82,7 @@ def make_forking_prober(workload: Workload, settings: Settings) -> TargetProber:
         with plain_modes(settings.device):  # for good in the child
             return ForkedProcess(
                 lambda: Worker(
-                    make_task=lambda request, _: build_task(workload, request.settings),
+                    make_task=lambda request, _: build(workload, request.settings),
                     isolate=lambda device, request: Forked(pages),
                 )
             )
@@ -96,12 +99,16 @@ class SharingProber:
     Args:
         workload: The objects.
         settings: Settings of the search.
+        build: Makes the task of them.
     """
 
-    def __init__(self, workload: Workload, settings: Settings) -> None:
+    def __init__(
+        self, workload: Workload, settings: Settings, build: BuildTask = build_task
+    ) -> None:
         self._workload = workload
         self._settings = settings
-        self._isolation = PutBack(workload, settings)
+        self._build = build
+        self._isolation = PutBack(workload, settings, build)
         self._loaded: tuple[LoadedWorker, Loaded] | None = None
 
     def __enter__(self) -> Self:
@@ -157,7 +164,7 @@ class SharingProber:
         device = select_device(settings.device)
         with self._put_back() as piece:
             self._loaded = load(
-                lambda: build_task(self._workload, settings), settings, device, self._isolation
+                lambda: self._build(self._workload, settings), settings, device, self._isolation
             )
             piece.has_spoiled = not self._loaded[1].loss_is_finite
         return self._loaded

@@ -66,6 +66,7 @@ class TimingPlan:
         num_threads: CPU threads of the trial; the worker's own number if ``None``.
         num_passes: Forward and backward passes of a step; the gradients of all but the first are
             added to those before.
+        runs_compiled: Whether a compiled model runs compiled in any trial, not only in a final run.
     """
 
     purpose: Purpose = Purpose.SEARCH
@@ -79,6 +80,7 @@ class TimingPlan:
     longest: int | None = None
     num_threads: int | None = None
     num_passes: int = 1
+    runs_compiled: bool = False
 
     @property
     def is_confirmation(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import is_dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy
 import torch
@@ -121,6 +121,15 @@ def find_model_device(model: nn.Module, asked: str) -> str:
             hint=f"move it first: model.to({asked!r}), before the optimizer is made",
         )
     return own
+
+
+class BuildTask(Protocol):
+    """Makes a task of a caller's workload, as ``build_task`` does."""
+
+    def __call__(
+        self, workload: Workload, settings: Settings, source: BatchSource | None = None
+    ) -> TrainingTask:
+        """As ``build_task``."""
 
 
 def build_task(

@@ -64,7 +64,7 @@ def test_every_public_name_exists_and_is_listed() -> None:
         assert getattr(autobatch, name) is not None
     assert set(autobatch.__all__) <= set(dir(autobatch))
     assert sorted(autobatch.__all__) == list(autobatch.__all__)
-    assert len([name for name in autobatch.__all__ if not name.startswith("_")]) == 17
+    assert len([name for name in autobatch.__all__ if not name.startswith("_")]) == 19
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

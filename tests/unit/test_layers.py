@@ -37,6 +37,8 @@ LAYERS = (
     # What the commands share.
     ("shell",),
     PRODUCTS,
+    # A product that asks others: it tries the loader's settings that they choose.
+    ("tuning",),
     # Doors: the call returns what measures nothing, and renders itself.
     ("training",),
     ("integrations",),
@@ -76,7 +78,8 @@ def _room(path: str) -> str:
 def find_imported_products(files: dict[str, str]) -> list[str]:
     """Imports of a product by what every product stands on, as ``importer -> product``."""
     below = {path: source for path, source in files.items() if _room(path) in CORE}
-    return [edge for edge in find_bad_edges(below) if edge.rpartition(" ")[2] in PRODUCTS]
+    products = (*PRODUCTS, "tuning")
+    return [edge for edge in find_bad_edges(below) if edge.rpartition(" ")[2] in products]
 
 
 def imported_rooms(tree: ast.Module) -> set[str]:

@@ -20,7 +20,7 @@ from autobatch.probe.protocol import Crash, JobContext
 from autobatch.probe.trial.oom import is_out_of_memory
 from autobatch.records import Settings
 from autobatch.workload.contract import Workload
-from autobatch.workload.live import build_task
+from autobatch.workload.live import BuildTask, build_task
 from autobatch.workload.task import TrainingTask
 
 if TYPE_CHECKING:
@@ -39,14 +39,18 @@ class PutBack:
     Args:
         workload: The caller's objects.
         settings: For the device, the seed, and the shape of random inputs.
+        build: Makes the task of the objects.
     """
 
     label = "shared"
     is_apart = False
 
-    def __init__(self, workload: Workload, settings: Settings) -> None:
+    def __init__(
+        self, workload: Workload, settings: Settings, build: BuildTask = build_task
+    ) -> None:
         self._workload = workload
         self._settings = settings
+        self._build = build
         self._untouched = Untouched(workload, settings)
         self._is_on_host = False
 
@@ -81,7 +85,7 @@ class PutBack:
         """Do a piece of work; a step that hangs cannot be stopped, but none starts too late."""
         source, timeout_s = context.task.source, context.limits.timeout_s
         # Built again each time: what the work before did to the optimizer was put back.
-        task = build_task(self._workload, self._settings, source)
+        task = self._build(self._workload, self._settings, source)
         task = replace(task, source=DeadlineSource(source, timeout_s))
         task.loss.own_steps.can_put_back = False
         try:

@@ -160,7 +160,7 @@ class _Steps:
         )
 
     def run(self, batch_size: int, plan: TimingPlan) -> Trial:
-        if plan.is_confirmation:
+        if plan.is_confirmation or plan.runs_compiled:
             return self._run(batch_size, plan)
         with run_eagerly():
             if plan.purpose is Purpose.EVALUATION:
@@ -266,7 +266,7 @@ class _Steps:
 
     def _time_first_step(self, plan: TimingPlan) -> float | None:
         """Time the first step of a compiled model, which compiles it."""
-        if not (self._is_compiled and plan.is_confirmation):
+        if not (self._is_compiled and (plan.is_confirmation or plan.runs_compiled)):
             return None
         begin = self._clock()
         self._step()

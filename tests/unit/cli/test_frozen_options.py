@@ -38,6 +38,12 @@ OPTIONS = {
         "rehearse resize reuse seed time-limit tolerance trial-timeout verbose"
     ),
     "show": "force html json plot",
+    "tune": (
+        "allow base-batch-size dataset-size device env files first-step-timeout force fresh "
+        "global-batch-size headroom in json lever lever-time-limit max-batch-size memory-limit "
+        "min-batch-size num-devices output plot precision quiet resize resume seed skip "
+        "time-limit tolerance trial-timeout verbose"
+    ),
 }
 
 

@@ -1,0 +1,164 @@
+"""``autobatch tune``: the settings that train fastest, each with its own batch size."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from autobatch.command.settings import CommandSettings
+from autobatch.errors import SettingsError, TuningInterrupted
+from autobatch.ranks.launcher import Launched
+from autobatch.records import Settings
+from autobatch.records.options import options_of
+from autobatch.shell.options import OUTPUT, TakesCommand, command_behind_dashes, settings_options
+from autobatch.shell.streams import (
+    ignore,
+    make_console,
+    print_result,
+    say,
+    show_activity,
+    uninterrupted,
+    until_its_reader_leaves,
+)
+from autobatch.tuning.asked import SHARED_NAMES, TuneSettings
+
+if TYPE_CHECKING:
+    from autobatch.tuning.probers import Opener
+    from autobatch.tuning.records import Tuning
+
+_EXIT_INTERRUPTED = 130
+
+
+@click.command(
+    cls=TakesCommand,
+    short_help="Find the settings beside the batch size that train fastest.",
+    help="""Find the settings that train TARGET, or COMMAND, fastest in this memory.
+
+    Checkpointing, torch.compile, channels_last, another form of the optimizer, loader workers, the
+    allocator and threads are put on in turn, each with a batch size of its own, and what gains is
+    put together. What is exact for your model is proved by its loss and gradients, and else left
+    out. The fastest is held against your settings in turn, in fresh processes.
+
+    With --global-batch-size the samples of an optimizer step stay fixed, and accumulation fills up.
+
+    \b
+    Examples:
+      autobatch tune examples/image_cnn.py --skip compile
+      autobatch tune model.py --memory-limit 8GiB --global-batch-size 256 --allow precision
+      autobatch tune --lever num_workers=0,2,4 -- python train.py -b {batch_size} -j {num_workers}
+    """,
+)
+@click.argument("target", required=False)
+@settings_options(TuneSettings)
+@settings_options(Settings, only=SHARED_NAMES)
+@settings_options(CommandSettings)
+@OUTPUT("--json", "as_json", is_flag=True, help="Print the whole tuning as JSON.")
+@OUTPUT("-o", "--output", metavar="FILE", help="Save it as JSON, for --resume.")
+@OUTPUT("--resume", metavar="FILE", help="Go on with a tuning that -o FILE saved.")
+@OUTPUT("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
+@OUTPUT("--force", is_flag=True, help="Overwrite files that exist.")
+@OUTPUT("-q", "--quiet", is_flag=True, help="Show no progress.")
+@OUTPUT("-v", "--verbose", is_flag=True, help="Show what the target prints.")
+def tune(
+    target: str | None,
+    resume: str | None,
+    as_json: bool,
+    output: str | None,
+    plot_path: str | None,
+    force: bool,
+    quiet: bool,
+    verbose: bool,
+    **values: Any,
+) -> int:
+    """Parse, tune, report."""
+    from autobatch.devices.select import check_device_name
+    from autobatch.reporting import check_outputs
+    from autobatch.tuning.report import TUNING, save_tuning_plot
+
+    settings = Settings(**{name: values[name] for name in SHARED_NAMES})
+    asked = TuneSettings(**_values_of(TuneSettings, values))
+    command = CommandSettings(**_values_of(CommandSettings, values))
+    check_device_name(settings.device)
+    previous = None if resume is None else TUNING.load(resume)
+    # The file that is resumed is replaced by the result, unless another one is named.
+    output = output or resume
+    force = force or output == resume
+    check_outputs(output, plot_path=plot_path, overwrite=force)
+    status, on_output = 0, say if verbose else ignore
+    try:
+        with show_activity(quiet=quiet) as activity:
+            from autobatch.tuning.session import tune as run
+
+            opener = _open(target, settings, asked, command, on_output, activity.detail)
+            tuning = run(opener, settings, asked, activity, previous=previous)
+    except TuningInterrupted as interrupt:
+        tuning, status = interrupt.tuning, _EXIT_INTERRUPTED
+    try:
+        with uninterrupted():
+            if output is not None:
+                TUNING.save(tuning, output, force)
+            if plot_path is not None:
+                save_tuning_plot(tuning, plot_path)
+    finally:  # show what took long to measure, even if it cannot be saved
+        _print(tuning, as_json=as_json, to_stderr=status == _EXIT_INTERRUPTED)
+    return status
+
+
+def _values_of(record: type, values: dict[str, Any]) -> dict[str, Any]:
+    return {each.field: values[each.field] for each in options_of(record).values()}
+
+
+def _open(
+    target: str | None,
+    settings: Settings,
+    asked: TuneSettings,
+    command: CommandSettings,
+    on_output: Callable[[str], None],
+    on_stage: Callable[[str], None],
+) -> Opener:
+    """What opens probers of a target, or of a command.
+
+    Raises:
+        SettingsError: If there is neither or both.
+    """
+    from autobatch.tuning.probers import CommandOpener, TargetOpener
+
+    arguments = command_behind_dashes()
+    if (target is None) == (arguments is None):
+        raise SettingsError(
+            "there is neither a target nor a command"
+            if target is None
+            else f"there is a target, {target}, and a command behind `--`",
+            hint="give one, such as autobatch tune model.py or autobatch tune -- python train.py",
+        )
+    if target is None:
+        return CommandOpener(arguments or (), settings, command, asked.placeholders, on_output)
+    if asked.placeholders:
+        name = next(iter(asked.placeholders))
+        raise SettingsError(
+            f"`lever={name}={','.join(asked.placeholders[name])}` is for a command",
+            hint="leave `lever` out: a target has levers of its own",
+        )
+    launched = Launched.read(os.environ)
+    if launched is not None:
+        raise SettingsError(
+            f"a launcher has started {launched.num_ranks} processes, and one alone tunes a target",
+            hint="start autobatch without it, or tune the command that it starts",
+        )
+    return TargetOpener(target, settings, on_output, on_stage)
+
+
+def _print(tuning: Tuning, *, as_json: bool, to_stderr: bool) -> None:
+    from autobatch.tuning.report import TUNING, render_tuning
+
+    if not to_stderr:
+        print_result(tuning, TUNING.dumps if as_json else None, render_tuning)
+        return
+    console = make_console(to_stderr=True)
+    with until_its_reader_leaves(sys.stderr):
+        console.print("\nInterrupted; what was done so far:\n")
+        render_tuning(tuning, console)

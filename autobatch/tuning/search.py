@@ -1,0 +1,86 @@
+"""Which settings to try next, and what to put together: pure, but for the trying.
+
+start -> each value of each lever -> the best of each together, fastest first -> pairs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from autobatch.tuning.records import Attempt, Changes
+
+#: What gains less than this is not worth a setting more.
+LEAST_GAIN_FRACTION = 0.02
+#: Levers that may gain together where one of them alone does not: checkpointing makes room, and the
+#: other one makes computing again cheap.
+PAIRS = (("checkpointing", "compile"), ("checkpointing", "precision"))
+
+
+class Try(Protocol):
+    """Tries settings."""
+
+    def __call__(self, changes: Changes, against: Attempt | None) -> Attempt:
+        """Try them, in turn with others."""
+
+
+class Search:
+    """Tries levers one at a time, then together.
+
+    Args:
+        offers: Values of each lever.
+        attempt: Tries settings, each only once, in turn with others or with the start; ends the
+            search by raising.
+
+    Attributes:
+        ladder: What led to the fastest so far, the start first.
+    """
+
+    def __init__(self, offers: Mapping[str, Sequence[str]], attempt: Try) -> None:
+        self._offers, self._attempt = offers, attempt
+        self.ladder: list[Attempt] = []
+
+    @property
+    def best(self) -> Attempt:
+        """The fastest so far that is made of what gains."""
+        return self.ladder[-1]
+
+    def run(self) -> None:
+        """Search; the ladder has the best so far at any time."""
+        self.ladder = [self._attempt({}, None)]
+        alone: dict[str, Attempt] = {}
+        for name, values in self._offers.items():
+            tried = [self._attempt({name: value}, self.ladder[0]) for value in values]
+            alone[name] = max(tried, key=lambda each: each.ratio)
+            if _gains(self.best, alone[name]):
+                self.ladder = [self.ladder[0], alone[name]]  # in case that time runs out
+        self.ladder = self.ladder[:1]
+        for each in sorted(alone.values(), key=lambda each: -each.ratio):
+            if _gains(self.ladder[0], each):
+                self._add(each.changes)
+        for pair in PAIRS:
+            if all(name in alone and alone[name].ratio for name in pair):
+                together = {name: alone[name].changes[name] for name in pair}
+                if not together.keys() <= self.best.changes.keys():
+                    self._add({**together, **self.best.changes})
+
+    def _add(self, changes: Changes) -> None:
+        tried = self._attempt({**self.best.changes, **changes}, self.best)
+        if _gains(self.best, tried):
+            self.ladder.append(tried)
+
+
+def _gains(before: Attempt, after: Attempt) -> bool:
+    return after.ratio >= (1 + LEAST_GAIN_FRACTION) * before.ratio
+
+
+def find_runner_up(attempts: Sequence[Attempt], best: Attempt) -> Attempt | None:
+    """The fastest other settings that are not the start's; ``None`` without any.
+
+    Args:
+        attempts: All, the start first.
+        best: The fastest.
+    """
+    others = [each for each in attempts if each.ratio and each.changes and each != best]
+    return max(others, key=lambda each: each.ratio, default=None)

@@ -1,0 +1,204 @@
+"""The batch size that goes with settings: a short climb from the start's, then rounds in turn.
+
+    reference, size, 2 size, 4 size ... | reference, best | best, reference | ...
+
+Knees move little and memory lines shift, so the climb begins where the start ended, and is warned
+by the slope of the start's memory. What a machine does to a round cancels in the ratio.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from autobatch.errors import NothingFitsError
+from autobatch.probe.protocol import Purpose
+from autobatch.records import Trial
+from autobatch.tuning.search import LEAST_GAIN_FRACTION
+
+# Of sizes that are as fast as this, the smallest is taken.
+_SAME_FRACTION = 0.01
+# Settings that are slower than this at the size of the start are not tried at others.
+_HOPELESS_FRACTION = 0.1
+_LESS_MEMORY_FRACTION = 0.05
+_MOST_ROUNDS = 4
+# Standard errors between a ratio and what it is compared with, from which it is clear.
+_CLEAR = 2.0
+# 90 % of a normal distribution lie within as many.
+_INTERVAL = 1.645
+# A size that is slower than the best by as many standard deviations of the noise ends the climb.
+_FALLEN = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Where a climb begins, and where it ends at the latest.
+
+    Attributes:
+        first: The size of the start.
+        smallest: Smallest size that may be tried.
+        largest: Largest size that may be tried.
+        budget_bytes: Memory that a trial may use.
+        first_peak_bytes: What the start uses at its size.
+        per_sample_bytes: Slope of its memory line, 0 if unknown.
+        noise_fraction: Standard deviation of the log of a throughput from run to run.
+        is_bound_by_memory: Whether memory ended the climb of the start.
+    """
+
+    first: int
+    smallest: int
+    largest: int
+    budget_bytes: int
+    first_peak_bytes: int
+    per_sample_bytes: float
+    noise_fraction: float
+    is_bound_by_memory: bool
+
+
+def next_size(
+    trials: Mapping[int, Trial], ratios: Mapping[int, float], limits: Limits
+) -> int | None:
+    """The next size to run; ``None`` at the end of the climb.
+
+    Args:
+        trials: What ran so far, the last one largest, unless nothing has fitted yet.
+        ratios: Throughput over that of the start, of those that fitted.
+        limits: Where it begins and ends.
+    """
+    if not trials:
+        return limits.first
+    if not ratios:
+        size = min(trials)
+        return max(limits.smallest, size // 2) if size > limits.smallest else None
+    last, best = max(ratios), max(ratios.values())
+    following = min(2 * last, limits.largest)
+    if following <= last or following in trials or len(trials) > len(ratios):
+        return None
+    if _predict_bytes(trials, following, limits) > limits.budget_bytes:
+        return None
+    if len(ratios) == 1:
+        peak_bytes = trials[last].peak_bytes or 0
+        has_room = peak_bytes < (1 - _LESS_MEMORY_FRACTION) * limits.first_peak_bytes
+        is_hopeless = best < 1 - _HOPELESS_FRACTION - _FALLEN * limits.noise_fraction
+        return None if is_hopeless and not (has_room and limits.is_bound_by_memory) else following
+    if ratios[last] < best * (1 - _FALLEN * limits.noise_fraction - LEAST_GAIN_FRACTION):
+        return None
+    *before, _, _ = sorted(ratios) if len(ratios) > 2 else (0, 0, 0)
+    if len(ratios) > 2 and best <= (1 + LEAST_GAIN_FRACTION) * max(ratios[each] for each in before):
+        return None  # nothing gained over two doublings
+    return following
+
+
+def _predict_bytes(trials: Mapping[int, Trial], size: int, limits: Limits) -> float:
+    """The peak at a size: by the last two, or by the slope of the start's line."""
+    peaks = {each: trial.peak_bytes for each, trial in sorted(trials.items()) if trial.peak_bytes}
+    if not peaks:
+        return 0.0
+    last = max(peaks)
+    slope = limits.per_sample_bytes * min(1.0, peaks[last] / max(1, limits.first_peak_bytes))
+    if len(peaks) > 1:
+        before = sorted(peaks)[-2]
+        slope = (peaks[last] - peaks[before]) / (last - before)
+    return peaks[last] + max(0.0, slope) * (size - last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sized:
+    """Settings with the size that goes with them.
+
+    Attributes:
+        batch_size: The size.
+        ratios: Its throughput over that of the start, by round.
+        climbed: Sizes that fitted, with that ratio in the climb.
+        peaks_bytes: Their peaks.
+    """
+
+    batch_size: int
+    ratios: tuple[float, ...]
+    climbed: dict[int, float]
+    peaks_bytes: dict[int, int | None]
+
+
+def find_size(
+    run: Callable[[int, Purpose], tuple[Trial, float]],
+    reference: Callable[[], float],
+    limits: Limits,
+    is_over: Callable[[], bool],
+) -> Sized:
+    """Find the size that goes with settings, and time it in turn with the start.
+
+    Args:
+        run: Runs a size with the settings; returns its trial and its throughput.
+        reference: Runs the start; returns its throughput.
+        limits: Where to begin and end.
+        is_over: Whether there is no time for more.
+
+    Raises:
+        NothingFitsError: If no size fits.
+    """
+    own = reference()
+    trials: dict[int, Trial] = {}
+    ratios: dict[int, float] = {}
+    while (size := next_size(trials, ratios, limits)) is not None:
+        trials[size], rate = run(size, Purpose.SEARCH)
+        if trials[size].fits:
+            ratios[size] = rate / own
+        if is_over():
+            break
+    if not ratios:
+        last = trials[min(trials)]
+        raise NothingFitsError(
+            f"batch size {last.batch_size} does not fit: {last.message or last.outcome.value}",
+            hint="leave this lever out",
+        )
+    best = max(ratios.values())
+    chosen = min(each for each, ratio in ratios.items() if ratio >= (1 - _SAME_FRACTION) * best)
+    # The best of several is above its own truth: it is timed again, and those rounds count.
+    rounds = [ratios[chosen]] if len(ratios) == 1 else []
+    while not rounds or (len(rounds) < _MOST_ROUNDS and not is_over()):
+        if rounds and is_clear(rounds, limits.noise_fraction):
+            break
+        if len(rounds) % 2:
+            rate = run(chosen, Purpose.RACE)[1]
+            rounds.append(rate / reference())
+        else:
+            own = reference()
+            rounds.append(run(chosen, Purpose.RACE)[1] / own)
+        if not rounds[-1]:
+            raise NothingFitsError(
+                f"batch size {chosen} fitted, and does not any more", hint="leave this lever out"
+            )
+    peaks = {each: trials[each].peak_bytes for each in ratios}
+    return Sized(batch_size=chosen, ratios=tuple(rounds), climbed=ratios, peaks_bytes=peaks)
+
+
+def is_clear(ratios: Sequence[float], noise_fraction: float) -> bool:
+    """Whether rounds leave no doubt on which side of the least gain their ratio lies.
+
+    Args:
+        ratios: Throughput over that of the start, by round.
+        noise_fraction: As of ``interval_of``.
+    """
+    mean, error = _mean_and_error(ratios, noise_fraction)
+    return abs(mean - math.log1p(LEAST_GAIN_FRACTION)) > _CLEAR * error
+
+
+def interval_of(ratios: Sequence[float], noise_fraction: float) -> tuple[float, float]:
+    """A 90 % interval of the geometric mean of ratios.
+
+    Args:
+        ratios: Of rounds in which both were timed; at least one.
+        noise_fraction: Standard deviation of the log of a throughput on this machine.
+    """
+    mean, error = _mean_and_error(ratios, noise_fraction)
+    return math.exp(mean - _INTERVAL * error), math.exp(mean + _INTERVAL * error)
+
+
+def _mean_and_error(ratios: Sequence[float], noise_fraction: float) -> tuple[float, float]:
+    logs = [math.log(each) for each in ratios]
+    spread = math.sqrt(2) * noise_fraction
+    if len(logs) > 2:
+        spread = max(spread, statistics.stdev(logs))
+    return statistics.mean(logs), spread / math.sqrt(len(logs))

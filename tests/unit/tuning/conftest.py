@@ -1,0 +1,3 @@
+"""Tasks built in place."""
+
+from fixtures.tasks import *  # noqa: F403

@@ -1,0 +1,116 @@
+"""What is tried, in which order, and what is put together: on made-up throughputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from autobatch.tuning.records import Attempt, AttemptOutcome, Changes
+from autobatch.tuning.search import Search, find_runner_up
+
+
+def attempt_of(changes: Changes, ratio: float) -> Attempt:
+    if not ratio:
+        return Attempt(changes=changes, outcome=AttemptOutcome.FAILED, message="broken")
+    return Attempt(
+        changes=changes, outcome=AttemptOutcome.MEASURED, batch_size=8, ratios=(ratio,) * 3
+    )
+
+
+class Trying:
+    """Tries settings whose ratio a function says, and remembers them."""
+
+    def __init__(self, ratio_of: Callable[[Changes], float]) -> None:
+        self.ratio_of = ratio_of
+        self.tried: list[Changes] = []
+
+    def __call__(self, changes: Changes, against: Attempt | None) -> Attempt:
+        if changes not in self.tried:
+            self.tried.append(changes)
+        return attempt_of(changes, self.ratio_of(changes))
+
+
+def product_of(**gains: float) -> Callable[[Changes], float]:
+    def ratio_of(changes: Changes) -> float:
+        ratio = 1.0
+        for name, value in changes.items():
+            ratio *= gains.get(f"{name}_{value}", gains.get(name, 1.0))
+        return ratio
+
+    return ratio_of
+
+
+def test_what_gains_is_put_together_fastest_first() -> None:
+    trying = Trying(product_of(optimizer=1.1, allocator=1.5, channels_last=0.9))
+    search = Search(
+        {"optimizer": ["fused"], "channels_last": ["on"], "allocator": ["keep"]}, trying
+    )
+    search.run()
+    assert [each.changes for each in search.ladder] == [
+        {},
+        {"allocator": "keep"},
+        {"allocator": "keep", "optimizer": "fused"},
+    ]
+    assert {"channels_last": "on", "allocator": "keep"} not in trying.tried
+
+
+def test_of_several_values_the_fastest_goes_on() -> None:
+    trying = Trying(product_of(threads_1=1.2, threads_2=1.4))
+    search = Search({"threads": ["1", "2"]}, trying)
+    search.run()
+    assert search.best.changes == {"threads": "2"}
+
+
+def test_what_no_longer_gains_beside_another_is_left_out() -> None:
+    def ratio_of(changes: Changes) -> float:
+        return 1.0 + 0.5 * ("allocator" in changes or "threads" in changes)
+
+    search = Search({"allocator": ["keep"], "threads": ["1"]}, Trying(ratio_of))
+    search.run()
+    assert search.best.changes == {"allocator": "keep"}
+
+
+def test_a_lever_that_fails_costs_that_lever() -> None:
+    trying = Trying(product_of(compile=0.0, optimizer=1.2))
+    search = Search({"compile": ["inductor"], "optimizer": ["fused"]}, trying)
+    search.run()
+    assert search.best.changes == {"optimizer": "fused"}
+    assert {"optimizer": "fused", "compile": "inductor"} not in trying.tried
+
+
+def test_a_pair_is_tried_that_gains_only_together() -> None:
+    def ratio_of(changes: Changes) -> float:
+        both = {"checkpointing", "compile"} <= changes.keys()
+        return 1.6 if both else 0.8 if "checkpointing" in changes else 1.0
+
+    trying = Trying(ratio_of)
+    search = Search({"checkpointing": ["every_block"], "compile": ["inductor"]}, trying)
+    search.run()
+    assert search.best.changes == {"checkpointing": "every_block", "compile": "inductor"}
+
+
+def test_where_nothing_gains_the_start_stands() -> None:
+    search = Search({"optimizer": ["fused", "foreach"]}, Trying(product_of(optimizer=1.01)))
+    search.run()
+    assert [each.changes for each in search.ladder] == [{}]
+
+
+def test_when_time_runs_out_the_best_so_far_stands() -> None:
+    def ratio_of(changes: Changes) -> float:
+        if "compile" in changes:
+            raise TimeoutError
+        return 1.0 + 0.3 * len(changes)
+
+    search = Search({"optimizer": ["fused"], "compile": ["inductor"]}, Trying(ratio_of))
+    try:
+        search.run()
+    except TimeoutError:
+        assert search.best.changes == {"optimizer": "fused"}
+
+
+def test_the_runner_up_is_the_fastest_other_and_never_the_start() -> None:
+    start, best, other, slow = (
+        attempt_of(changes, ratio)
+        for changes, ratio in (({}, 2.0), ({"a": "1"}, 1.9), ({"b": "1"}, 1.5), ({"c": "1"}, 1.2))
+    )
+    assert find_runner_up([start, slow, best, other], best) == other
+    assert find_runner_up([start, best], best) is None

@@ -1,0 +1,180 @@
+"""Whole tunings of simulated workloads: the answer, its cost, and what may go wrong."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fixtures.tunings import LOAD_TIME_S, MIB, TRUE, Opener, World
+
+from autobatch.errors import ResultFormatError, TuningInterrupted, WorkloadError
+from autobatch.records import Settings
+from autobatch.reporting.activity import SilentActivity
+from autobatch.tuning.asked import TuneSettings
+from autobatch.tuning.records import AttemptOutcome, Changes, Tuning
+from autobatch.tuning.session import tune
+
+FASTER = {"allocator": 0.6, "channels_last": 0.85, "optimizer": 0.95}
+
+
+def run(world: World, previous: Tuning | None = None, **asked: Any) -> Tuning:
+    return tune(
+        Opener(world),
+        Settings(),
+        TuneSettings(**asked),
+        SilentActivity(),
+        previous=previous,
+        clock=world.clock,
+    )
+
+
+def per_sample_s(changes: Changes) -> float:
+    cost = 1e-3
+    for name, factor in FASTER.items():
+        cost *= factor if name in changes else 1.0
+    return cost * (1.3 if changes.get("checkpointing") == "every_block" else 1.0)
+
+
+def find_best_of_grid(world: World, sizes: list[int]) -> tuple[float, float]:
+    """The best throughput of all settings at all sizes, and the time of running them all."""
+    values = [
+        ["", "keep"], ["", "on"], ["", "fused", "foreach"],
+        ["", "every_block", "every_second_block"],
+    ]  # fmt: skip
+    names = ("allocator", "channels_last", "optimizer", "checkpointing")
+    best, time_s = 0.0, 0.0
+    for chosen in itertools.product(*values):
+        changes = {name: value for name, value in zip(names, chosen, strict=True) if value}
+        time_s += LOAD_TIME_S
+        for size in sizes:
+            if world.fits(changes, size):
+                step_s = world.step_time_s(changes, size)
+                best = max(best, size / step_s)
+                time_s += 0.2 + 5 * step_s
+    return best, time_s
+
+
+def rate_of(world: World, tuning: Tuning) -> float:
+    return tuning.batch_size / world.step_time_s(tuning.changes, tuning.batch_size)
+
+
+SIZES = [2**power for power in range(10)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_noisy_workload_is_tuned_to_the_best_of_a_grid_in_a_fifth_of_its_time(seed: int) -> None:
+    world = World(per_sample_s=per_sample_s, noise_fraction=0.03, drift_fraction=0.1, seed=seed)
+    best, grid_time_s = find_best_of_grid(world, SIZES)
+    tuning = run(world, skipped=("compile",), time_limit_s=None)
+    assert {"allocator", "channels_last"} <= tuning.changes.keys()
+    assert rate_of(world, tuning) >= 0.95 * best
+    assert world.elapsed_s <= grid_time_s
+    assert tuning.is_sure
+    assert tuning.is_complete
+
+
+def test_where_memory_binds_checkpointing_makes_room_for_a_larger_size() -> None:
+    def sample_bytes(changes: Changes) -> int:
+        return (4 if "checkpointing" in changes else 40) * MIB
+
+    world = World(
+        latency_s=lambda changes: 0.1,
+        per_sample_s=lambda changes: 1.3e-3 if "checkpointing" in changes else 1e-3,
+        per_sample_bytes=sample_bytes,
+        capacity_bytes=1024 * MIB,
+    )
+    tuning = run(world, skipped=("compile",))
+    assert tuning.changes == {"checkpointing": "every_block"}
+    assert tuning.batch_size > 64
+    assert tuning.attempts[0].batch_size == 16
+    best, _ = find_best_of_grid(world, SIZES)
+    assert rate_of(world, tuning) >= 0.95 * best
+
+
+def test_a_lever_that_is_not_exact_is_left_out_however_fast() -> None:
+    wrong = replace(TRUE, gradient_fraction=0.2)
+    world = World(
+        per_sample_s=lambda changes: 1e-4 if "channels_last" in changes else 1e-3,
+        faults={"channels_last=on": wrong},
+    )
+    tuning = run(world, skipped=("compile",))
+    tried = {str(each.changes): each for each in tuning.attempts}
+    assert tried["{'channels_last': 'on'}"].outcome is AttemptOutcome.NOT_EXACT
+    assert "the gradients" in tried["{'channels_last': 'on'}"].message
+    assert not tuning.changes
+
+
+@pytest.mark.parametrize(
+    "fault", [WorkloadError("broken"), RuntimeError("no compiler"), MemoryError()]
+)
+def test_a_lever_that_raises_costs_that_lever(fault: Exception) -> None:
+    world = World(per_sample_s=per_sample_s, faults={"compile=inductor": fault})
+    tuning = run(world)
+    failed = [each for each in tuning.attempts if each.outcome is AttemptOutcome.FAILED]
+    assert [each.changes for each in failed] == [{"compile": "inductor"}]
+    assert "allocator" in tuning.changes
+
+
+def test_ctrl_c_keeps_the_best_so_far_and_resuming_goes_on() -> None:
+    world = World(per_sample_s=per_sample_s, faults={"optimizer=fused": KeyboardInterrupt()})
+    with pytest.raises(TuningInterrupted) as interrupted:
+        run(world)
+    kept: Tuning = interrupted.value.tuning
+    assert kept.changes == {"allocator": "keep"}
+    assert not kept.is_complete
+    assert world.num_open == 0
+    again = World(per_sample_s=per_sample_s)
+    whole = run(again, previous=kept)
+    assert whole.is_complete
+    assert whole.attempts[: len(kept.attempts)] == kept.attempts
+    assert whole.changes.keys() >= {"allocator", "channels_last", "optimizer"}
+
+
+def test_ctrl_c_before_the_start_is_measured_is_no_result() -> None:
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        run(World(faults={"": KeyboardInterrupt()}))
+    assert not isinstance(interrupted.value, TuningInterrupted)
+
+
+def test_a_tuning_of_something_else_cannot_be_resumed() -> None:
+    kept = run(World(), skipped=("compile",))
+    with pytest.raises(ResultFormatError, match="other settings or levers"):
+        run(World(), previous=kept)
+
+
+def test_a_short_time_limit_ends_with_the_best_so_far() -> None:
+    world = World(per_sample_s=per_sample_s)
+    tuning = run(world, time_limit_s=40.0)
+    assert not tuning.is_complete
+    assert tuning.changes in ({}, {"allocator": "keep"})
+    assert world.elapsed_s < 80
+
+
+def test_where_nothing_gains_the_users_settings_stand() -> None:
+    tuning = run(World(noise_fraction=0.01), skipped=("compile",))
+    assert tuning.changes == {}
+
+
+def test_the_fastest_is_held_against_the_users_own_size_in_fresh_processes() -> None:
+    world = World(per_sample_s=per_sample_s, own_batch_size=8)
+    tuning = run(world, skipped=("compile",))
+    assert tuning.held[0].changes == {}
+    assert tuning.held[0].batch_size == 8
+    num_rounds = len(tuning.held[0].rates_samples_per_s)
+    assert num_rounds >= 2
+    sides = [each.changes for each in tuning.held]
+    assert world.opened[-len(sides) * num_rounds :].count(tuning.changes) == num_rounds
+    expected = rate_of(world, tuning) / (8 / world.step_time_s({}, 8))
+    assert tuning.speedup == pytest.approx(expected, rel=0.01)
+
+
+def test_what_is_skipped_or_changes_the_arithmetic_is_not_tried() -> None:
+    facts = replace(World().facts, precisions=("bf16",))
+    tuning = run(World(facts=facts), skipped=("compile", "checkpointing"))
+    tried = {name for each in tuning.attempts for name in each.changes}
+    assert tried == {"allocator", "channels_last", "optimizer"}
+    assert "allow=precision" in tuning.start.refused["precision"]
+    allowed = run(World(facts=facts), skipped=("compile", "checkpointing"), allowed=("precision",))
+    assert {"precision": "bf16"} in [each.changes for each in allowed.attempts]
