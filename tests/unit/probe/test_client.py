@@ -24,7 +24,7 @@ class Started(Exception):  # noqa: N818 - it ends the test
 def variables_of(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     seen: dict[str, str] = {}
 
-    def start(variables: Mapping[str, str]) -> Any:
+    def start(variables: Mapping[str, str], entry: str) -> Any:
         seen.update(variables)
         raise Started
 
