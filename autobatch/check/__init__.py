@@ -8,6 +8,7 @@
     report/                           CheckReport                --> text, JSON, JUnit
                                       Measurement                --> a baseline, and back
 
-``records`` has what travels between them. ``hardware`` asks the devices, ``reference`` is what is
-timed in turn with the target, and ``live`` makes a target of live objects for the pytest plugin.
+``records`` has what travels between them. ``hardware`` asks the devices, ``all_reduce`` times what
+they exchange, ``reference`` is what is timed in turn with the target, and ``live`` makes a target
+of live objects for the pytest plugin.
 """

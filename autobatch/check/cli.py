@@ -19,6 +19,7 @@ from autobatch.check.records import (
 )
 from autobatch.check.requirements_file import read_requirements
 from autobatch.errors import CheckInterrupted, SettingsError
+from autobatch.ranks.settings import RanksSettings
 from autobatch.records import Settings, Status
 from autobatch.records.options import options_of
 from autobatch.shell.options import (
@@ -37,6 +38,7 @@ from autobatch.shell.streams import (
 )
 
 _OF_TRAINING = ("device", "precision", "trial_timeout_s", "seed", "variables")
+_OF_RANKS = ("nproc_per_node", "parallel")
 _BASELINE = in_group("Comparison with a baseline")
 
 
@@ -56,6 +58,7 @@ _BASELINE = in_group("Comparison with a baseline")
       autobatch check --max-step-time 200ms -- python train.py --batch-size {batch_size=64}
       autobatch check model.py --gpu a100-40gb --max-memory 36GiB --baseline memory.json
       autobatch check --device cuda --min-devices 2 --min-free 30GiB --require bf16
+      autobatch check model.py --nproc-per-node 2 --batch-size 64 --baseline two.json
     """,
 )
 @click.argument("target", required=False)
@@ -68,6 +71,7 @@ _BASELINE = in_group("Comparison with a baseline")
 )
 @settings_options(CheckSettings)
 @settings_options(HardwareLimits)
+@settings_options(RanksSettings, only=_OF_RANKS)
 @settings_options(Settings, only=_OF_TRAINING)
 @in_group("Requirements in a file")(
     "--requirements",
@@ -146,6 +150,7 @@ def to_check_settings(values: Mapping[str, Any]) -> CheckSettings:
         ),
         limits=TargetLimits(**_values_of(TargetLimits, values)),
         hardware=HardwareLimits(**_values_of(HardwareLimits, values)),
+        ranks=RanksSettings(**{name: values[name] for name in _OF_RANKS}),
         keeps_baseline=values["save_baseline"] is not None,
         **_values_of(CheckSettings, values),
     )
@@ -167,6 +172,11 @@ def _refuse_without_target(values: Mapping[str, Any], settings: CheckSettings) -
         raise SettingsError(
             f"`{given[0]}` needs a target to measure",
             hint=f"give one, such as autobatch check model.py `{given[0]}` ...",
+        )
+    if settings.ranks != RanksSettings() and settings.hardware.all_reduce_min_bytes_per_s is None:
+        raise SettingsError(
+            f"`nproc_per_node={settings.ranks.nproc_per_node}` needs a target, or `all_reduce_min`",
+            hint="give one, such as autobatch check model.py `nproc_per_node=2`",
         )
     if settings.hardware.is_empty:
         raise SettingsError(
@@ -220,6 +230,12 @@ def _run(
         else:
             from autobatch.command.prober import CommandProber
             from autobatch.command.settings import CommandSettings
+
+            if settings.ranks != RanksSettings():
+                raise SettingsError(
+                    f"`nproc_per_node={settings.ranks.nproc_per_node}` is for a target",
+                    hint="start the processes in the command: -- torchrun --nproc-per-node 2 ...",
+                )
 
             prober = CommandProber(command, settings.training, CommandSettings())
             prober.starts.on_output = say if verbose else ignore

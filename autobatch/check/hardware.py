@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from autobatch.check.judge.hardware import judge_hardware
+from autobatch.check.all_reduce import measure_all_reduce
+from autobatch.check.judge.all_reduce import AllReduce, judge_all_reduce
+from autobatch.check.judge.hardware import NO_DEVICE, judge_hardware
 from autobatch.check.records import CheckReport, CheckSettings, HardwareLimits, Verdict
 from autobatch.devices.cpu_report import read_cores
 from autobatch.devices.select import check_device_name
@@ -20,11 +22,13 @@ class Hardware:
         devices: What they say of themselves; may be none.
         num_usable_cores: Cores of the CPU, whichever the devices are.
         notes: Why there is no device, where that is so.
+        all_reduce: What they exchange; ``None`` if nothing is required of it.
     """
 
     devices: tuple[DeviceReport, ...]
     num_usable_cores: float | Unknown
     notes: tuple[str, ...] = ()
+    all_reduce: AllReduce | Unknown | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -40,15 +44,20 @@ class Hardware:
             limits: What is required.
             throttled_by: What held the clocks down, if anything was measured.
         """
-        return tuple(judge_hardware(limits, self.devices, self.num_usable_cores, throttled_by))
+        verdicts = tuple(judge_hardware(limits, self.devices, self.num_usable_cores, throttled_by))
+        if limits.all_reduce_min_bytes_per_s is None or self.all_reduce is None:
+            return verdicts
+        return (*verdicts, judge_all_reduce(limits.all_reduce_min_bytes_per_s, self.all_reduce))
 
 
-def read_hardware(name: str, limits: HardwareLimits) -> Hardware:
+def read_hardware(name: str, limits: HardwareLimits, num_ranks: int = 1) -> Hardware:
     """Ask the devices of one name or kind.
 
     Args:
         name: ``auto``, ``cpu``, ``cuda`` for all of them, ``cuda:1`` for one, and so on.
         limits: What will be required.
+        num_ranks: Processes that exchange something, where that is measured; 1 for one of each
+            GPU, or two of the CPU.
 
     Raises:
         DeviceError: If no device can have the name.
@@ -65,7 +74,18 @@ def read_hardware(name: str, limits: HardwareLimits) -> Hardware:
             hint="run `autobatch devices` for those of this machine; with `min_devices=1` a "
             "missing device is a requirement that is not met",
         )
-    return hardware
+    if limits.all_reduce_min_bytes_per_s is None:
+        return hardware
+    return replace(hardware, all_reduce=_exchange(hardware.devices, num_ranks))
+
+
+def _exchange(devices: tuple[DeviceReport, ...], num_ranks: int) -> AllReduce | Unknown:
+    kind = devices[0].name.partition(":")[0] if devices else ""
+    if num_ranks == 1:
+        num_ranks = 2 if kind == "cpu" else len(devices)
+    elif kind != "cpu" and num_ranks > len(devices):
+        return Unknown(reason=f"{num_ranks} processes need a device each, of {len(devices)}")
+    return measure_all_reduce(kind, num_ranks) if kind else Unknown(reason=NO_DEVICE)
 
 
 def select_hardware(machine: MachineReport, name: str) -> Hardware:
@@ -92,7 +112,9 @@ def check_hardware(settings: CheckSettings) -> CheckReport:
     Raises:
         DeviceError: If there is no such device, and no number of them is required.
     """
-    hardware = read_hardware(settings.training.device, settings.hardware)
+    hardware = read_hardware(
+        settings.training.device, settings.hardware, settings.ranks.nproc_per_node
+    )
     return CheckReport(
         target=None,
         devices=hardware.names,

@@ -40,6 +40,7 @@ def refuse_what_is_not_predicted(settings: CheckSettings, *, is_command: bool) -
         f"`reference={settings.reference}`": settings.reference is not None,
         "`any_hardware`": settings.any_hardware,
         "a requirement on the hardware": not settings.hardware.is_empty,
+        f"`nproc_per_node={settings.ranks.nproc_per_node}`": settings.ranks.nproc_per_node > 1,
     }
     for name, each in options_of(TargetLimits).items():
         value = getattr(settings.limits, each.field)

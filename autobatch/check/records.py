@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 from autobatch.check.predicted_memory import PredictedMemory
+from autobatch.ranks.settings import RanksSettings
 from autobatch.records.enums import RequirementName, Status
 from autobatch.records.kinds import (
+    BANDWIDTH,
     BYTES,
     COUNT,
     FLAG,
@@ -20,10 +21,9 @@ from autobatch.records.kinds import (
     VERSION,
     WHOLE,
 )
-from autobatch.records.memory import MemoryBudget
 from autobatch.records.options import check_options, option
 from autobatch.records.settings import Settings
-from autobatch.records.workload import Environment, WorkloadSummary
+from autobatch.records.workload import Environment
 
 NO_REFERENCE = "none"
 # With fewer, the scatter of the rounds is unknown.
@@ -92,6 +92,10 @@ class HardwareLimits:
         None, COUNT, "Fewest PCIe lanes in use.", metavar="LANES")
     max_other_processes: int | None = _hardware(
         None, WHOLE, "Most other processes that hold memory of a device.")
+    all_reduce_min_bytes_per_s: int | None = _hardware(
+        None, BANDWIDTH, "Least bus bandwidth of an all-reduce between the devices (NCCL), or "
+        "between `nproc_per_node` processes of the CPU, two by default (gloo).",
+        name="all_reduce_min")
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -111,6 +115,7 @@ class CheckSettings:
         training: How the target is trained: device, precision, seed and so on.
         limits: What the target must keep to.
         hardware: What the devices must be.
+        ranks: How many processes train the target together, and how.
         keeps_baseline: Whether the measurement is to become a baseline, and must be precise.
 
     Raises:
@@ -121,6 +126,7 @@ class CheckSettings:
     training: Settings = field(default_factory=Settings)
     limits: TargetLimits = field(default_factory=TargetLimits)
     hardware: HardwareLimits = field(default_factory=HardwareLimits)
+    ranks: RanksSettings = field(default_factory=RanksSettings)
     keeps_baseline: bool = False
     gpu: str | None = option(
         None, TEXT, "Predict the memory on this GPU, by name or as 24GiB:8.9, and run nothing.",
@@ -163,7 +169,7 @@ class Measurement:
 
     Attributes:
         target: The target, as the user wrote it.
-        batch_size: Samples per forward/backward pass.
+        batch_size: Samples per forward/backward pass, of each rank.
         precision: Arithmetic of a step.
         device: Name of the device: ``cpu``, ``cuda:0``.
         reference: The target that was timed in turn with it, or ``none``.
@@ -171,6 +177,8 @@ class Measurement:
         num_threads: Intra-op threads that a step ran on.
         environment: Where it was measured.
         rounds: What was measured, in the order it was.
+        num_ranks: Processes that train it together.
+        parallel: How they do; empty for one process.
     """
 
     target: str
@@ -182,6 +190,13 @@ class Measurement:
     num_threads: int
     environment: Environment
     rounds: tuple[CheckRound, ...]
+    num_ranks: int = 1
+    parallel: str = ""
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of a step of all ranks."""
+        return self.batch_size * self.num_ranks
 
     @property
     def peaks_bytes(self) -> tuple[int, ...]:
@@ -284,65 +299,3 @@ class CheckReport:
     def count(self, status: Status) -> int:
         """How many requirements have a status."""
         return sum(verdict.status is status for verdict in self.verdicts)
-
-
-class CheckObserver(Protocol):
-    """Receives events in the order they happen; must not raise."""
-
-    def loading(self, name: str) -> None:
-        """The target or its reference is about to be loaded.
-
-        Args:
-            name: As the user wrote it.
-        """
-
-    def doing(self, what: str) -> None:
-        """A part of loading has begun.
-
-        Args:
-            what: In words; empty at its end.
-        """
-
-    def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
-        """The target is built and the memory budget known.
-
-        Args:
-            workload: What is trained.
-            budget: Memory that trials may use.
-            device: Where trials run.
-        """
-
-    def measuring(self, batch_size: int, time_limit_s: float) -> None:
-        """Rounds are about to be measured.
-
-        Args:
-            batch_size: At this size.
-            time_limit_s: For as long at most, a few rounds aside.
-        """
-
-    def round_finished(self, number: int, verdicts: tuple[Verdict, ...]) -> None:
-        """A round was measured.
-
-        Args:
-            number: Number of the round, from 1.
-            verdicts: Requirements on time, as far as they can be judged.
-        """
-
-
-class SilentCheckObserver:
-    """An observer that says nothing."""
-
-    def loading(self, name: str) -> None:
-        """Say nothing."""
-
-    def doing(self, what: str) -> None:
-        """Say nothing."""
-
-    def loaded(self, workload: WorkloadSummary, budget: MemoryBudget, device: str) -> None:
-        """Say nothing."""
-
-    def measuring(self, batch_size: int, time_limit_s: float) -> None:
-        """Say nothing."""
-
-    def round_finished(self, number: int, verdicts: tuple[Verdict, ...]) -> None:
-        """Say nothing."""

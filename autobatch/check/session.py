@@ -14,15 +14,14 @@ from autobatch.check.hardware import Hardware
 from autobatch.check.judge import memory, timing
 from autobatch.check.judge.likeness import refuse_or_note
 from autobatch.check.judge.looks import MAX_ROUNDS, Looks
+from autobatch.check.observer import CheckObserver, SilentCheckObserver
 from autobatch.check.records import (
     FEWEST_ROUNDS,
     NO_REFERENCE,
-    CheckObserver,
     CheckReport,
     CheckRound,
     CheckSettings,
     Measurement,
-    SilentCheckObserver,
     Verdict,
 )
 from autobatch.check.reference import Reference, choose_reference, load_reference
@@ -118,6 +117,8 @@ class CheckSession:
             num_threads=loaded.workload.num_threads,
             environment=loaded.environment,
             rounds=(),
+            num_ranks=loaded.workload.num_ranks,
+            parallel=loaded.workload.parallel,
         )
         if self._baseline is not None:
             can_compare_times, notes = refuse_or_note(

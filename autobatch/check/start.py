@@ -7,12 +7,11 @@ from contextlib import AbstractContextManager, ExitStack
 
 from autobatch.check.hardware import Hardware, read_hardware
 from autobatch.check.judge import memory, timing
+from autobatch.check.observer import CheckObserver, SilentCheckObserver
 from autobatch.check.records import (
-    CheckObserver,
     CheckReport,
     CheckSettings,
     Measurement,
-    SilentCheckObserver,
     Verdict,
 )
 from autobatch.check.reference import settings_of_reference
@@ -20,7 +19,10 @@ from autobatch.check.session import CheckSession
 from autobatch.devices.watch import watch_device
 from autobatch.probe.client import TargetProber
 from autobatch.probe.probers import Prober
-from autobatch.records import RequirementName
+from autobatch.ranks.launch import LaunchedRanks
+from autobatch.ranks.prober import GroupProber
+from autobatch.ranks.settings import RanksSettings, for_ranks
+from autobatch.records import RequirementName, Settings
 
 
 def check_target(
@@ -52,20 +54,26 @@ def check_target(
     hardware = None
     if not settings.hardware.is_empty:
         observer.loading("PyTorch, to look at the devices")
-        hardware = read_hardware(settings.training.device, settings.hardware)
+        hardware = read_hardware(
+            settings.training.device, settings.hardware, settings.ranks.nproc_per_node
+        )
         if not hardware.devices:
             return _not_run(target, settings, hardware, baseline)
+
+    def start(
+        name: str, training: Settings, on_output: Callable[[str], None]
+    ) -> AbstractContextManager[Prober]:
+        return _start(name, training, settings.ranks, on_output, observer.doing)
+
     with ExitStack() as stack:
         if prober is None:
-            prober = TargetProber(
-                target, settings.training, on_output=on_output, on_stage=observer.doing
-            )
+            prober = start(target, settings.training, on_output)
         session = CheckSession(
             stack.enter_context(prober),
             settings,
             target=target,
             start=lambda name: stack.enter_context(
-                TargetProber(name, reference_settings, on_stage=observer.doing)
+                start(name, reference_settings, lambda line: None)
             ),
             baseline=baseline,
             hardware=hardware,
@@ -73,6 +81,21 @@ def check_target(
             watch=watch_device,
         )
         return session.run()
+
+
+def _start(
+    name: str,
+    training: Settings,
+    ranks: RanksSettings,
+    on_output: Callable[[str], None],
+    on_stage: Callable[[str], None],
+) -> AbstractContextManager[Prober]:
+    """What measures a target or a reference: one process, or several that train it together."""
+    if ranks.nproc_per_node == 1:
+        return TargetProber(name, training, on_output=on_output, on_stage=on_stage)
+    training = for_ranks(training, ranks.nproc_per_node)
+    workers = LaunchedRanks(name, training, ranks, on_output=on_output, on_stage=on_stage)
+    return GroupProber(workers, on_stage=on_stage)
 
 
 def _not_run(

@@ -30,10 +30,11 @@ def resolve_batch_size(asked: int | None, workload: WorkloadSummary) -> int:
             "no batch size to check: none was given, and the target names none",
             hint="say which, such as `batch_size=64`",
         )
-    num_samples = workload.dataset_size
-    if num_samples is not None and num_samples < batch_size:
+    num_samples, num_ranks = workload.dataset_size, workload.num_ranks
+    if num_samples is not None and num_samples < batch_size * num_ranks:
+        each = f" for each of {num_ranks} processes" if num_ranks > 1 else ""
         raise SettingsError(
-            f"`batch_size={batch_size}` is more than the dataset's {num_samples} samples",
+            f"`batch_size={batch_size}`{each} is more than the dataset's {num_samples} samples",
             hint="lower `batch_size`",
         )
     return batch_size

@@ -112,6 +112,7 @@ class RequirementName(str, Enum):
     MAX_ECC_ERRORS = "max-ecc-errors"
     MIN_PCIE_WIDTH = "min-pcie-width"
     MAX_OTHER_PROCESSES = "max-other-processes"
+    ALL_REDUCE_MIN = "all-reduce-min"
 
 
 class WarningCode(str, Enum):

@@ -117,6 +117,23 @@ def _parse_bytes(value: Any) -> int:
     return units.parse_bytes(value) if isinstance(value, str) else int(COUNT.parse(value))
 
 
+def _parse_bandwidth(value: Any) -> int:
+    if not isinstance(value, str):
+        return int(COUNT.parse(value))
+    size, per, second = value.rpartition("/")
+    if not per or second.strip() != "s":
+        raise ValueError
+    return units.parse_bytes(size)
+
+
+def _correct_bandwidth(text: str) -> str:
+    try:
+        units.parse_bytes(text)
+    except ValueError:
+        return ""
+    return f"{text}/s"
+
+
 def _parse_seconds(value: Any) -> float:
     return units.parse_seconds(value) if isinstance(value, str) else float(RATE.parse(value))
 
@@ -172,6 +189,8 @@ FLAG = Kind(_parse_flag, "True or False", "True or False")
 TEXT = Kind(str, "text", "text", "NAME")
 BYTES = Kind(_parse_bytes, "a memory size with its unit", "a size such as 8GiB or 500MB",
              "SIZE", correct=units.add_unit)
+BANDWIDTH = Kind(_parse_bandwidth, "a bandwidth with its unit", "one such as 10GiB/s",
+                 "SIZE/s", correct=_correct_bandwidth)
 FRACTION = Kind(lambda value: units.parse_fraction(str(value)), "at least 0 % and below 100 %",
                 "10% or 0.1, for example", "PERCENT", show=lambda share: f"{100 * share:g}%")
 WHOLE = Kind(_parse_not_negative, "a whole number, at least 0", "a number such as 0 or 4", "N")

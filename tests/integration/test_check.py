@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -407,3 +408,54 @@ loss = torch.nn.functional.cross_entropy
     measured = here("net.py", "--batch-size", "8", "--baseline", "memory.json", "-q")
     assert measured.returncode == 2
     assert "memory.json" in measured.stderr
+
+
+ON_RANKS = ("model.py", "--nproc-per-node", "2", "--device", "cpu", "--time-limit", "1s",
+            "-q", "--json")  # fmt: skip
+forks = pytest.mark.skipif(sys.platform != "linux", reason="trials of several processes fork")
+
+
+@forks
+def test_processes_that_train_together_are_held_against_requirements(folder: Path) -> None:
+    done = autobatch(
+        *ON_RANKS, "--max-memory", "1MiB", "--all-reduce-min", "1KiB/s", "--junit", "check.xml",
+        cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert statuses(done) == {"all-reduce-min": "met", "fits": "met", "max-memory": "not_met"}
+    measured = json.loads(done.stdout)["measurement"]
+    assert (measured["num_ranks"], measured["parallel"], measured["batch_size"]) == (2, "DDP", 8)
+    cases = {
+        each.get("name"): each.find("failure") is not None
+        for each in ElementTree.parse(folder / "check.xml").iter("testcase")
+    }
+    assert cases == {"all-reduce-min": False, "fits": False, "max-memory": True}
+
+
+@forks
+@pytest.mark.slow
+def test_processes_that_train_together_are_held_against_a_baseline_of_as_many(
+    folder: Path,
+) -> None:
+    made = autobatch(*ON_RANKS, "--save-baseline", "two.json", cwd=folder)
+    assert made.returncode == 0, made.stderr
+    again = autobatch(*ON_RANKS, "--baseline", "two.json", "--tolerance", "90%", cwd=folder)
+    assert "baseline-step-time" in statuses(again)
+    alone = autobatch("model.py", "--device", "cpu", "--baseline", "two.json", cwd=folder)
+    assert alone.returncode == 2
+    assert "processes 2 DDP then, 1 now" in " ".join(alone.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--min-cores", "1"), "--nproc-per-node 2 needs a target, or --all-reduce-min"),
+        (("--", "python", "train.py"), "--nproc-per-node 2 is for a target"),
+    ],
+)
+def test_processes_are_started_for_a_target_alone(
+    here: Callable[..., Done], arguments: tuple[str, ...], message: str
+) -> None:
+    done = here("--nproc-per-node", "2", *arguments)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())

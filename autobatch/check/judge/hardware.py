@@ -13,7 +13,8 @@ _HARMLESS = frozenset(
     {"idle", "clocks set by the user", "in step with other GPUs", "display clock"}
 )
 _NO_GPU = Unknown(reason="only a GPU can tell")
-_NO_DEVICE = "there is no such device"
+#: Why nothing is known of a device that was asked for.
+NO_DEVICE = "there is no such device"
 
 Reading = float | Unknown
 
@@ -81,7 +82,7 @@ def _judge_each(
     name: RequirementName, limit: float, readings: dict[str, Reading], *, is_minimum: bool
 ) -> Verdict:
     if not readings:
-        return Verdict.inconclusive(name, limit, _NO_DEVICE)
+        return Verdict.inconclusive(name, limit, NO_DEVICE)
     known = {where: each for where, each in readings.items() if not isinstance(each, Unknown)}
     failing = [
         where for where, value in known.items() if (value < limit if is_minimum else value > limit)
@@ -104,7 +105,7 @@ def _judge_each(
 def _judge_driver(limit: str, devices: tuple[DeviceReport, ...]) -> Verdict:
     name = RequirementName.MIN_DRIVER
     if not devices:
-        return Verdict.inconclusive(name, limit, _NO_DEVICE)
+        return Verdict.inconclusive(name, limit, NO_DEVICE)
     # All GPUs of a machine share a driver.
     version = devices[0].driver_version
     if isinstance(version, Unknown):
@@ -118,7 +119,7 @@ def _judge_driver(limit: str, devices: tuple[DeviceReport, ...]) -> Verdict:
 
 def _judge_precision(precision: str, devices: tuple[DeviceReport, ...]) -> Verdict:
     name = RequirementName.REQUIRE
-    unknown = "" if devices else _NO_DEVICE
+    unknown = "" if devices else NO_DEVICE
     for device in devices:
         support = next((each for each in device.precisions if each.name == precision), None)
         if support is None or isinstance(support.is_supported, Unknown):
@@ -142,7 +143,7 @@ def _judge_throttling(
 ) -> Verdict:
     name = RequirementName.NO_THROTTLING
     if not devices:
-        return Verdict.inconclusive(name, None, _NO_DEVICE)
+        return Verdict.inconclusive(name, None, NO_DEVICE)
     seen: dict[str, None] = {}
     unknown = ""
     readings: list[tuple[str, ...] | Unknown] = [

@@ -47,6 +47,7 @@ def _find_task_differences(now: Measurement, baseline: Measurement) -> list[str]
         ("batch size", baseline.batch_size, now.batch_size),
         ("precision", baseline.precision, now.precision),
         ("device", _kind(baseline), _kind(now)),
+        ("processes", _processes(baseline), _processes(now)),
     )
 
 
@@ -84,6 +85,10 @@ def _differing(*pairs: tuple[str, object, object]) -> list[str]:
 
 def _kind(measurement: Measurement) -> str:
     return measurement.device.partition(":")[0]
+
+
+def _processes(measurement: Measurement) -> str:
+    return f"{measurement.num_ranks} {measurement.parallel}".strip()
 
 
 def _pairs(variables: dict[str, str]) -> str:

@@ -53,7 +53,7 @@ def judge_times(
             RequirementName.MAX_STEP_TIME, limits.max_step_time_s, step, alpha, at_most=True
         )
     if limits.min_samples_per_s is not None:
-        rate = replace(step, center=math.log(now.batch_size) - step.center)
+        rate = replace(step, center=math.log(now.num_samples) - step.center)
         yield _held_against(
             RequirementName.MIN_THROUGHPUT, limits.min_samples_per_s, rate, alpha, at_most=False
         )

@@ -34,6 +34,7 @@ _UNITS = {
     RequirementName.BASELINE_MEMORY: "fraction",
     RequirementName.MIN_THROUGHPUT: "samples_per_s",
     RequirementName.MAX_STEP_TIME: "s",
+    RequirementName.ALL_REDUCE_MIN: "bytes_per_s",
     RequirementName.FITS: "batch_size",
 }
 
@@ -46,7 +47,7 @@ def figures_of(measurement: Measurement) -> dict[str, float]:
     step_time_s = math.exp(median(math.log(each) for each in times))
     figures = {
         "step_time_s": step_time_s,
-        "samples_per_s": measurement.batch_size / step_time_s,
+        "samples_per_s": measurement.num_samples / step_time_s,
     }
     if measurement.peaks_bytes:
         figures["peak_bytes"] = max(measurement.peaks_bytes)

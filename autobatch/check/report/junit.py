@@ -55,6 +55,7 @@ def _add_properties(suite: ElementTree.Element, report: CheckReport) -> None:
     if measurement is not None:
         properties |= {
             "batch_size": str(measurement.batch_size),
+            "num_ranks": str(measurement.num_ranks),
             "precision": measurement.precision,
             "torch_version": measurement.environment.torch_version,
             **{name: _figure(value) for name, value in figures_of(measurement).items()},

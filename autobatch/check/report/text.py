@@ -39,8 +39,12 @@ def _headline(report: CheckReport) -> Text:
     devices = ", ".join(report.devices)
     if report.target is None:
         return Text(devices or "no device", style="bold")
-    checked = report.measurement or report.prediction
-    size = "" if checked is None else f" at batch size {checked.batch_size:,}"
+    size, measurement = "", report.measurement
+    checked = measurement or report.prediction
+    if checked is not None:
+        size = f" at batch size {checked.batch_size:,}"
+    if measurement is not None and measurement.num_ranks > 1:
+        size += f" on each of {measurement.num_ranks} processes ({measurement.parallel})"
     where = f" on {devices}" if devices else ""
     return Text.assemble((report.target, "bold"), f"{size}{where}")
 

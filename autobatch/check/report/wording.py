@@ -129,6 +129,8 @@ def _formatter(requirement: RequirementName) -> Callable[[float], str]:
         return units.format_bytes
     if requirement in _CHANGES:
         return units.format_change
+    if requirement is RequirementName.ALL_REDUCE_MIN:
+        return lambda value: f"{units.format_bytes(value)}/s"
     if requirement is RequirementName.MIN_HEADROOM:
         return units.format_fraction
     if requirement is RequirementName.MIN_THROUGHPUT:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from autobatch.check.judge.looks import LOOKS, MAX_ROUNDS
-from autobatch.check.records import CheckSettings, SilentCheckObserver, TargetLimits
+from autobatch.check.observer import SilentCheckObserver
+from autobatch.check.records import CheckSettings, TargetLimits
+from autobatch.check.report.document import figures_of
 from autobatch.check.session import CheckSession
 from autobatch.errors import BaselineError, CheckInterrupted, SettingsError, WorkloadError
 from autobatch.records import Outcome, RequirementName, Settings, Status
@@ -232,6 +234,40 @@ def test_without_a_batch_size_the_question_has_no_answer() -> None:
 def test_a_batch_larger_than_the_data_set_is_refused() -> None:
     with pytest.raises(SettingsError, match="64` is more than the dataset's 10 samples"):
         check(make_prober(dataset_size=10))
+
+
+class OnRanks:
+    """A prober whose workload two processes train together."""
+
+    def __init__(self, prober) -> None:
+        self._prober, self.measure, self.clock = prober, prober.measure, prober.clock
+
+    def load(self, **options):
+        loaded = self._prober.load(**options)
+        workload = replace(loaded.workload, num_ranks=2, parallel="DDP")
+        return replace(loaded, workload=workload)
+
+
+def test_the_throughput_of_processes_is_that_of_all_of_them() -> None:
+    # A step of 10 ms with 64 samples on each: 12,800 a second.
+    for limit, status in ((11_000, Status.MET), (15_000, Status.NOT_MET)):
+        report = check(OnRanks(make_prober()), limits=TargetLimits(min_samples_per_s=limit))
+        assert statuses(report)[RequirementName.MIN_THROUGHPUT] is status
+    measurement = report.measurement
+    assert (measurement.num_ranks, measurement.parallel) == (2, "DDP")
+    assert figures_of(measurement)["samples_per_s"] == pytest.approx(12_800, rel=0.1)
+
+
+def test_processes_are_compared_with_as_many_alone() -> None:
+    baseline = make_baseline()
+    with pytest.raises(BaselineError, match="processes 1 then, 2 DDP now"):
+        check(OnRanks(make_prober()), reference=make_prober(), baseline=baseline)
+
+
+def test_each_process_needs_a_batch_of_the_data_set() -> None:
+    prober = OnRanks(make_prober(dataset_size=100))
+    with pytest.raises(SettingsError, match="`batch_size=64` for each of 2 processes is more than"):
+        check(prober)
 
 
 def test_a_reference_that_does_not_run_is_an_error() -> None:

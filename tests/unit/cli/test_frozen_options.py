@@ -12,11 +12,11 @@ from autobatch.cli import command
 
 OPTIONS = {
     "check": (
-        "any-hardware baseline batch-size device env force gpu json junit max-ecc-errors "
-        "max-memory max-other-processes max-step-time memory-tolerance min-capacity min-cores "
-        "min-devices min-driver min-free min-headroom min-pcie-width min-throughput no-throttling "
-        "precision quiet reference require requirements save-baseline seed strict time-limit "
-        "tolerance trial-timeout verbose"
+        "all-reduce-min any-hardware baseline batch-size device env force gpu json junit "
+        "max-ecc-errors max-memory max-other-processes max-step-time memory-tolerance "
+        "min-capacity min-cores min-devices min-driver min-free min-headroom min-pcie-width "
+        "min-throughput no-throttling nproc-per-node parallel precision quiet reference require "
+        "requirements save-baseline seed strict time-limit tolerance trial-timeout verbose"
     ),
     "compare": (
         "base-batch-size batch-sizes device env epochs force headroom "

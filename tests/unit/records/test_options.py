@@ -10,7 +10,7 @@ from autobatch.check.records import CheckSettings, HardwareLimits, TargetLimits
 from autobatch.compare.records import CompareSettings
 from autobatch.errors import SettingsError
 from autobatch.records import Goal, Settings
-from autobatch.records.kinds import BYTES
+from autobatch.records.kinds import BANDWIDTH, BYTES
 from autobatch.records.options import Option, options_of, read_keywords
 
 GIB = 2**30
@@ -25,7 +25,7 @@ def read(**keywords: Any) -> dict[str, Any]:
 def test_every_field_of_settings_is_an_option_with_help(record: type) -> None:
     said = options_of(record)
     # The records that these of a check hold have options of their own.
-    made_of = {"training", "limits", "hardware", "keeps_baseline"}
+    made_of = {"training", "limits", "hardware", "ranks", "keeps_baseline"}
     names = list(record.__dataclass_fields__)  # type: ignore[attr-defined]
     assert [each.field for each in said.values()] == [n for n in names if n not in made_of]
     for each in said.values():
@@ -134,3 +134,13 @@ def test_values_that_do_not_go_together_are_named(values: dict[str, int], messag
     with pytest.raises(SettingsError) as caught:
         Settings(**values)  # type: ignore[arg-type]
     assert str(caught.value) == message
+
+
+def test_a_bandwidth_has_its_unit_of_time() -> None:
+    assert BANDWIDTH.read("all_reduce_min", "10GiB/s") == 10 * GIB
+    assert BANDWIDTH.read("all_reduce_min", "100 MB / s") == 100_000_000
+    assert BANDWIDTH.read("all_reduce_min", 5) == 5
+    for text, hint in (("10GiB", "did you mean 10GiB/s?"), ("10/s", "use one such as 10GiB/s")):
+        with pytest.raises(SettingsError, match="must be a bandwidth with its unit") as caught:
+            BANDWIDTH.read("all_reduce_min", text)
+        assert caught.value.hint == hint

@@ -13,6 +13,7 @@ from autobatch.check.predicted_memory import PredictedMemory, find_grown
 from autobatch.check.records import CheckSettings, HardwareLimits, TargetLimits, Verdict
 from autobatch.check.report.wording import figure_text, sentence
 from autobatch.errors import BaselineError, SettingsError
+from autobatch.ranks.settings import RanksSettings
 from autobatch.records import RequirementName, Settings, Status
 
 GIB = 2**30
@@ -137,6 +138,7 @@ def test_a_baseline_of_something_else_is_refused_and_other_versions_are_told() -
         ("`reference=base.py`", {"reference": "base.py"}),
         ("`device=cpu`", {"training": Settings(device="cpu")}),
         ("`any_hardware`", {"any_hardware": True}),
+        ("`nproc_per_node=2`", {"ranks": RanksSettings(nproc_per_node=2)}),
     ],
 )
 def test_what_only_a_run_can_tell_is_refused(named: str, settings: dict[str, Any]) -> None:
