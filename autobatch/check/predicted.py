@@ -131,8 +131,7 @@ def _predict(
 
 def _fits(trace: Trace, card: Card, band_fraction: float) -> bool | None:
     """Whether it fits in any case; ``False`` if in none, ``None`` if that depends."""
-    worst_bytes = int((card.memory_bytes - USUAL_OUTSIDE.high_bytes) / (1 + band_fraction))
-    best_bytes = card.memory_bytes - USUAL_OUTSIDE.low_bytes
+    worst_bytes, _, best_bytes = USUAL_OUTSIDE.find_room(card.memory_bytes, band_fraction)
     in_any, in_one = (
         limit_bytes > 0 and predict(trace, card, CachingAllocator(Driver(limit_bytes))).fits
         for limit_bytes in (worst_bytes, best_bytes)

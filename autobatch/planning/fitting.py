@@ -40,9 +40,9 @@ class CardFit:
         self._trace_at = trace_at
         self._settings = settings
         self._outside = outside
-        self._worst_bytes = int((card.memory_bytes - outside.high_bytes) / (1 + band_fraction))
-        self._likely_bytes = card.memory_bytes - outside.likely_bytes
-        self._best_bytes = card.memory_bytes - outside.low_bytes
+        self._worst_bytes, self._likely_bytes, self._best_bytes = outside.find_room(
+            card.memory_bytes, band_fraction
+        )
         self._known: dict[tuple[int, int | None], Prediction] = {}
 
     def largest(self) -> SizeRange:

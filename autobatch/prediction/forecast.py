@@ -13,6 +13,9 @@ from autobatch.prediction.tracing.tracer import Tracer
 from autobatch.probe.protocol import Loaded
 from autobatch.records import Settings, Trial
 
+# Loading for a trace, or one trace, may take so long: a search without a prediction ends, too.
+_MOST_S = 20.0
+
 
 class TracedForecast:
     """Predicts memory on a known NVIDIA GPU, from one trace; anywhere else it predicts nothing.
@@ -52,10 +55,12 @@ class TracedForecast:
         return self._predict(batch_size).peak_reserved_bytes + self._outside_bytes
 
     def _trace(self, card: CardFacts, timeout_s: float) -> TraceLine | None:
-        settings = self._settings
+        # A trial does not hold on to what the model returned.
+        tracer = Tracer(
+            self._target, self._settings, keeps_output=False, timeout_s=min(timeout_s, _MOST_S)
+        )
         try:
-            # A trial does not hold on to what the model returned.
-            with Tracer(self._target, settings, keeps_output=False, timeout_s=timeout_s) as tracer:
+            with tracer:
                 return tracer.line(card.compute_capability)
         except AutobatchError:  # the search finds out by itself
             return None

@@ -27,7 +27,7 @@ from scripts.workbench import report
 
 T = TypeVar("T")
 _MIB = 2**20
-_NUM_MODELS = 68
+_MODELS_ON_RTX_3090, _MODELS_ON_A100 = 68, 36
 _FEWEST_MODELS = 30
 _RTX_3090 = PlainFacts(compute_capability=(8, 6), num_sms=82)
 #: Memory of that card less 2,000 MiB, which puts most of the models in their bracket.
@@ -58,7 +58,7 @@ class Bracket(NamedTuple):
 def check_largest(folder: Path) -> Iterator[Row]:
     """Is the predicted limit between the size that ran and the next one?"""
     details, wrong_refusals, wrong_acceptances = [], 0, 0
-    for each in _even(_read_brackets(folder), _NUM_MODELS):
+    for each in _even(_read_brackets(folder), _MODELS_ON_RTX_3090):
         line = _trace(partial(_make_timm_step, each.model, each.image_size), _RTX_3090, (1, 12))
         if line is None:
             continue
@@ -88,7 +88,7 @@ def check_gpumemnet(folder: Path) -> Iterator[Row]:
     errors = {}
     measured = _read_gpumemnet(folder)
     models = set()
-    for model in _even(sorted(measured), _NUM_MODELS):
+    for model in _even(sorted(measured), _MODELS_ON_A100):
         line = _trace(partial(_make_plain_step, model), _A100, (2, 1))
         if line is None:
             continue
@@ -98,6 +98,7 @@ def check_gpumemnet(folder: Path) -> Iterator[Row]:
             peak_bytes = predict(line.at(batch_size), _A100, allocator).peak_reserved_bytes
             found = peak_bytes + _A100_OUTSIDE_BYTES
             errors[f"{model} {batch_size}"] = found / measured_bytes - 1
+        report("GPUMemNet", f"{model} {errors[f'{model} {max(measured[model])}']:+.1%}")
     yield row_of_errors(
         f"process memory on A100, {len(models)} timm models (GPUMemNet)",
         f">= {_FEWEST_MODELS} models, median <= 3.5 %, p90 <= 11 %",

@@ -88,6 +88,13 @@ def test_a_second_search_traces_no_more(loaded: Loaded, tracer: type[FakeTracer]
     assert tracer.starts == [{"keeps_output": False, "timeout_s": 10.0}]
 
 
+def test_a_trace_has_seconds_whatever_time_a_trial_has(
+    loaded: Loaded, tracer: type[FakeTracer]
+) -> None:
+    TracedForecast("model.py", Settings()).propose(loaded, FIRST, timeout_s=900.0)
+    assert tracer.starts[0]["timeout_s"] == 20.0
+
+
 @pytest.mark.parametrize(
     ("device", "name"),
     [("cpu", "AMD EPYC"), ("mps", "Apple M3"), ("cuda:0", "AMD Instinct MI300X")],
