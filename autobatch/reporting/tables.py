@@ -132,8 +132,9 @@ def fitting_table(
             Text(column.cells[index], style=column.styles[index] if column.styles else "")
             for column in kept
         ]
-        mark = [] if marked is None else [CHOICE_MARK if index in marked else ""]
-        table.add_row(*mark, *cells)
+        is_marked = marked is not None and index in marked
+        mark = [] if marked is None else [CHOICE_MARK if is_marked else ""]
+        table.add_row(*mark, *cells, style="bold" if is_marked else "")
     return table
 
 

@@ -1,4 +1,4 @@
-"""A comparison as text: tables that fit the width, and the choice."""
+"""A comparison as text: the choice, and tables that fit the width."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def render_comparison(comparison: Comparison, console: Console) -> None:
         comparison: What to print.
         console: Where to; its width, colours and encoding are respected.
     """
-    show(console, _headline(comparison), "", labelled(_header_rows(comparison)))
+    show(console, *_verdict(comparison), "", _headline(comparison))
+    show(console, labelled(_header_rows(comparison)))
     show(console, "", Text("Training", style="bold"), _training_table(comparison, console.width))
     show(console, "", Text("Loss", style="bold"), _loss_table(comparison, console.width))
     show(console, Text(_LEGEND, style="dim"))
     if comparison.asked.target_loss is not None:
         title = f"Until a loss of {comparison.asked.target_loss:g}"
         show(console, "", Text(title, style="bold"), _target_table(comparison, console.width))
-    show(console, "", Text("Choice", style="bold"), labelled(_choice_rows(comparison)))
     for run in comparison.runs:
         if run.message:
             show(console, "", *_note(run))
@@ -156,23 +156,19 @@ def _loss(value: float | None) -> str:
     return _NOTHING if value is None else f"{value:.4g}"
 
 
-def _choice_rows(comparison: Comparison) -> Iterator[Row]:
+def _verdict(comparison: Comparison) -> Iterator[Text]:
     size = comparison.batch_size
     chosen = "none" if size is None else units.format_count(size)
-    yield "batch size", Text(chosen, style="bold green" if size else "bold red")
-    yield "", Text(comparison.reason)
+    style = "bold green" if size else "bold red"
+    yield Text.assemble(("Batch size ", "bold"), (chosen, style), f": {comparison.reason}")
     seed = comparison.settings.seed
     if sum(run.outcome is RunOutcome.FINISHED for run in comparison.runs) > 1:
-        yield (
-            "one seed",
-            Text(
-                f"each size was trained once, with seed {seed}: others may order them otherwise; "
-                f"repeat with --seed {seed + 1}"
-            ),
-        )
+        trained = f" each size was trained once, with seed {seed}: others may order them otherwise"
+        yield Text.assemble(("One seed:", "bold"), trained)
+        yield Text.assemble(("Next:", "bold"), f" repeat with --seed {seed + 1}")
     if not comparison.is_complete:
-        unfinished = "some are unfinished: --resume FILE goes on with what -o FILE saved"
-        yield "", Text(unfinished, style="yellow")
+        unfinished = " --resume FILE goes on with what -o FILE saved"
+        yield Text.assemble(("Unfinished:", "bold yellow"), unfinished)
 
 
 def _note(run: TrainingRun) -> Iterator[RenderableType]:

@@ -86,6 +86,7 @@ def text_of(comparison: Comparison, width: int = 80) -> str:
 
 def test_every_size_has_its_row_and_the_choice_its_mark(comparison: Comparison) -> None:
     text = text_of(comparison)
+    assert text.startswith("Batch size 64: ")
     rows = [line for line in text.splitlines() if line.startswith(">")]
     assert [row.split()[1] for row in rows] == ["64", "64", "64"]
     for words in ("stochastic", "mini-batch", "full batch", "diverged"):
@@ -113,10 +114,10 @@ def test_that_each_size_ran_with_one_seed_is_said_beside_the_choice(
     comparison: Comparison,
 ) -> None:
     words = " ".join(text_of(comparison).split())
-    assert "one seed each size was trained once, with seed 0" in words
-    assert "repeat with --seed 1" in words
+    assert "One seed: each size was trained once, with seed 0" in words
+    assert "Next: repeat with --seed 1" in words
     alone = replace(comparison, runs=comparison.runs[:1])
-    assert "one seed" not in text_of(alone), "there is nothing to order"
+    assert "One seed" not in text_of(alone), "there is nothing to order"
 
 
 def test_an_unfinished_comparison_says_how_to_go_on(comparison: Comparison) -> None:
