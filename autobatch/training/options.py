@@ -13,7 +13,7 @@ from autobatch.records.options import options_of
 _F = TypeVar("_F", bound=Callable[..., Any])
 _WIDTH = 100
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
-_MARK = "        **options:"
+_MARK = "    **options:"
 
 
 class SearchOptions(TypedDict, total=False):
@@ -35,6 +35,7 @@ class SearchOptions(TypedDict, total=False):
     precision: Precision | str
     dataset_size: int | None
     drop_last: bool
+    price_per_hour: float | None
     seed: int
     lr: float | None
     base_batch_size: int | None
@@ -57,10 +58,12 @@ def shows_options(function: _F) -> _F:
             default = said.default if is_plain else said.default_text or None
             own.append(inspect.Parameter(said.name, _KEYWORD, default=default))
             lines += textwrap.wrap(
-                f"{said.name}: {said.help}", _WIDTH, initial_indent=" " * 8,
-                subsequent_indent=" " * 12,
+                f"{said.name}: {said.help}", _WIDTH, initial_indent=" " * 4,
+                subsequent_indent=" " * 8,
             )  # fmt: skip
-    before, _, after = (function.__doc__ or "").partition(_MARK)
-    function.__doc__ = before + "\n".join(lines) + after[after.index("\n") :]
+    # From Python 3.13 on the compiler has removed the indentation already; with -OO all of it.
+    before, mark, after = inspect.cleandoc(function.__doc__ or "").partition(_MARK)
+    if mark:
+        function.__doc__ = before + "\n".join(lines) + after[after.index("\n") :]
     function.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
     return function
