@@ -128,7 +128,7 @@ def _start_a_child_that_holds(num_bytes: int) -> str:
 
 def test_what_its_children_hold_counts_against_a_childs_budget() -> None:
     budget_bytes = linux.read_status_bytes()["VmRSS"] + 64 * MIB
-    death = run_in_child(lambda: _start_a_child_that_holds(256 * MIB), budget_bytes=budget_bytes)
+    death = run_in_child(lambda: _start_a_child_that_holds(budget_bytes), budget_bytes=budget_bytes)
     assert isinstance(death, ChildDied)
     assert death.was_over_budget
     assert death.peak_bytes is not None
