@@ -15,6 +15,9 @@ from autobatch.records import Trial
 class Pace(Protocol):
     """Decides whether a trial goes on, and is told of what may fail."""
 
+    num_final_steps: int
+    """Steps that a final run has at least, where there is time: until memory has settled."""
+
     def go_on(self, wants: bool) -> bool:
         """Whether one more step runs; asked before each, outside of its timing.
 
@@ -45,6 +48,8 @@ class Pace(Protocol):
 
 class Alone:
     """The pace of a process that trains by itself."""
+
+    num_final_steps = 0
 
     def go_on(self, wants: bool) -> bool:
         """As it wants."""

@@ -252,7 +252,10 @@ class _Steps:
         peaks = [self._take_peak() for _ in counts]
         while self._pace.agree(
             len(peaks) < plan.num_windows
-            or (needs_more_steps(peaks, counts) and self._clock() < self._leak_deadline)
+            or (
+                self._clock() < self._leak_deadline
+                and (needs_more_steps(peaks, counts) or sum(counts) < self._pace.num_final_steps)
+            )
         ):
             rounds.append(self._time(plan))
             counts.append(len(rounds[-1].step_times_s))

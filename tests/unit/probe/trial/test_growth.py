@@ -14,6 +14,7 @@ from torch import nn
 
 from autobatch.devices.base import PeakReading
 from autobatch.devices.cpu import CpuDevice
+from autobatch.probe.pace import ALONE, Alone, Pace
 from autobatch.probe.protocol import Limits, Purpose, TimingPlan
 from autobatch.probe.trial.run import run_trial
 from autobatch.records import Trial
@@ -43,7 +44,7 @@ class ScriptedPeaks(CpuDevice):
 
 @pytest.fixture
 def final_run(make_task: Any) -> Callable[..., Trial]:
-    def run(peaks_mib: Iterator[int], timeout_s: float | None = None) -> Trial:
+    def run(peaks_mib: Iterator[int], timeout_s: float | None = None, pace: Pace = ALONE) -> Trial:
         def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             time.sleep(0.03)  # two of these are a warm-up
             return output.sum()
@@ -51,7 +52,7 @@ def final_run(make_task: Any) -> Callable[..., Trial]:
         samples = [(torch.randn(4), torch.randn(3))] * 64
         task = make_task(nn.Linear(4, 3), dataset=samples, loss=loss)
         limits = Limits(budget_bytes=2**40, timeout_s=timeout_s)
-        context = make_context(task, device=ScriptedPeaks(peaks_mib), limits=limits)
+        context = make_context(task, device=ScriptedPeaks(peaks_mib), limits=limits, pace=pace)
         return run_trial(context, 8, SLOW)
 
     return run
@@ -70,6 +71,14 @@ def test_memory_that_settles_runs_no_longer_than_that_takes_to_see(final_run: An
 
 def test_memory_that_stays_runs_no_extra_steps(final_run: Any) -> None:
     assert len(final_run(repeat(600)).window_peaks_bytes) == 3
+
+
+def test_a_pace_may_ask_for_steps_until_memory_has_settled(final_run: Any) -> None:
+    class Slow(Alone):
+        num_final_steps = 12
+
+    assert final_run(repeat(600), pace=Slow()).num_steps == 12
+    assert final_run(repeat(600), timeout_s=1e-6, pace=Slow()).num_steps < 12
 
 
 def test_no_extra_steps_run_in_the_second_half_of_the_time(final_run: Any) -> None:

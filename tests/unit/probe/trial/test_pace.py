@@ -23,6 +23,8 @@ FINAL = replace(FINAL_PLAN, min_steps=2, max_time_s=0.02)
 class Leading:
     """Does as it wants, and notes what it decided and where it was careful."""
 
+    num_final_steps = 0
+
     def __init__(self, count: Callable[[], int]) -> None:
         self.decided: list[int] = []
         self.careful_steps: list[tuple[str, int]] = []
