@@ -23,11 +23,11 @@ from autobatch.tuning.records import Attempt, AttemptOutcome, Changes, Facts, St
 from autobatch.tuning.sizes import Limits, Sized, find_size
 
 _COMPILING_RATIO = 3
+# By as much a larger size is slower for a reason that a lever may remove, such as page faults.
+_FALLEN_FRACTION = 0.05
 _MEMORY = (StopReason.MEMORY, StopReason.MEMORY_EXPECTED)
 _MOST_TRUTH_SAMPLES = 8
-_ROUND = TimingPlan(
-    purpose=Purpose.RACE, min_steps=2, max_time_s=0.25, precision_fraction=0, patience_s=2.0
-)
+_ROUND = TimingPlan(min_steps=1, max_time_s=0.2, precision_fraction=0, patience_s=2.0)
 # Workers deliver in bursts: over many steps their mean tells the throughput.
 _ROUND_OF_WORKERS = replace(_ROUND, min_steps=8, max_time_s=1.5, patience_s=10.0)
 
@@ -83,7 +83,6 @@ class Measurer:
         facts: Facts | None = None
         with opener.open({}, {}) as trainer:
             finding = self._search(trainer, settings)
-            offers, refused = dict(opener.placeholders), dict[str, str]()
             if opener.takes_jobs:
                 facts = trainer.run(FactsJob(), timeout_s=settings.trial_timeout_s)
             device = finding.device
@@ -97,7 +96,7 @@ class Measurer:
             elif "loader" not in self._asked.skipped:
                 found = {**self._offer_loader(trainer, finding), **found}
                 refused = {name: why for name, why in refused.items() if name not in found}
-        attempt = self._to_attempt({}, finding, begin)
+        attempt = self._to_start(finding, begin)
         assert attempt.batch_size is not None
         assert attempt.samples_per_s is not None
         yours = finding.decision.estimate_of(finding.decision.your_batch_size or 0)
@@ -109,11 +108,11 @@ class Measurer:
             own_batch_size=yours.batch_size if yours else attempt.batch_size,
             own_ratio=yours.samples_per_s / attempt.samples_per_s if yours else 1.0,
             facts=facts,
-            offers={**offers, **found},
+            offers={**found, **opener.placeholders},
             refused=refused,
             limits=self._find_limits(finding, attempt),
             contention=finding.contention,
-        ), replace(attempt, ratios=(1.0,))
+        ), attempt
 
     def attempt(
         self, start: Start, against: Attempt, changes: Changes, left_s: float | None
@@ -133,7 +132,7 @@ class Measurer:
         with self._opener.open(changes, start.remedy) as trainer:
             trainer.load(timeout_s=limit_s)
             truth = None
-            if touches_step(changes):
+            if self._opener.takes_jobs and touches_step(changes):
                 samples = min(max(start.limits.first, 2), _MOST_TRUTH_SAMPLES)
                 truth = trainer.run(TruthJob(batch_size=samples), timeout_s=limit_s)
                 if truth.fault:
@@ -181,10 +180,12 @@ class Measurer:
         Returns:
             The trial, and its throughput in samples per second; 0 if it does not fit.
         """
-        has_workers = start.workload.num_loader_workers > 0 or "loader" in changes
+        is_command = not self._opener.takes_jobs  # whose levers may be about workers
+        has_workers = is_command or start.workload.num_loader_workers or "loader" in changes
         plan = replace(
-            _ROUND_OF_WORKERS if has_workers or not self._opener.takes_jobs else _ROUND,
+            _ROUND_OF_WORKERS if has_workers else _ROUND,
             purpose=purpose,
+            num_windows=2 if purpose is Purpose.FINAL else 1,  # slow warm-up steps count as one
             num_passes=count_passes(self._settings, size),
             num_threads=start.contention.num_threads if start.contention else None,
         )
@@ -204,11 +205,18 @@ class Measurer:
         return find(trainer, settings, target=name, observer=self._observer, clock=clock)
 
     def _offer_loader(self, trainer: Trainer, finding: Finding) -> dict[str, tuple[str, ...]]:
-        """The loader's settings that are faster, where waiting for data is the bound."""
-        choice = examine_loading(trainer, finding).loading
-        if choice is None or choice.chosen is None or choice.is_own:
+        """The loader's settings to try, where waiting for data is the bound.
+
+        Also where its search is not sure of them: they are timed in turn once more.
+        """
+        choice = examine_loading(trainer, replace(finding, search_time_s=0.0)).loading
+        if choice is None or choice.is_own:
             return {}
-        return {"loader": (loader_value(choice.chosen),)}
+        ways = [each for each in choice.timings if each.samples_per_s]
+        fastest = max(ways, key=lambda each: each.samples_per_s or 0.0, default=None)
+        chosen = choice.chosen or (None if fastest is None else fastest.settings)
+        is_new = chosen is not None and chosen != choice.timings[0].settings
+        return {"loader": (loader_value(chosen),)} if chosen is not None and is_new else {}
 
     def _find_size(
         self, trainer: Trainer, start: Start, against: Attempt, changes: Changes, deadline: float
@@ -237,7 +245,7 @@ class Measurer:
 
         peak_bytes = against.peak_bytes or start.limits.first_peak_bytes
         limits = replace(start.limits, first=other, first_peak_bytes=peak_bytes)
-        if "loader" in changes:  # throughput is the loader's, whatever the size
+        if self._opener.takes_jobs and "loader" in changes:  # the size makes no difference
             limits = replace(limits, smallest=other, largest=other)
         return find_size(run, reference, limits, lambda: self._clock() > deadline)
 
@@ -250,17 +258,21 @@ class Measurer:
             self._reference[1].load(timeout_s=self._settings.trial_timeout_s)
         return self._reference[1]
 
-    def _to_attempt(self, changes: Changes, finding: Finding, begin: float) -> Attempt:
+    def _to_start(self, finding: Finding, begin: float) -> Attempt:
         estimates = finding.decision.estimates
-        least = 0.99 * max(each.samples_per_s for each in estimates)
-        best = next(each for each in estimates if each.samples_per_s >= least)
+        best = finding.decision.estimate_of(finding.batch_size)
+        if best is None:
+            raise WorkloadError(
+                f"batch size {finding.batch_size} was not timed", hint="raise `lever_time_limit`"
+            )
         peaks = {each.batch_size: each.peak_bytes for each in finding.trials}
         return Attempt(
-            changes=changes,
+            changes={},
             outcome=AttemptOutcome.MEASURED,
             batch_size=best.batch_size,
             samples_per_s=best.samples_per_s,
             peak_bytes=peaks[best.batch_size],
+            ratios=(1.0,),
             sizes=tuple(
                 (each.batch_size, each.samples_per_s, peaks[each.batch_size]) for each in estimates
             ),
@@ -275,7 +287,11 @@ class Measurer:
             global_size and global_size // settings.num_devices,
             settings.dataset_size or finding.workload.dataset_size,
         )
-        curve = finding.memory_curve
+        curve, least = finding.memory_curve, (1 - _FALLEN_FRACTION) * (first.samples_per_s or 0.0)
+        has_fallen = any(
+            each.batch_size > size and each.samples_per_s < least
+            for each in finding.decision.estimates
+        )
         return Limits(
             first=size,
             smallest=min(size, settings.first_batch_size),
@@ -285,6 +301,7 @@ class Measurer:
             per_sample_bytes=curve.per_sample_bytes if curve else 0.0,
             noise_fraction=finding.decision.noise_fraction,
             is_bound_by_memory=finding.stop_reason in _MEMORY,
+            has_fallen=has_fallen,
         )
 
 

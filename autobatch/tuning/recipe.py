@@ -30,7 +30,8 @@ def variables_of(tuning: Tuning) -> Mapping[str, str]:
     is_command = tuning.start.facts is None
     found: dict[str, str] = {}
     for name, value in tuning.changes.items():
-        if name in LEVERS and (is_command or not LEVERS[name].in_code):
+        is_placeholder = name in tuning.asked.placeholders
+        if not is_placeholder and (is_command or not LEVERS[name].in_code):
             found.update(LEVERS[name].variables(value))
     return found
 
@@ -69,7 +70,7 @@ def _exports(tuning: Tuning) -> Iterator[str]:
 def _placeholders(tuning: Tuning) -> Iterator[str]:
     yield f"batch_size = {tuning.batch_size}"
     for name, value in tuning.changes.items():
-        if name not in LEVERS:
+        if name in tuning.asked.placeholders:
             yield f"{name} = {value}" if value else f"{name}: leave it out"
 
 

@@ -18,12 +18,13 @@ from autobatch.probe.protocol import Purpose
 from autobatch.records import Trial
 from autobatch.tuning.search import LEAST_GAIN_FRACTION
 
-# Of sizes that are as fast as this, the smallest is taken.
-_SAME_FRACTION = 0.01
-# Settings that are slower than this at the size of the start are not tried at others.
-_HOPELESS_FRACTION = 0.1
+# Settings that are slower by this at the size of the start climb only if they free memory.
+_SLOW_FRACTION = 0.1
 _LESS_MEMORY_FRACTION = 0.05
-_MOST_ROUNDS = 4
+_MOST_ROUNDS = 5
+# A gain takes as many rounds: a moment in which others slow one side can look like one. A loss is
+# believed after as many, clear or not.
+_ENOUGH_ROUNDS = 3
 # Standard errors between a ratio and what it is compared with, from which it is clear.
 _CLEAR = 2.0
 # 90 % of a normal distribution lie within as many.
@@ -45,6 +46,7 @@ class Limits:
         per_sample_bytes: Slope of its memory line, 0 if unknown.
         noise_fraction: Standard deviation of the log of a throughput from run to run.
         is_bound_by_memory: Whether memory ended the climb of the start.
+        has_fallen: Whether the start was slower at larger sizes.
     """
 
     first: int
@@ -55,6 +57,7 @@ class Limits:
     per_sample_bytes: float
     noise_fraction: float
     is_bound_by_memory: bool
+    has_fallen: bool
 
 
 def next_size(
@@ -81,8 +84,9 @@ def next_size(
     if len(ratios) == 1:
         peak_bytes = trials[last].peak_bytes or 0
         has_room = peak_bytes < (1 - _LESS_MEMORY_FRACTION) * limits.first_peak_bytes
-        is_hopeless = best < 1 - _HOPELESS_FRACTION - _FALLEN * limits.noise_fraction
-        return None if is_hopeless and not (has_room and limits.is_bound_by_memory) else following
+        is_slow = best < 1 - _SLOW_FRACTION - _FALLEN * limits.noise_fraction
+        may_rise = (limits.is_bound_by_memory and has_room) or (limits.has_fallen and not is_slow)
+        return following if best > 1 + LEAST_GAIN_FRACTION or may_rise else None
     if ratios[last] < best * (1 - _FALLEN * limits.noise_fraction - LEAST_GAIN_FRACTION):
         return None
     *before, _, _ = sorted(ratios) if len(ratios) > 2 else (0, 0, 0)
@@ -154,7 +158,9 @@ def find_size(
             hint="leave this lever out",
         )
     best = max(ratios.values())
-    chosen = min(each for each, ratio in ratios.items() if ratio >= (1 - _SAME_FRACTION) * best)
+    chosen = min(
+        each for each, ratio in ratios.items() if ratio >= (1 - LEAST_GAIN_FRACTION) * best
+    )
     # The best of several is above its own truth: it is timed again, and those rounds count.
     rounds = [ratios[chosen]] if len(ratios) == 1 else []
     while not rounds or (len(rounds) < _MOST_ROUNDS and not is_over()):
@@ -182,7 +188,11 @@ def is_clear(ratios: Sequence[float], noise_fraction: float) -> bool:
         noise_fraction: As of ``interval_of``.
     """
     mean, error = _mean_and_error(ratios, noise_fraction)
-    return abs(mean - math.log1p(LEAST_GAIN_FRACTION)) > _CLEAR * error
+    gain = mean - math.log1p(LEAST_GAIN_FRACTION)
+    is_enough = len(ratios) >= _ENOUGH_ROUNDS
+    if gain < 0:
+        return is_enough or -gain > _CLEAR * error
+    return is_enough and gain > _CLEAR * error
 
 
 def interval_of(ratios: Sequence[float], noise_fraction: float) -> tuple[float, float]:

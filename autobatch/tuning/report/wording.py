@@ -21,7 +21,7 @@ _WORDS = {
 
 def describe_lever(name: str, value: str) -> str:
     """A lever and its value: ``torch.compile``, ``threads 2``."""
-    if name == "loader":
+    if name == "loader" and value.startswith("num_workers="):
         options = dict(each.split("=") for each in value.split(","))
         workers = int(options.pop("num_workers"))
         pinned = ", pinned" if options.get("pin_memory") == "True" else ""

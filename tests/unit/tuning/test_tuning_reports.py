@@ -70,7 +70,7 @@ def test_what_is_not_used_is_told_with_its_loss_or_the_reason(tuning: Tuning) ->
     others = text[text.index("Not used") : text.index("Train with")]
     assert "no compiler" in others
     assert "left out, as asked" in others
-    assert "checkpointing: batch size 512, 2.2 GiB, -22 %" in others
+    assert "checkpointing: batch size 256, 1.2 GiB, -22 %" in others
 
 
 def test_a_tuning_survives_a_file(tuning: Tuning, tmp_path: Path) -> None:

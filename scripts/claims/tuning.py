@@ -1,0 +1,206 @@
+"""Does `autobatch tune` find settings as fast as an exhaustive grid, in a fifth of its time?
+
+For each workload: a tuning, then every combination of the levers that it was offered at every power
+of two that fits, each run once. The fastest three of the grid and the chosen settings then run in
+turn, each in a fresh process, so that no luck of a single run decides. Printed are the chosen
+throughput over the best of the grid, over the user's own settings, and the time of the tuning over
+that of the grid. Combinations that are not exact count for the grid's time, not for its best.
+
+With `--sample N` only N combinations of the grid run, drawn at random; the best is then that of
+these, and the grid's time is scaled up. Compiling is left out of both, unless `--compile` is given.
+Exit status 1 if a ratio is below 0.95, a tuning took more than a fifth of its grid, or image_cnn or
+slow_loader gained less than 1.5.
+
+    python -m scripts.claims.tuning [--sample 12] [--rounds 3] [image_cnn deep_gpt ...]
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from autobatch.errors import AutobatchError
+from autobatch.probe.protocol import Purpose
+from autobatch.records import Settings
+from autobatch.reporting.activity import PlainActivity
+from autobatch.tuning.asked import TuneSettings
+from autobatch.tuning.levers import touches_step
+from autobatch.tuning.measure import Measurer
+from autobatch.tuning.probers import TargetOpener
+from autobatch.tuning.records import AttemptOutcome, Changes, Tuning
+from autobatch.tuning.report.wording import describe_changes
+from autobatch.tuning.session import tune
+from autobatch.units import format_bytes, format_seconds, parse_bytes
+from scripts.workbench import example_path, make_parser, print_table, report
+
+_LEAST_OF_BEST, _MOST_OF_TIME, _LEAST_GAIN = 0.95, 0.2, 1.5
+_MUST_GAIN = ("image_cnn", "slow_loader")
+_NUM_FINALISTS = 3
+# Sizes that are slower than the best of their settings by this are past the knee.
+_PAST_FRACTION = 0.3
+_DEEP_GPT = """
+import sys
+sys.path.insert(0, {folder!r})
+import char_gpt
+from char_gpt import *
+char_gpt.NUM_LAYERS = 12
+model = char_gpt.CharGPT()
+"""
+_LIMITS = {"image_cnn": None, "deep_gpt": "700MiB", "slow_loader": None, "sequence_lstm": None}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid."""
+
+    changes: Changes
+    batch_size: int
+    samples_per_s: float
+
+
+class Bench:
+    """Tunes one workload and runs its grid."""
+
+    def __init__(self, target: str, limit: str | None, *, compiles: bool) -> None:
+        limit_bytes = None if limit is None else parse_bytes(limit)
+        self.settings = Settings(memory_limit_bytes=limit_bytes, device="cpu")
+        self.asked = TuneSettings(skipped=() if compiles else ("compile",), time_limit_s=None)
+        self.activity = PlainActivity(sys.stderr)
+        self.opener = TargetOpener(target, self.settings)
+        self.measurer = Measurer(self.opener, self.settings, self.asked, self.activity)
+
+    def tune(self) -> Tuning:
+        """Tune it."""
+        return tune(self.opener, self.settings, self.asked, self.activity)
+
+    def run_grid(self, tuning: Tuning, combinations: list[Changes]) -> Iterator[Cell]:
+        """Run combinations at powers of two, up to the first that does not fit or is past the knee.
+
+        Args:
+            tuning: Has the largest size.
+            combinations: Levers to put on.
+        """
+        largest = tuning.start.limits.largest
+        for changes in combinations:
+            best = 0.0
+            try:
+                with self.opener.open(changes, tuning.start.remedy) as trainer:
+                    trainer.load()
+                    for size in itertools.takewhile(lambda s: s <= largest, map(_power, range(27))):
+                        _, rate = self.measurer.time_round(
+                            trainer, tuning.start, changes, size, Purpose.SEARCH
+                        )
+                        if not rate:
+                            break
+                        yield Cell(changes, size, rate)
+                        best = max(best, rate)
+                        if rate < (1 - _PAST_FRACTION) * best:
+                            break
+            except AutobatchError as error:
+                report("grid", describe_changes(changes), str(error).partition("\n")[0])
+
+    def hold(self, tuning: Tuning, sides: list[tuple[Changes, int]], rounds: int) -> list[float]:
+        """Median throughput of each side, run in turn in fresh processes."""
+        rates: list[list[float]] = [[] for _ in sides]
+        for number in range(rounds):
+            for index in list(range(len(sides)))[:: -1 if number % 2 else 1]:
+                changes, size = sides[index]
+                with self.opener.open(changes, tuning.start.remedy) as trainer:
+                    trainer.load()
+                    rates[index].append(
+                        self.measurer.time_round(trainer, tuning.start, changes, size)[1]
+                    )
+        return [statistics.median(each) for each in rates]
+
+
+def main() -> int:
+    """Tune, run the grids, compare."""
+    parser = make_parser(__doc__, _LIMITS)
+    parser.add_argument("--sample", type=int)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compile", action="store_true")
+    arguments = parser.parse_args()
+    rows, is_met = [], True
+    with tempfile.TemporaryDirectory() as folder:
+        deep = Path(folder) / "deep_gpt.py"
+        deep.write_text(_DEEP_GPT.format(folder=str(Path(example_path("char_gpt")).parent)))
+        for name in arguments.examples:
+            target = str(deep) if name == "deep_gpt" else example_path(name)
+            bench = Bench(target, _LIMITS[name], compiles=arguments.compile)
+            row, is_good = compare(name, bench, arguments.sample, arguments.rounds)
+            rows.append(row)
+            is_met &= is_good
+    print_table(
+        "Chosen settings beside an exhaustive grid",
+        ("workload", "chosen", "of the best", "of your own", "tuning", "grid", "of the time"),
+        rows,
+    )
+    return 0 if is_met else 1
+
+
+def compare(
+    name: str, bench: Bench, sample: int | None, rounds: int
+) -> tuple[tuple[str, ...], bool]:
+    """The row of one workload, and whether it meets the claim."""
+    tuning = bench.tune()
+    report(name, describe_changes(tuning.changes), tuning.batch_size)
+    combinations = [*list_combinations(tuning.start.offers)]
+    count = len(combinations)
+    if sample is not None and sample < count:
+        combinations = random.Random(0).sample(combinations, sample)
+    begin = time.monotonic()
+    cells = [*bench.run_grid(tuning, combinations)]
+    grid_time_s = (time.monotonic() - begin) * count / len(combinations)
+    wrong = [each.changes for each in tuning.attempts if each.outcome is AttemptOutcome.NOT_EXACT]
+    exact = [cell for cell in cells if not any(is_part(each, cell.changes) for each in wrong)]
+    finalists = sorted(exact, key=lambda cell: -cell.samples_per_s)[:_NUM_FINALISTS]
+    for cell in finalists:
+        report("grid", describe_changes(cell.changes), cell.batch_size, cell.samples_per_s)
+    sides = [
+        ({}, tuning.start.own_batch_size),
+        (tuning.changes, tuning.batch_size),
+        *((cell.changes, cell.batch_size) for cell in finalists),
+    ]
+    own, chosen, *others = bench.hold(tuning, sides, rounds)
+    of_best, of_own = chosen / max(others), chosen / own
+    of_time = tuning.tuning_time_s / grid_time_s
+    is_good = of_best >= _LEAST_OF_BEST and of_time <= _MOST_OF_TIME
+    is_good &= name not in _MUST_GAIN or of_own >= _LEAST_GAIN
+    limit = bench.settings.memory_limit_bytes
+    of_grid = f"{len(combinations)} of {count}" if len(combinations) < count else str(count)
+    row = (
+        f"{name} in {format_bytes(limit)}" if limit else name,
+        f"{describe_changes(tuning.changes)}, {tuning.batch_size}",
+        f"{of_best:.2f}",
+        f"{of_own:.2f}",
+        format_seconds(tuning.tuning_time_s),
+        f"{of_grid} combinations, {len(cells)} runs, {format_seconds(grid_time_s)}",
+        f"{of_time:.2f}",
+    )
+    return row, is_good
+
+
+def list_combinations(offers: dict[str, tuple[str, ...]]) -> Iterator[Changes]:
+    """Every combination of values, none of a lever included."""
+    for values in itertools.product(*(("", *each) for each in offers.values())):
+        yield {name: value for name, value in zip(offers, values, strict=True) if value}
+
+
+def is_part(wrong: Changes, changes: Changes) -> bool:
+    """Whether settings have all of the levers that were found not to be exact."""
+    return touches_step(wrong) and wrong.items() <= changes.items()
+
+
+def _power(exponent: int) -> int:
+    return 2**exponent
+
+
+if __name__ == "__main__":
+    sys.exit(main())
