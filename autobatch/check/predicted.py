@@ -17,7 +17,6 @@ from autobatch.prediction.predict import predict
 from autobatch.prediction.trace import Trace
 from autobatch.prediction.tracing.tracer import Tracer
 from autobatch.prediction.unseen import find_unseen
-from autobatch.ranks.settings import RanksSettings
 from autobatch.records import Settings
 from autobatch.records.options import options_of
 
@@ -41,7 +40,6 @@ def refuse_what_is_not_predicted(settings: CheckSettings, *, is_command: bool) -
         f"`reference={settings.reference}`": settings.reference is not None,
         "`any_hardware`": settings.any_hardware,
         "a requirement on the hardware": not settings.hardware.is_empty,
-        f"`nproc_per_node={settings.ranks.nproc_per_node}`": settings.ranks != RanksSettings(),
         f"`nproc_per_node={settings.ranks.nproc_per_node}`": settings.ranks.nproc_per_node > 1,
     }
     for name, each in options_of(TargetLimits).items():

@@ -14,7 +14,6 @@ from autobatch.check.records import CheckSettings, HardwareLimits, TargetLimits,
 from autobatch.check.report.wording import figure_text, sentence
 from autobatch.errors import BaselineError, SettingsError
 from autobatch.ranks.settings import RanksSettings
-from autobatch.ranks.settings import RanksSettings
 from autobatch.records import RequirementName, Settings, Status
 
 GIB = 2**30
@@ -139,7 +138,6 @@ def test_a_baseline_of_something_else_is_refused_and_other_versions_are_told() -
         ("`reference=base.py`", {"reference": "base.py"}),
         ("`device=cpu`", {"training": Settings(device="cpu")}),
         ("`any_hardware`", {"any_hardware": True}),
-        ("`nproc_per_node=2`", {"ranks": RanksSettings(nproc_per_node=2)}),
         ("`nproc_per_node=2`", {"ranks": RanksSettings(nproc_per_node=2)}),
     ],
 )
