@@ -90,9 +90,11 @@ class TargetSearch:
         prober = TargetProber(
             self.name, self._settings, on_output=on_output, on_stage=observer.doing
         )
-        from autobatch.prediction.forecast import TracedForecast
+        forecast: Forecast | None = None
+        if self._settings.goal is Goal.MEMORY and self._settings.device != "cpu":
+            from autobatch.prediction.forecast import TracedForecast
 
-        forecast = TracedForecast(self.name, self._settings)
+            forecast = TracedForecast(self.name, self._settings)
         return _find(prober, self.name, self._settings, observer, forecast)
 
     def _run_on_ranks(self, observer: LineProgress, on_output: Callable[[str], None]) -> Finding:
