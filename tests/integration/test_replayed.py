@@ -91,7 +91,7 @@ loss = nn.functional.mse_loss
         assert printed.count("loaded") == 2
 
 
-def test_a_traced_step_leads_to_the_largest_size_in_fewer_trials(write: Callable[..., str]) -> None:
+def test_a_traced_step_leads_to_the_largest_size_at_once(write: Callable[..., str]) -> None:
     target = write(
         """
 model = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 16), nn.GELU(), nn.Linear(16, 8))
@@ -102,14 +102,11 @@ loss = nn.functional.mse_loss
     settings = Settings(device="cpu", goal=Goal.MEMORY, headroom_fraction=0.0, max_batch_size=512)
     gpu = ReplayedGpu(capacity_bytes=OVERHEAD_BYTES + 110 * MIB, overhead_bytes=OVERHEAD_BYTES)
 
-    def search(forecast: TracedForecast | None) -> Finding:
-        prober = InProcessProber(lambda: load_task(target, settings), settings, gpu)
-        return find(prober, settings, target=target, forecast=forecast)
-
+    prober = InProcessProber(lambda: load_task(target, settings), settings, gpu)
     facts = PlainFacts(compute_capability=(8, 0), num_sms=108)
-    plain, led = search(None), search(TracedForecast(target, settings, facts))
-    assert led.batch_size == plain.batch_size == 64
-    assert [trial.batch_size for trial in led.trials] == [1, 64, 128]
-    assert len(plain.trials) > 3
-    assert led.forecast is not None
-    assert abs(led.forecast.error_fraction) < 0.05
+    forecast = TracedForecast(target, settings, facts)
+    finding = find(prober, settings, target=target, forecast=forecast)
+    assert finding.batch_size == 64
+    assert [trial.batch_size for trial in finding.trials] == [1, 64, 128]
+    assert finding.forecast is not None
+    assert abs(finding.forecast.error_fraction) < 0.05
