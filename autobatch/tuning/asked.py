@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,8 @@ SHARED_NAMES = (
     "max_batch_size", "precision", "dataset_size", "variables", "seed", "base_batch_size",
     "global_batch_size", "num_devices", "trial_timeout_s",
 )  # fmt: skip
+#: Where a command takes the value of a lever, and what it is at the start.
+PLACEHOLDER = re.compile(r"\{(\w+)(?:=([^{}]*))?\}")
 _PLACEHOLDERS = ("batch_size", "accumulation")
 
 

@@ -110,6 +110,7 @@ class Measurer:
             facts=facts,
             offers={**found, **opener.placeholders},
             refused=refused,
+            placeholders=opener.start,
             limits=self._find_limits(finding, attempt),
             contention=finding.contention,
         ), attempt

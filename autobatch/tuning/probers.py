@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -10,10 +9,12 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from autobatch.command.template import Template
 from autobatch.errors import SettingsError
+from autobatch.probe.probers import JobProber, Prober
 from autobatch.probe.protocol import Job, Loaded, TimingPlan
 from autobatch.records import Precision, Settings, Trial
-from autobatch.tuning.asked import PRECISION
+from autobatch.tuning.asked import PLACEHOLDER, PRECISION
 from autobatch.tuning.levers import LEVERS
 from autobatch.tuning.records import Changes
 
@@ -26,22 +27,10 @@ _ENTRY = (
     "import gc; gc.disable(); import autobatch.probe.worker.worker; "
     "from autobatch.tuning.tuned import main; gc.enable(); main({!r})"
 )
-_PLACE = re.compile(r"\{(\w+)(?:=([^{}]*))?\}")
 
 
-class Trainer(Protocol):
+class Trainer(Prober, JobProber, Protocol):
     """A prober that carries out jobs as well, where ``Opener.takes_jobs`` says so."""
-
-    def load(self, *, timeout_s: float | None = None) -> Loaded:
-        """As ``Prober.load``."""
-
-    def measure(
-        self, batch_size: int, plan: TimingPlan, *, timeout_s: float | None = None
-    ) -> Trial:
-        """As ``Prober.measure``."""
-
-    def run(self, job: Job[R], *, timeout_s: float | None = None) -> R:
-        """As ``JobProber.run``."""
 
 
 class Opener(Protocol):
@@ -58,6 +47,9 @@ class Opener(Protocol):
 
     placeholders: dict[str, tuple[str, ...]]
     """Values of its own levers besides those of the start."""
+
+    start: dict[str, str]
+    """Values of those at the start."""
 
     def open(
         self, changes: Changes, variables: Mapping[str, str]
@@ -129,6 +121,7 @@ class TargetOpener:
         require_usable(parse_target(target))
         self.name, self._settings = target, settings
         self.placeholders: dict[str, tuple[str, ...]] = {}
+        self.start: dict[str, str] = {}
         self._on_output, self._on_stage = on_output, on_stage
 
     @contextmanager
@@ -161,6 +154,7 @@ class ObjectsOpener:
     ) -> None:
         self.name = name
         self.placeholders: dict[str, tuple[str, ...]] = {}
+        self.start: dict[str, str] = {}
         self.settings = settings
         self._workload, self._isolation = workload, isolation
 
@@ -204,22 +198,22 @@ class CommandOpener:
         levers: dict[str, tuple[str, ...]],
         on_output: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.name = " ".join(arguments)
+        self.name = str(Template(arguments=arguments))
         self._arguments, self._settings, self._command = arguments, settings, command
         self._on_output = on_output
-        found = {match[1]: match[2] for each in arguments for match in _PLACE.finditer(each)}
+        found = {match[1]: match[2] for each in arguments for match in PLACEHOLDER.finditer(each)}
         for name in levers:
             if name not in found:
                 raise SettingsError(
                     f"`lever={name}={','.join(levers[name])}` has no place in the command",
                     hint=f"write {{{name}}} where the command takes it",
                 )
-        self._start = {
+        self.start = {
             name: found[name] or ("" if "" in values else values[0])
             for name, values in levers.items()
         }
         self.placeholders = {
-            name: tuple(each for each in values if each != self._start[name])
+            name: tuple(each for each in values if each != self.start[name])
             for name, values in levers.items()
         }
 
@@ -229,7 +223,7 @@ class CommandOpener:
         from autobatch.command.prober import CommandProber
 
         all_variables = {**self._settings.variables, **variables}
-        for name in changes.keys() & LEVERS.keys() - self._start.keys():
+        for name in changes.keys() & LEVERS.keys() - self.start.keys():
             all_variables.update(LEVERS[name].variables(changes[name]))
         settings = replace(self._settings, variables=all_variables)
         prober = CommandProber(self.fill(changes), settings, self._command)
@@ -239,14 +233,14 @@ class CommandOpener:
 
     def fill(self, changes: Changes) -> tuple[str, ...]:
         """The command with the values of levers filled in; an empty one is left out."""
-        values = {name: changes.get(name, start) for name, start in self._start.items()}
+        values = {name: changes.get(name, start) for name, start in self.start.items()}
         filled: list[str] = []
         for argument in self._arguments:
-            alone = _PLACE.fullmatch(argument)
+            alone = PLACEHOLDER.fullmatch(argument)
             if alone and alone[1] in values:
                 filled += shlex.split(values[alone[1]])
             else:
-                filled.append(_PLACE.sub(lambda at: values.get(at[1], at[0]), argument))
+                filled.append(PLACEHOLDER.sub(lambda at: values.get(at[1], at[0]), argument))
         return tuple(filled)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
+from autobatch.tuning.asked import PLACEHOLDER
 from autobatch.tuning.levers import EVERY_BLOCK, LEVERS, SWITCHES, loader_options
 from autobatch.tuning.records import Tuning
 
@@ -14,7 +16,7 @@ _DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16"}
 def write_recipes(tuning: Tuning) -> dict[str, tuple[str, ...]]:
     """Lines to paste, by framework; of a command, what to run."""
     if tuning.start.facts is None:
-        return {"Shell": (*_exports(tuning), *_placeholders(tuning))}
+        return {"Shell": (*_exports(tuning), *_command(tuning))}
     exports = {"Shell": tuple(_exports(tuning))}
     return {
         **{name: lines for name, lines in exports.items() if lines},
@@ -67,11 +69,15 @@ def _exports(tuning: Tuning) -> Iterator[str]:
         yield f"export {name}={value}"
 
 
-def _placeholders(tuning: Tuning) -> Iterator[str]:
-    yield f"batch_size = {tuning.batch_size}"
-    for name, value in tuning.changes.items():
-        if name in tuning.asked.placeholders:
-            yield f"{name} = {value}" if value else f"{name}: leave it out"
+def _command(tuning: Tuning) -> Iterator[str]:
+    """The command to run, with the chosen values where they go."""
+    own = tuning.start.placeholders
+    values = {name: tuning.changes.get(name, value) for name, value in own.items()}
+    values["batch_size"] = str(tuning.batch_size)
+    values["accumulation"] = str(tuning.gradient_accumulation_steps)
+    yield re.sub(" +", " ", PLACEHOLDER.sub(lambda at: values.get(at[1], at[0]), tuning.target))
+    if "{batch_size" not in tuning.target:
+        yield f"# at batch size {tuning.batch_size}"
 
 
 def lines_beside(tuning: Tuning, *, has_optimizer: bool = False) -> tuple[str, ...]:

@@ -155,6 +155,7 @@ class Start:
         facts: What decided which levers there are; ``None`` for a command.
         offers: Levers that can be tried, with their values; the start has none of them.
         refused: Why other levers were not tried, by name.
+        placeholders: Values at the start of what a command is tuned by.
         limits: Where the batch-size search of other settings begins and ends.
         contention: What was done about processes that kept the cores busy, for every run; ``None``
             if nothing was.
@@ -169,6 +170,7 @@ class Start:
     facts: Facts | None
     offers: dict[str, tuple[str, ...]]
     refused: dict[str, str]
+    placeholders: dict[str, str]
     limits: Limits
     contention: Contention | None = None
 

@@ -158,6 +158,16 @@ def test_lines_to_paste_say_all_of_the_settings(tuning: Tuning) -> None:
     assert "mixed_precision='bf16'" in recipes["Accelerate"][-1]
 
 
+def test_of_a_command_what_to_run_is_told(tuning: Tuning) -> None:
+    command = "python train.py -b {batch_size=8} --workers {workers=2} {compile} --name 'a b'"
+    start = replace(tuning.start, facts=None, placeholders={"workers": "2", "compile": "--compile"})
+    tuned = with_changes(tuning, {"compile": "", "allocator": "keep"})
+    asked = TuneSettings(placeholders={"compile": ("--compile", ""), "workers": ("2", "4")})
+    (lines,) = write_recipes(replace(tuned, target=command, start=start, asked=asked)).values()
+    assert lines[-1] == "python train.py -b 32 --workers 2 --name 'a b'"
+    assert "export MALLOC_TRIM_THRESHOLD_=4294967296" in lines
+
+
 def test_what_is_pasted_for_checkpointing_runs(tuning: Tuning) -> None:
     import torch
 
