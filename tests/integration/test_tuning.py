@@ -68,7 +68,7 @@ def test_a_target_is_tuned_and_a_lever_that_kills_or_is_not_exact_is_left_out(
     assert "not exact for this model" in " ".join(shown.stdout.split())
 
 
-@pytest.mark.parametrize("isolation", ["auto", "shared"])
+@pytest.mark.parametrize("isolation", [pytest.param("auto", marks=pytest.mark.slow), "shared"])
 def test_objects_are_tuned_and_left_as_they_were(isolation: str) -> None:
     model = nn.Sequential(
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU()),
