@@ -34,3 +34,17 @@ def test_a_release_is_tried_on_every_python_that_is_declared() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())
     declared = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["project"]["classifiers"]))
     assert workflow["jobs"]["try"]["strategy"]["matrix"]["python"] == declared
+
+
+def test_the_lowest_versions_that_are_declared_are_ones_that_were_tried() -> None:
+    tried = (ROOT / "docs" / "versions.md").read_text()
+    rows = re.findall(r"^\| (3\.\d+)\.\d+ \| (\d+\.\d+)", tried, re.MULTILINE)
+    declared = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["project"]["classifiers"]))
+    assert {python for python, _ in rows} == set(declared)
+    lowest = " ".join(tried.partition("The lowest: ")[2].partition("\n- ")[0].split())
+    for requirement in PROJECT["project"]["dependencies"]:
+        name, version = re.match(r"([\w-]+)>=([\d.]+)", requirement).groups()  # type: ignore[union-attr]
+        if name == "torch":
+            assert version in {torch for _, torch in rows}
+        else:
+            assert f"{name} {version}" in lowest, requirement

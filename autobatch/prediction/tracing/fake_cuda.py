@@ -49,7 +49,7 @@ def install_fake_cuda() -> None:
     except (AttributeError, ImportError, OSError, ValueError, RuntimeError) as error:
         raise DeviceError(
             f"PyTorch {torch.__version__} cannot be made to trace for CUDA here: {error}",
-            hint="use a released build of PyTorch 2.5 or later for Linux",
+            hint="use a released build of PyTorch 2.13 or later for Linux",
         ) from error
 
 

@@ -96,8 +96,6 @@ def _backends() -> list[Callable[[], object]]:
 
 
 def _fp32_precisions() -> list[Callable[[], object]]:
-    if not hasattr(torch._C, "_get_fp32_precision_getter"):  # before PyTorch 2.9
-        return []
     return [
         _fp32_precision(backend, operation, torch._C._get_fp32_precision_getter(backend, operation))
         for backend, operation in _FP32_PRECISIONS
@@ -140,11 +138,11 @@ def _accelerators() -> list[Callable[[], object]]:
         restorers += (
             partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()),
             partial(torch.cuda.set_device, torch.cuda.current_device()),
+            partial(
+                torch.cuda.set_per_process_memory_fraction,
+                torch.cuda.get_per_process_memory_fraction(),
+            ),
         )
-        get_fraction = getattr(torch.cuda, "get_per_process_memory_fraction", None)
-        if get_fraction is not None:
-            set_fraction = torch.cuda.set_per_process_memory_fraction
-            restorers.append(partial(set_fraction, get_fraction()))
     if torch.xpu.is_available():
         restorers.append(partial(torch.xpu.set_rng_state_all, torch.xpu.get_rng_state_all()))
     if torch.backends.mps.is_available():

@@ -206,11 +206,7 @@ def _bytes_of(storage: torch.UntypedStorage) -> torch.Tensor:
 
 def _set_versions(versions: list[tuple[torch.Tensor, int]]) -> None:
     put: Any = torch._C._autograd._unsafe_set_version_counter
-    try:
-        put(tuple(tensor for tensor, _ in versions), tuple(version for _, version in versions))
-    except TypeError:  # before PyTorch 2.7
-        for tensor, version in versions:
-            put(tensor, version)
+    put(tuple(tensor for tensor, _ in versions), tuple(version for _, version in versions))
 
 
 def _refill(container: Any, copy: list[Any]) -> None:

@@ -26,8 +26,5 @@ def run_eagerly() -> AbstractContextManager[Any]:
     """Have everything that was compiled, functions included, run as it was written."""
     if "torch._dynamo" not in sys.modules:  # nothing can have been compiled
         return nullcontext()
-    if hasattr(torch.compiler, "set_stance"):  # PyTorch 2.6 and later
-        stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
-        return stance
-    older: AbstractContextManager[Any] = sys.modules["torch._dynamo"].config.patch(disable=True)
-    return older
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 SCRIPT = """
 import warnings
@@ -44,9 +43,6 @@ assert read() == before, (read(), before)
 """
 
 
-@pytest.mark.skipif(
-    not hasattr(torch._C, "_get_fp32_precision_getter"), reason="came with PyTorch 2.9"
-)
 @pytest.mark.parametrize(
     "setting",
     [
