@@ -155,6 +155,9 @@ class _Session:
         try:
             tried = self.measurer.attempt(self._start, against or self.attempts[0], changes, left_s)
         except Exception as error:  # a lever that raises, hangs or dies costs that lever
+            left_s = self._left_s()
+            if left_s is not None and left_s < _LEAST_TIME_S:
+                raise _TimeUpError from error  # it may have failed for want of time
             tried = replace(failed(changes, error), time_s=self._clock() - begin)
         return self._keep(tried)
 

@@ -154,6 +154,15 @@ def test_a_short_time_limit_ends_with_the_best_so_far() -> None:
     assert world.elapsed_s < 80
 
 
+def test_what_fails_when_time_is_up_is_tried_again_by_the_next_tuning() -> None:
+    start_s = run(World(), time_limit_s=15.0).attempts[0].time_s
+    world = World(faults={"allocator=keep": WorkloadError("loading took too long")})
+    kept = run(world, time_limit_s=start_s + 2 + LOAD_TIME_S)
+    assert [each.changes for each in kept.attempts] == [{}]
+    assert world.opened == [{}, {"allocator": "keep"}]
+    assert not kept.is_complete
+
+
 def test_where_nothing_gains_the_users_settings_stand() -> None:
     tuning = run(World(noise_fraction=0.01), skipped=("compile",))
     assert tuning.changes == {}
