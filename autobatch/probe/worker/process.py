@@ -19,7 +19,7 @@ import psutil
 
 from autobatch.probe.protocol import Reply, Request, Stage
 
-_PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+_PACKAGE_PARENT = str(Path(__file__).resolve().parents[3])
 # The current folder is no place to import from: a user's random.py would shadow Python's.
 _START = "import sys; sys.path = [path for path in sys.path if path] + [{!r}]; {}"
 # Nothing of what an import makes is garbage, and looking for it takes a tenth of the time.
@@ -53,6 +53,21 @@ class Process(Protocol):
 
     def wait(self) -> int:
         """Wait for its end and return its exit status."""
+
+
+def kill_with_descendants(process: Process | subprocess.Popen[str]) -> None:
+    """Kill a process and all that it started, in sessions of their own too.
+
+    Args:
+        process: The process, which is still to be waited for.
+    """
+    descendants = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        descendants = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for each in descendants:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
 
 
 def start_process(variables: Mapping[str, str], entry: str = ENTRY) -> Process:
@@ -158,11 +173,7 @@ class WorkerProcess:
 
     def end(self) -> int:
         """End the worker and every process that it started; return its exit status."""
-        family = self._descendants()
-        self._process.kill()
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill_with_descendants(self._process)
         exit_code = self._process.wait()
         for reader in self._readers:
             reader.join(timeout=5)
@@ -170,11 +181,6 @@ class WorkerProcess:
             with contextlib.suppress(OSError):
                 pipe.close()
         return exit_code
-
-    def _descendants(self) -> list[psutil.Process]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return list(psutil.Process(self._process.pid).children(recursive=True))
-        return []
 
     @property
     def stderr_tail(self) -> str:
