@@ -10,13 +10,11 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from datetime import timedelta
-
-import psutil
 
 from autobatch.check.judge.all_reduce import AllReduce
 from autobatch.errors import cause_of
+from autobatch.probe.worker.process import kill_with_descendants
 from autobatch.records import Unknown
 
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl", "xpu": "xccl"}
@@ -54,7 +52,9 @@ def measure_all_reduce(
     except subprocess.TimeoutExpired:
         return Unknown(reason=f"it took longer than {timeout_s:g} s")
     finally:
-        _end(process)
+        if process.poll() is None:
+            kill_with_descendants(process)
+            process.communicate()
     told = [json.loads(line) for line in output.splitlines() if line.startswith(("[", '"'))]
     errors = [each for each in told if isinstance(each, str)]
     times = next((each for each in told if isinstance(each, list)), None)
@@ -64,17 +64,6 @@ def measure_all_reduce(
     return AllReduce(
         backend=_BACKENDS[kind], num_ranks=num_ranks, num_bytes=_NUM_BYTES, times_s=tuple(times)
     )
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """Kill what is still there: ``torchrun`` starts its processes in sessions of their own."""
-    if process.poll() is not None:
-        return
-    with suppress(psutil.NoSuchProcess):
-        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-    process.communicate()
 
 
 def take_part(kind: str) -> None:

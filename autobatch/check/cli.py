@@ -28,6 +28,7 @@ from autobatch.shell.options import (
     command_behind_dashes,
     in_group,
     settings_options,
+    values_of,
 )
 from autobatch.shell.streams import (
     ignore,
@@ -148,19 +149,15 @@ def to_check_settings(values: Mapping[str, Any]) -> CheckSettings:
             headroom_fraction=TRIAL_HEADROOM_FRACTION,
             **{name: values[name] for name in _OF_TRAINING},
         ),
-        limits=TargetLimits(**_values_of(TargetLimits, values)),
-        hardware=HardwareLimits(**_values_of(HardwareLimits, values)),
+        limits=TargetLimits(**values_of(TargetLimits, values)),
+        hardware=HardwareLimits(**values_of(HardwareLimits, values)),
         ranks=RanksSettings(**{name: values[name] for name in _OF_RANKS}),
         keeps_baseline=values["save_baseline"] is not None,
-        **_values_of(CheckSettings, values),
+        **values_of(CheckSettings, values),
     )
     if values["target"] is None:
         _refuse_without_target(values, settings)
     return settings
-
-
-def _values_of(record: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {each.field: values[each.field] for each in options_of(record).values()}
 
 
 def _refuse_without_target(values: Mapping[str, Any], settings: CheckSettings) -> None:

@@ -230,6 +230,20 @@ class Verdict:
     is_predicted: bool = False
 
     @classmethod
+    def all_inconclusive(
+        cls, reason: str, *required: tuple[RequirementName, float | None]
+    ) -> list[Verdict]:
+        """Verdicts that could not be reached.
+
+        Args:
+            reason: Why they could not.
+            *required: What can be required, and where the line is; ``None`` where it was not.
+        """
+        return [
+            cls.inconclusive(name, limit, reason) for name, limit in required if limit is not None
+        ]
+
+    @classmethod
     def inconclusive(
         cls,
         requirement: RequirementName,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -14,8 +14,14 @@ from autobatch.command.settings import CommandSettings
 from autobatch.errors import AutobatchError, SearchInterrupted, SettingsError
 from autobatch.ranks.settings import RanksSettings
 from autobatch.records import Finding, Settings
-from autobatch.records.options import options_of
-from autobatch.shell.options import OUTPUT, TakesCommand, command_behind_dashes, settings_options
+from autobatch.shell.options import (
+    OUTPUT,
+    TakesCommand,
+    choose_target_or_command,
+    output_options,
+    settings_options,
+    values_of,
+)
 from autobatch.shell.streams import ignore, print_finding, say, uninterrupted, watch
 
 
@@ -47,19 +53,17 @@ from autobatch.shell.streams import ignore, print_finding, say, uninterrupted, w
 @settings_options(Settings)
 @settings_options(RanksSettings)
 @settings_options(CommandSettings)
-@OUTPUT("--json", "as_json", is_flag=True, help="Print the whole finding as JSON.")
-@OUTPUT("-o", "--output", metavar="FILE", help="Save the finding, for `autobatch show`.")
-@OUTPUT("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
-@OUTPUT("--html", "html_path", metavar="FILE", help="Save the report as a web page.")
-@OUTPUT(
-    "--reuse",
-    metavar="FILE",
-    help="Answer from FILE if target, code, options, versions and hardware are as they were. Else "
-    "say what has changed, search, and save there.",
+@output_options(
+    "finding",
+    OUTPUT("--html", "html_path", metavar="FILE", help="Save the report as a web page."),
+    OUTPUT(
+        "--reuse",
+        metavar="FILE",
+        help="Answer from FILE if target, code, options, versions and hardware are as they were. "
+        "Else say what has changed, search, and save there.",
+    ),
+    saved_for="for `autobatch show`",
 )
-@OUTPUT("--force", is_flag=True, help="Overwrite files that exist.")
-@OUTPUT("-q", "--quiet", is_flag=True, help="Show no progress.")
-@OUTPUT("-v", "--verbose", is_flag=True, help="Show what the target prints.")
 def probe(
     target: str | None,
     as_json: bool,
@@ -78,11 +82,11 @@ def probe(
     from autobatch.devices.select import check_device_name
     from autobatch.reporting import check_outputs, save, save_html, save_plot
 
-    settings = Settings(**_values_of(Settings, values))
-    asked = CommandSettings(**_values_of(CommandSettings, values))
-    ranks = RanksSettings(**_values_of(RanksSettings, values))
+    settings = Settings(**values_of(Settings, values))
+    asked = CommandSettings(**values_of(CommandSettings, values))
+    ranks = RanksSettings(**values_of(RanksSettings, values))
     check_device_name(settings.device)
-    arguments = command_behind_dashes()
+    arguments = choose_target_or_command(target, "probe")
     search = _choose(target, arguments, settings, asked, ranks)
     check_outputs(output, html_path, plot_path=plot_path, overwrite=force)
     check_outputs(reuse, overwrite=True)
@@ -149,10 +153,6 @@ def _run(
         raise
 
 
-def _values_of(record: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {each.field: values[each.field] for each in options_of(record).values()}
-
-
 def _choose(
     target: str | None,
     arguments: tuple[str, ...] | None,
@@ -163,15 +163,8 @@ def _choose(
     """What searches for a target, or for a command.
 
     Raises:
-        SettingsError: If there is neither or both.
+        SettingsError: If there is an option of the other.
     """
-    if (target is None) == (arguments is None):
-        raise SettingsError(
-            "there is neither a target nor a command"
-            if target is None
-            else f"there is a target, {target}, and a command behind `--`",
-            hint="give one, such as autobatch probe model.py or autobatch probe -- python train.py",
-        )
     if arguments is not None:
         if ranks != RanksSettings():
             raise SettingsError(

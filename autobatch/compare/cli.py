@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -10,15 +9,14 @@ import click
 from autobatch.compare.records import CompareSettings, Comparison
 from autobatch.errors import ComparisonInterrupted
 from autobatch.records import Settings
-from autobatch.shell.options import OUTPUT, GroupedCommand, settings_options
+from autobatch.shell.options import OUTPUT, GroupedCommand, output_options, settings_options
 from autobatch.shell.streams import (
     ignore,
-    make_console,
     print_result,
+    print_unfinished,
     say,
     show_activity,
     uninterrupted,
-    until_its_reader_leaves,
 )
 
 _EXIT_NOTHING_TRAINED = 1
@@ -54,13 +52,11 @@ SHARED_NAMES = (
 @click.argument("target")
 @settings_options(CompareSettings)
 @settings_options(Settings, only=SHARED_NAMES)
-@OUTPUT("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
-@OUTPUT("-o", "--output", metavar="FILE", help="Save it as JSON, for --resume.")
-@OUTPUT("--resume", metavar="FILE", help="Go on with a comparison that -o FILE saved.")
-@OUTPUT("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
-@OUTPUT("--force", is_flag=True, help="Overwrite files that exist.")
-@OUTPUT("-q", "--quiet", is_flag=True, help="Show no progress.")
-@OUTPUT("-v", "--verbose", is_flag=True, help="Show what the target prints.")
+@output_options(
+    "comparison",
+    OUTPUT("--resume", metavar="FILE", help="Go on with a comparison that -o FILE saved."),
+    saved_for="for --resume",
+)
 def compare(
     target: str,
     resume: str | None,
@@ -73,7 +69,7 @@ def compare(
     **values: Any,
 ) -> int:
     """Parse, train, report."""
-    from autobatch.compare.report import COMPARISON
+    from autobatch.compare.report import COMPARISON, render_comparison
     from autobatch.devices.select import check_device_name
     from autobatch.reporting import check_outputs
 
@@ -95,7 +91,10 @@ def compare(
         with uninterrupted():
             _keep(comparison, output, plot_path, force)
     finally:  # show what took long to train, even if it cannot be saved
-        _print(comparison, as_json=as_json, to_stderr=status == _EXIT_INTERRUPTED)
+        if status == _EXIT_INTERRUPTED:
+            print_unfinished(comparison, render_comparison)
+        else:
+            print_result(comparison, COMPARISON.dumps if as_json else None, render_comparison)
     if status == 0 and comparison.batch_size is None:
         status = _EXIT_NOTHING_TRAINED
     return status
@@ -134,15 +133,3 @@ def _keep(comparison: Comparison, output: str | None, plot_path: str | None, for
         COMPARISON.save(comparison, output, force)
     if plot_path is not None:
         save_comparison_plot(comparison, plot_path)
-
-
-def _print(comparison: Comparison, *, as_json: bool, to_stderr: bool) -> None:
-    from autobatch.compare.report import COMPARISON, render_comparison
-
-    if not to_stderr:
-        print_result(comparison, COMPARISON.dumps if as_json else None, render_comparison)
-        return
-    console = make_console(to_stderr=True)
-    with until_its_reader_leaves(sys.stderr):
-        console.print("\nInterrupted; what was done so far:\n")
-        render_comparison(comparison, console)

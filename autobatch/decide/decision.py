@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autobatch.decide.numbers import NUMBERS, Numbers
-from autobatch.decide.rates import Rates, Timings, estimate
+from autobatch.decide.rates import NORMAL_90, Rates, Timings, estimate
 from autobatch.records import (
     Confidence,
     Doubt,
@@ -25,8 +25,6 @@ from autobatch.records import (
 )
 
 _NUM_DRAWS = 2000
-# Half the width of a 90 % interval, in standard errors.
-_INTERVAL = 1.645
 #: The fallback when sizes cannot be told apart and the user has named none.
 USUAL_BATCH_SIZE = 32
 
@@ -158,7 +156,7 @@ class Decision:
 
     def _estimate(self, size: int, trial: Trial) -> SizeEstimate:
         rates, index = self.rates, self.rates.sizes.index(size)
-        error = _INTERVAL * math.sqrt(max(0.0, float(rates.covariance[index, index])))
+        error = NORMAL_90 * math.sqrt(max(0.0, float(rates.covariance[index, index])))
         log_ratio, ratio_error = rates.log_ratio(size, rates.best())
         samples_per_s = math.exp(rates.log_rate(size))
         return SizeEstimate(
@@ -167,8 +165,8 @@ class Decision:
             low=samples_per_s * math.exp(-error),
             high=samples_per_s * math.exp(error),
             vs_best_fraction=math.exp(log_ratio),
-            vs_best_low=math.exp(log_ratio - _INTERVAL * ratio_error),
-            vs_best_high=math.exp(log_ratio + _INTERVAL * ratio_error),
+            vs_best_low=math.exp(log_ratio - NORMAL_90 * ratio_error),
+            vs_best_high=math.exp(log_ratio + NORMAL_90 * ratio_error),
             num_steps=len(trial.step_times_s),
             right_fraction=self.right[size],
         )

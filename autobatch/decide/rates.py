@@ -28,6 +28,8 @@ from autobatch.decide.curve import Fit, fit_step_time
 from autobatch.decide.numbers import Numbers
 from autobatch.records import ThroughputCurve, Trial
 
+#: Half the width of a 90 % interval of a normal distribution, in standard errors.
+NORMAL_90 = 1.645
 # Standard deviations in logs, from a quiet device to a machine that is too busy to measure on.
 _NOISES = np.geomspace(0.0025, 0.64, 13)
 _MISFITS = np.geomspace(0.005, 0.32, 7)
@@ -270,7 +272,7 @@ def _finish(
 ) -> ThroughputCurve:
     residuals = rates.logs - np.log([fit.curve.samples_per_s(size) for size in rates.sizes])
     assert covariance is not None
-    errors = 1.645 * np.sqrt(np.maximum(0.0, np.diag(covariance)))
+    errors = NORMAL_90 * np.sqrt(np.maximum(0.0, np.diag(covariance)))
     band = tuple(
         (size, size * math.exp(-log_time - error), size * math.exp(-log_time + error))
         for size, log_time, error in zip(rates.sizes, fit.log_times, errors, strict=True)

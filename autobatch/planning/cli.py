@@ -11,7 +11,7 @@ from autobatch.errors import SettingsError
 from autobatch.planning.records import Plan, PlanSettings
 from autobatch.records import Settings
 from autobatch.records.options import options_of
-from autobatch.shell.options import OUTPUT, GroupedCommand, in_group, settings_options
+from autobatch.shell.options import GroupedCommand, in_group, output_options, settings_options
 from autobatch.shell.streams import ignore, print_result, say, show_activity
 
 if TYPE_CHECKING:
@@ -53,12 +53,7 @@ SHARED_NAMES = ("precision", "gradient_accumulation_steps", "num_devices", "vari
     help="In place of TARGET, replay what torch.cuda.memory._dump_snapshot wrote, under other "
     "settings of the allocator and in the memory of the GPUs named.",
 )
-@OUTPUT("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
-@OUTPUT("-o", "--output", metavar="FILE", help="Save it as JSON.")
-@OUTPUT("--plot", "plot_path", metavar="FILE", help="Draw a step's memory as png, svg or pdf.")
-@OUTPUT("--force", is_flag=True, help="Overwrite files that exist.")
-@OUTPUT("-q", "--quiet", is_flag=True, help="Show no progress.")
-@OUTPUT("-v", "--verbose", is_flag=True, help="Show what the target prints.")
+@output_options("plan", drawn="a step's memory")
 def plan(
     target: str | None,
     replay: str | None,

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from autobatch.devices.select import prefer, select_device
-from autobatch.errors import AutobatchError, WorkloadError, cause_of
+from autobatch.errors import AutobatchError, DeviceError, SettingsError, WorkloadError, cause_of
 from autobatch.probe.client import TargetProber
 from autobatch.probe.isolation.endings import WorkFailed
 from autobatch.probe.isolation.openmp import end_openmp_threads
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 R = TypeVar("R")
+_ISOLATIONS = ("auto", "process", "shared")
 
 
 def can_fork(device_name: str) -> bool:
@@ -66,16 +67,39 @@ def can_fork(device_name: str) -> bool:
     return not has_pools() and end_openmp_threads()
 
 
-def make_forking_prober(
-    workload: Workload, settings: Settings, build: BuildTask = build_task
-) -> TargetProber:
-    """Measure the caller's objects in forks of this process.
+def make_prober(
+    workload: Workload, settings: Settings, isolation: str = "auto", build: BuildTask = build_task
+) -> TargetProber | SharingProber:
+    """Measure the caller's objects, in forks where that can be.
 
     Args:
         workload: The objects.
         settings: Settings of the search.
+        isolation: ``auto``, ``process`` or ``shared``.
         build: Makes the task of them.
+
+    Raises:
+        SettingsError: If there is no such isolation.
+        DeviceError: If this process cannot be forked, and must be.
     """
+    if isolation not in _ISOLATIONS:
+        raise SettingsError(
+            f"isolation must be one of {', '.join(map(repr, _ISOLATIONS))}, got {isolation!r}",
+            hint="leave it out, for 'auto'",
+        )
+    if isolation == "shared":
+        return SharingProber(workload, settings, build)
+    if can_fork(settings.device):
+        return _make_forking_prober(workload, settings, build)
+    if isolation == "process":
+        raise DeviceError(
+            f"isolation='process': this process cannot be forked to train on {settings.device}",
+            hint="leave isolation out",
+        )
+    return SharingProber(workload, settings, build)
+
+
+def _make_forking_prober(workload: Workload, settings: Settings, build: BuildTask) -> TargetProber:
 
     def start() -> ForkedProcess:
         pages = linux.find_resident_file_pages()

@@ -91,6 +91,11 @@ class Status(str, Enum):
     NOT_MET = "not_met"
     INCONCLUSIVE = "inconclusive"
 
+    @classmethod
+    def of(cls, *, is_met: bool | None, is_violated: bool) -> Status:
+        """What is neither met nor violated for certain is inconclusive."""
+        return cls.MET if is_met else cls.NOT_MET if is_violated else cls.INCONCLUSIVE
+
 
 class RequirementName(str, Enum):
     """What a check can require; the words are those of the options and of JUnit."""

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 BLUE, ORANGE, RED, GREEN, GREY = "#0072b2", "#e69f00", "#d55e00", "#009e73", "#666666"
-PURPLE = "#cc79a7"
+PURPLE, SKY, YELLOW = "#cc79a7", "#56b4e9", "#f0e442"
+#: Of lines of which any may be there, in the order in which they are given away.
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW)
 
 _MAX_TICKS = 9
 _MARGIN = 1.35

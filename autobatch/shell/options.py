@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from autobatch.errors import SettingsError
 from autobatch.records.kinds import Kind
 from autobatch.records.options import Option, options_of
 from autobatch.shell.flags import to_flags
@@ -95,6 +96,33 @@ def command_behind_dashes() -> tuple[str, ...] | None:
     return found
 
 
+def choose_target_or_command(target: str | None, command_name: str) -> tuple[str, ...] | None:
+    """The command behind ``--``; ``None`` if there is a target instead.
+
+    Args:
+        target: The target, if one was given.
+        command_name: What autobatch was asked to do, such as ``probe``.
+
+    Raises:
+        SettingsError: If there is neither or both.
+    """
+    arguments = command_behind_dashes()
+    if (target is None) == (arguments is None):
+        raise SettingsError(
+            "there is neither a target nor a command"
+            if target is None
+            else f"there is a target, {target}, and a command behind `--`",
+            hint=f"give one, such as autobatch {command_name} model.py "
+            f"or autobatch {command_name} -- python train.py",
+        )
+    return arguments
+
+
+def values_of(record: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the values of a command those that a record of settings has options for."""
+    return {each.field: values[each.field] for each in options_of(record).values()}
+
+
 def settings_options(record: type, *, only: Iterable[str] = ()) -> Callable[[_F], _F]:
     """Give a command the options of a record of settings, as values by the names of its fields.
 
@@ -139,3 +167,36 @@ def in_group(heading: str) -> Callable[..., Callable[[_F], _F]]:
 
 
 OUTPUT = in_group("Output")
+
+
+def output_options(
+    result: str,
+    *others: Callable[[Any], Any],
+    saved_for: str = "",
+    drawn: str = "it",
+) -> Callable[[_F], _F]:
+    """Give a command the options of what it prints, saves and draws.
+
+    Args:
+        result: What it prints, such as ``finding``.
+        *others: Options of its own, which stand before ``--force``.
+        saved_for: What the saved file is for, such as ``for --resume``.
+        drawn: What ``--plot`` draws.
+    """
+    saves = f"Save it as JSON, {saved_for}." if saved_for else "Save it as JSON."
+    options = (
+        OUTPUT("--json", "as_json", is_flag=True, help=f"Print the whole {result} as JSON."),
+        OUTPUT("-o", "--output", metavar="FILE", help=saves),
+        OUTPUT("--plot", "plot_path", metavar="FILE", help=f"Draw {drawn} as png, svg or pdf."),
+        *others,
+        OUTPUT("--force", is_flag=True, help="Overwrite files that exist."),
+        OUTPUT("-q", "--quiet", is_flag=True, help="Show no progress."),
+        OUTPUT("-v", "--verbose", is_flag=True, help="Show what the target prints."),
+    )
+
+    def decorate(command: _F) -> _F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate

@@ -64,6 +64,19 @@ def print_result(
         ) from error
 
 
+def print_unfinished(result: _T, render: Callable[[_T, Console], None]) -> None:
+    """Write what was done before Ctrl-C to standard error.
+
+    Args:
+        result: What to write.
+        render: Prints it for a person.
+    """
+    console = make_console(to_stderr=True)
+    with until_its_reader_leaves(sys.stderr):
+        console.print("\nInterrupted; what was done so far:\n")
+        render(result, console)
+
+
 @contextmanager
 def until_its_reader_leaves(stream: TextIO) -> Iterator[None]:
     """Write to a pipe; where nobody reads it any more, drop what is left.

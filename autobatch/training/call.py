@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from autobatch.devices.select import check_device_name
-from autobatch.errors import DeviceError, SearchInterrupted, SettingsError, WorkloadError
+from autobatch.errors import SearchInterrupted, WorkloadError
 from autobatch.finder import find
 from autobatch.noise.worth import worth_of
 from autobatch.probe.client import TargetProber
-from autobatch.probe.live import SharingProber, can_fork, make_forking_prober
+from autobatch.probe.live import SharingProber, make_prober
 from autobatch.records import Finding, Settings, Trial
 from autobatch.records.options import read_keywords
 from autobatch.rehearsal.examine import find_rehearsed
@@ -35,7 +35,6 @@ AnyProber: TypeAlias = "TargetProber | SharingProber | GroupProber"
 _OBJECTS = (
     "training_step", "optimizer_step", "collate_fn", "length", "evaluate", "eval_loader"
 )  # fmt: skip
-_ISOLATIONS = ("auto", "process", "shared")
 
 
 @shows_options
@@ -161,7 +160,7 @@ def find_for_workload(
     try:
         job = find_job()
         if job is None:
-            finding = search(settings, _make_prober(workload, settings, isolation))
+            finding = search(settings, make_prober(workload, settings, isolation))
         else:
             finding = find_in_job(job, workload, settings, isolation, search)
     except SearchInterrupted as interrupt:
@@ -171,23 +170,3 @@ def find_for_workload(
             error.add_note(f"\nIn the trial:\n{error.user_traceback}")
         raise
     return TrainingFinding.of(finding)
-
-
-def _make_prober(
-    workload: Workload, settings: Settings, isolation: str
-) -> TargetProber | SharingProber:
-    if isolation not in _ISOLATIONS:
-        raise SettingsError(
-            f"isolation must be one of {', '.join(map(repr, _ISOLATIONS))}, got {isolation!r}",
-            hint="leave it out, for 'auto'",
-        )
-    if isolation == "shared":
-        return SharingProber(workload, settings)
-    if can_fork(settings.device):
-        return make_forking_prober(workload, settings)
-    if isolation == "process":
-        raise DeviceError(
-            f"isolation='process': this process cannot be forked to train on {settings.device}",
-            hint="leave isolation out",
-        )
-    return SharingProber(workload, settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,22 +12,26 @@ from autobatch.command.settings import CommandSettings
 from autobatch.errors import SettingsError, TuningInterrupted
 from autobatch.ranks.launcher import Launched
 from autobatch.records import Settings
-from autobatch.records.options import options_of
-from autobatch.shell.options import OUTPUT, TakesCommand, command_behind_dashes, settings_options
+from autobatch.shell.options import (
+    OUTPUT,
+    TakesCommand,
+    choose_target_or_command,
+    output_options,
+    settings_options,
+    values_of,
+)
 from autobatch.shell.streams import (
     ignore,
-    make_console,
     print_result,
+    print_unfinished,
     say,
     show_activity,
     uninterrupted,
-    until_its_reader_leaves,
 )
 from autobatch.tuning.asked import SHARED_NAMES, TuneSettings
 
 if TYPE_CHECKING:
     from autobatch.tuning.probers import Opener
-    from autobatch.tuning.records import Tuning
 
 _EXIT_INTERRUPTED = 130
 
@@ -56,13 +59,11 @@ _EXIT_INTERRUPTED = 130
 @settings_options(TuneSettings)
 @settings_options(Settings, only=SHARED_NAMES)
 @settings_options(CommandSettings)
-@OUTPUT("--json", "as_json", is_flag=True, help="Print the whole tuning as JSON.")
-@OUTPUT("-o", "--output", metavar="FILE", help="Save it as JSON, for --resume.")
-@OUTPUT("--resume", metavar="FILE", help="Go on with a tuning that -o FILE saved.")
-@OUTPUT("--plot", "plot_path", metavar="FILE", help="Draw it as png, svg or pdf.")
-@OUTPUT("--force", is_flag=True, help="Overwrite files that exist.")
-@OUTPUT("-q", "--quiet", is_flag=True, help="Show no progress.")
-@OUTPUT("-v", "--verbose", is_flag=True, help="Show what the target prints.")
+@output_options(
+    "tuning",
+    OUTPUT("--resume", metavar="FILE", help="Go on with a tuning that -o FILE saved."),
+    saved_for="for --resume",
+)
 def tune(
     target: str | None,
     resume: str | None,
@@ -77,11 +78,11 @@ def tune(
     """Parse, tune, report."""
     from autobatch.devices.select import check_device_name
     from autobatch.reporting import check_outputs
-    from autobatch.tuning.report import TUNING, save_tuning_plot
+    from autobatch.tuning.report import TUNING, render_tuning, save_tuning_plot
 
     settings = Settings(**{name: values[name] for name in SHARED_NAMES})
-    asked = TuneSettings(**_values_of(TuneSettings, values))
-    command = CommandSettings(**_values_of(CommandSettings, values))
+    asked = TuneSettings(**values_of(TuneSettings, values))
+    command = CommandSettings(**values_of(CommandSettings, values))
     check_device_name(settings.device)
     previous = None if resume is None else TUNING.load(resume)
     # The file that is resumed is replaced by the result, unless another one is named.
@@ -104,12 +105,11 @@ def tune(
             if plot_path is not None:
                 save_tuning_plot(tuning, plot_path)
     finally:  # show what took long to measure, even if it cannot be saved
-        _print(tuning, as_json=as_json, to_stderr=status == _EXIT_INTERRUPTED)
+        if status == _EXIT_INTERRUPTED:
+            print_unfinished(tuning, render_tuning)
+        else:
+            print_result(tuning, TUNING.dumps if as_json else None, render_tuning)
     return status
-
-
-def _values_of(record: type, values: dict[str, Any]) -> dict[str, Any]:
-    return {each.field: values[each.field] for each in options_of(record).values()}
 
 
 def _open(
@@ -127,14 +127,7 @@ def _open(
     """
     from autobatch.tuning.probers import CommandOpener, TargetOpener
 
-    arguments = command_behind_dashes()
-    if (target is None) == (arguments is None):
-        raise SettingsError(
-            "there is neither a target nor a command"
-            if target is None
-            else f"there is a target, {target}, and a command behind `--`",
-            hint="give one, such as autobatch tune model.py or autobatch tune -- python train.py",
-        )
+    arguments = choose_target_or_command(target, "tune")
     if target is None:
         return CommandOpener(arguments or (), settings, command, asked.placeholders, on_output)
     if asked.placeholders:
@@ -150,15 +143,3 @@ def _open(
             hint="start autobatch without it, or tune the command that it starts",
         )
     return TargetOpener(target, settings, on_output, on_stage)
-
-
-def _print(tuning: Tuning, *, as_json: bool, to_stderr: bool) -> None:
-    from autobatch.tuning.report import TUNING, render_tuning
-
-    if not to_stderr:
-        print_result(tuning, TUNING.dumps if as_json else None, render_tuning)
-        return
-    console = make_console(to_stderr=True)
-    with until_its_reader_leaves(sys.stderr):
-        console.print("\nInterrupted; what was done so far:\n")
-        render_tuning(tuning, console)

@@ -161,17 +161,13 @@ class ObjectsOpener:
     @contextmanager
     def open(self, changes: Changes, variables: Mapping[str, str]) -> Iterator[Trainer]:
         """Forks of this process, or this process, which is as before afterwards."""
-        from autobatch.probe.live import SharingProber, can_fork, make_forking_prober
+        from autobatch.probe.live import make_prober
         from autobatch.tuning.tuned import build_with
 
         settings = settings_with(self.settings, changes)
         build = build_with(changes)
-        if self._isolation != "shared" and can_fork(settings.device):
-            with make_forking_prober(self._workload, settings, build) as forking:
-                yield AsTrained(forking)
-        else:
-            with SharingProber(self._workload, settings, build) as sharing:
-                yield AsTrained(sharing)
+        with make_prober(self._workload, settings, self._isolation, build) as prober:
+            yield AsTrained(prober)
 
 
 class CommandOpener:

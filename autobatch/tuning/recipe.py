@@ -17,14 +17,14 @@ def write_recipes(tuning: Tuning) -> dict[str, tuple[str, ...]]:
     """Lines to paste, by framework; of a command, what to run."""
     if tuning.start.facts is None:
         return {"Shell": (*_exports(tuning), *_command(tuning))}
-    exports = {"Shell": tuple(_exports(tuning))}
-    return {
-        **{name: lines for name, lines in exports.items() if lines},
+    recipes = {
+        "Shell": tuple(_exports(tuning)),
         "PyTorch": (*code_lines(tuning), *_beside(tuning, has_optimizer=False)),
         "Transformers": _transformers(tuning),
         "Lightning": _lightning(tuning),
         "Accelerate": _accelerate(tuning),
     }
+    return {name: lines for name, lines in recipes.items() if lines}
 
 
 def variables_of(tuning: Tuning) -> Mapping[str, str]:
@@ -98,8 +98,7 @@ def _beside(tuning: Tuning, *, has_optimizer: bool) -> Iterator[str]:
     elif "optimizer" in changes and not has_optimizer:
         keyword = f"{changes['optimizer']}=True"
         yield f"optimizer = torch.optim.{facts.optimizer}(model.parameters(), ..., {keyword})"
-    options = {"batch_size": tuning.batch_size, **_loader(tuning)}
-    yield f"loader = DataLoader(dataset, {_keywords(options)}, ...)"
+    yield f"loader = {_data_loader(tuning)}"
     precision = changes.get("precision", "")
     if precision == "tf32":
         yield "torch.set_float32_matmul_precision('high')"
@@ -116,8 +115,7 @@ def _transformers(tuning: Tuning) -> tuple[str, ...]:
     changes, facts = tuning.changes, tuning.start.facts
     assert facts is not None
     options: dict[str, object] = {"per_device_train_batch_size": tuning.batch_size}
-    if tuning.gradient_accumulation_steps > 1:
-        options["gradient_accumulation_steps"] = tuning.gradient_accumulation_steps
+    options |= _accumulation(tuning, "gradient_accumulation_steps")
     if changes.get("checkpointing") == EVERY_BLOCK:
         options["gradient_checkpointing"] = True
     if "compile" in changes:
@@ -140,11 +138,9 @@ def _lightning(tuning: Tuning) -> tuple[str, ...]:
     options: dict[str, object] = {}
     if precision in _DTYPES:
         options["precision"] = "bf16-mixed" if precision == "bf16" else "16-mixed"
-    if tuning.gradient_accumulation_steps > 1:
-        options["accumulate_grad_batches"] = tuning.gradient_accumulation_steps
-    loader = {"batch_size": tuning.batch_size, **_loader(tuning)}
-    lines = [f"DataLoader(dataset, {_keywords(loader)}, ...)", *code_lines(tuning)]
-    return (*lines, f"Trainer(..., {_keywords(options)})") if options else tuple(lines)
+    options |= _accumulation(tuning, "accumulate_grad_batches")
+    lines = (_data_loader(tuning), *code_lines(tuning))
+    return (*lines, f"Trainer(..., {_keywords(options)})") if options else lines
 
 
 def _accelerate(tuning: Tuning) -> tuple[str, ...]:
@@ -152,15 +148,23 @@ def _accelerate(tuning: Tuning) -> tuple[str, ...]:
     options: dict[str, object] = {}
     if changes.get("precision") in _DTYPES:
         options["mixed_precision"] = changes["precision"]
-    if tuning.gradient_accumulation_steps > 1:
-        options["gradient_accumulation_steps"] = tuning.gradient_accumulation_steps
-    loader = {"batch_size": tuning.batch_size, **_loader(tuning)}
-    lines = [f"DataLoader(dataset, {_keywords(loader)}, ...)", *code_lines(tuning)]
-    return (*lines, f"Accelerator({_keywords(options)})") if options else tuple(lines)
+    options |= _accumulation(tuning, "gradient_accumulation_steps")
+    lines = (_data_loader(tuning), *code_lines(tuning))
+    return (*lines, f"Accelerator({_keywords(options)})") if options else lines
 
 
 def _loader(tuning: Tuning) -> dict[str, object]:
     return loader_options(tuning.changes["loader"]) if "loader" in tuning.changes else {}
+
+
+def _data_loader(tuning: Tuning) -> str:
+    options = {"batch_size": tuning.batch_size, **_loader(tuning)}
+    return f"DataLoader(dataset, {_keywords(options)}, ...)"
+
+
+def _accumulation(tuning: Tuning, name: str) -> dict[str, object]:
+    num_passes = tuning.gradient_accumulation_steps
+    return {name: num_passes} if num_passes > 1 else {}
 
 
 def _keywords(options: Mapping[str, object]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from autobatch.errors import NothingFitsError, ResultFormatError, TuningInterrupted, cause_of
@@ -78,27 +78,32 @@ class _Session:
         self.measurer = Measurer(opener, settings, asked, activity, clock)
         self._begin = clock()
         self._start: Start | None = None
-        self._known: dict[tuple[tuple[str, str], ...], Attempt] = {}
+        self._known: tuple[Attempt, ...] = ()
         self._search: Search | None = None
         self._held: tuple[Held, ...] = ()
         self._is_complete = False
         self.attempts: list[Attempt] = []
 
     def take_over(self, previous: Tuning) -> None:
-        asked = (replace(each, time_limit_s=None) for each in (previous.asked, self._asked))
-        is_same = previous.target == self._opener.name and previous.settings == self._settings
-        if not is_same or next(asked) != next(asked):
+        then, now = (
+            (target, settings, replace(asked, time_limit_s=None))
+            for target, settings, asked in (
+                (previous.target, previous.settings, previous.asked),
+                (self._opener.name, self._settings, self._asked),
+            )
+        )
+        if then != now:
             raise ResultFormatError(
                 f"the tuning to go on with is of {previous.target}, with other settings or levers "
                 "than are asked for now",
                 hint="give the same target and options as then, or leave `resume` out",
             )
         self._start = previous.start
-        self._known = {_key(each.changes): each for each in previous.attempts}
+        self._known = previous.attempts
 
     def run(self) -> None:
         self._activity.begin(f"loading {self._opener.name}")
-        first = self._known.get(_key({}))
+        first = _find(self._known, {})
         if self._start is None or first is None:
             self._activity.begin(describe_changes({}))
             self._start, first = self.measurer.start(self._left_s())
@@ -140,11 +145,9 @@ class _Session:
 
     def _attempt(self, changes: Changes, against: Attempt | None = None) -> Attempt:
         """Try settings, unless they have been tried."""
-        known = next((each for each in self.attempts if each.changes == changes), None)
-        if known is not None:
+        if known := _find(self.attempts, changes):
             return known
-        taken_over = self._known.get(_key(changes))
-        if taken_over is not None:
+        if taken_over := _find(self._known, changes):
             return self._keep(taken_over)
         left_s = self._left_s()
         if left_s is not None and left_s < _LEAST_TIME_S:
@@ -214,8 +217,8 @@ class _Session:
         return None if limit_s is None else limit_s - (self._clock() - self._begin)
 
 
-def _key(changes: Changes) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(changes.items()))
+def _find(attempts: Sequence[Attempt], changes: Changes) -> Attempt | None:
+    return next((each for each in attempts if each.changes == changes), None)
 
 
 def _ratios(rates: list[float], own: list[float]) -> list[float]:

@@ -13,6 +13,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from autobatch.decide.rates import NORMAL_90
 from autobatch.errors import NothingFitsError
 from autobatch.probe.protocol import Purpose
 from autobatch.records import Trial
@@ -27,8 +28,6 @@ _MOST_ROUNDS = 5
 _ENOUGH_ROUNDS = 3
 # Standard errors between a ratio and what it is compared with, from which it is clear.
 _CLEAR = 2.0
-# 90 % of a normal distribution lie within as many.
-_INTERVAL = 1.645
 # A size that is slower than the best by as many standard deviations of the noise ends the climb.
 _FALLEN = 2.0
 
@@ -89,8 +88,8 @@ def next_size(
         return following if best > 1 + LEAST_GAIN_FRACTION or may_rise else None
     if ratios[last] < best * (1 - _FALLEN * limits.noise_fraction - LEAST_GAIN_FRACTION):
         return None
-    *before, _, _ = sorted(ratios) if len(ratios) > 2 else (0, 0, 0)
-    if len(ratios) > 2 and best <= (1 + LEAST_GAIN_FRACTION) * max(ratios[each] for each in before):
+    before = [ratios[each] for each in sorted(ratios)[:-2]]
+    if before and best <= (1 + LEAST_GAIN_FRACTION) * max(before):
         return None  # nothing gained over two doublings
     return following
 
@@ -203,7 +202,7 @@ def interval_of(ratios: Sequence[float], noise_fraction: float) -> tuple[float, 
         noise_fraction: Standard deviation of the log of a throughput on this machine.
     """
     mean, error = _mean_and_error(ratios, noise_fraction)
-    return math.exp(mean - _INTERVAL * error), math.exp(mean + _INTERVAL * error)
+    return math.exp(mean - NORMAL_90 * error), math.exp(mean + NORMAL_90 * error)
 
 
 def _mean_and_error(ratios: Sequence[float], noise_fraction: float) -> tuple[float, float]:

@@ -40,8 +40,7 @@ def find_facts(context: JobContext) -> Facts:
     task, device = context.task, context.device
     optimizer = task.built.optimizer
     own = task.loss.facts.steps_itself
-    usual = Precision.FP32 if context.precision is Precision.FP32 else context.precision
-    others = [each for each in Precision if each not in (Precision.FP32, usual)]
+    others = [each for each in Precision if each not in (Precision.FP32, context.precision)]
     return Facts(
         has_convolutions=any(isinstance(each, nn.Conv2d) for each in task.model.modules()),
         is_compiled=is_compiled(task.model),

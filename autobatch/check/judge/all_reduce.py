@@ -52,14 +52,14 @@ def judge_all_reduce(limit: float, seen: AllReduce | Unknown) -> Verdict:
         return Verdict.inconclusive(name, limit, seen.reason)
     rates = seen.rates_bytes_per_s
     low, high = (rates[round(part * (len(rates) + 1)) - 1] for part in (_LOW, _HIGH))
-    status = Status.MET if low >= limit else Status.NOT_MET if high < limit else None
+    status = Status.of(is_met=low >= limit, is_violated=high < limit)
     what = f"{format_bytes(seen.num_bytes)} between {seen.num_ranks} processes by {seen.backend}"
     return Verdict(
         requirement=name,
         limit=limit,
-        status=status or Status.INCONCLUSIVE,
+        status=status,
         value=median(rates),
         low=low,
         high=high,
-        reason=what if status else f"{what}; the interval holds the limit",
+        reason=f"{what}; the interval holds the limit" if status is Status.INCONCLUSIVE else what,
     )

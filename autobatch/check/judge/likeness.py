@@ -23,13 +23,19 @@ def refuse_or_note(
         BaselineError: If nothing can be compared, or times cannot and ``any_hardware`` is not
             set.
     """
-    task = _find_task_differences(now, baseline)
-    if task:
-        raise BaselineError(
-            f"the baseline is of something else: {'; '.join(task)}",
-            hint="check what it was made of, or make a new one with `save_baseline`",
-        )
-    notes = [f"Not as in the baseline: {each}" for each in _find_other_differences(now, baseline)]
+    refuse_another_task(
+        ("batch size", baseline.batch_size, now.batch_size),
+        ("precision", baseline.precision, now.precision),
+        ("device", _kind(baseline), _kind(now)),
+        ("processes", _processes(baseline), _processes(now)),
+    )
+    before, here = baseline.environment, now.environment
+    notes = note_others(
+        ("target", baseline.target, now.target),
+        ("Python", before.python_version, here.python_version),
+        ("driver", before.driver_version, here.driver_version),
+        ("`env`", _pairs(before.variables), _pairs(here.variables)),
+    )
     hardware = _find_hardware_differences(now, baseline)
     if not hardware:
         return True, notes
@@ -41,14 +47,29 @@ def refuse_or_note(
     return False, [f"Memory alone was compared: {'; '.join(hardware)}", *notes]
 
 
-def _find_task_differences(now: Measurement, baseline: Measurement) -> list[str]:
-    """What makes both their times and their memory incomparable."""
-    return _differing(
-        ("batch size", baseline.batch_size, now.batch_size),
-        ("precision", baseline.precision, now.precision),
-        ("device", _kind(baseline), _kind(now)),
-        ("processes", _processes(baseline), _processes(now)),
-    )
+def refuse_another_task(*pairs: tuple[str, object, object]) -> None:
+    """Refuse a baseline of which neither times nor memory can be compared.
+
+    Args:
+        *pairs: What must be as it was: its name, then, and now.
+
+    Raises:
+        BaselineError: If something is not.
+    """
+    if differing := _differing(*pairs):
+        raise BaselineError(
+            f"the baseline is of something else: {'; '.join(differing)}",
+            hint="check what it was made of, or make a new one with `save_baseline`",
+        )
+
+
+def note_others(*pairs: tuple[str, object, object]) -> list[str]:
+    """Notes on what may well explain a change, and does not forbid the comparison.
+
+    Args:
+        *pairs: Its name, then, and now.
+    """
+    return [f"Not as in the baseline: {each}" for each in _differing(*pairs)]
 
 
 def _find_hardware_differences(now: Measurement, baseline: Measurement) -> list[str]:
@@ -66,17 +87,6 @@ def _find_hardware_differences(now: Measurement, baseline: Measurement) -> list[
             ("threads", baseline.num_threads, now.num_threads),
         )
     return found
-
-
-def _find_other_differences(now: Measurement, baseline: Measurement) -> list[str]:
-    """What may well explain a change, and does not forbid the comparison."""
-    before, here = baseline.environment, now.environment
-    return _differing(
-        ("target", baseline.target, now.target),
-        ("Python", before.python_version, here.python_version),
-        ("driver", before.driver_version, here.driver_version),
-        ("`env`", _pairs(before.variables), _pairs(here.variables)),
-    )
 
 
 def _differing(*pairs: tuple[str, object, object]) -> list[str]:

@@ -62,9 +62,7 @@ def judge_fit(batch_size: int, failure: str) -> Verdict:
     )
 
 
-def not_judged(
-    limits: TargetLimits, baseline: Measurement | None, reason: str
-) -> Iterator[Verdict]:
+def not_judged(limits: TargetLimits, baseline: Measurement | None, reason: str) -> list[Verdict]:
     """Report every requirement on memory as inconclusive.
 
     Args:
@@ -72,13 +70,12 @@ def not_judged(
         baseline: What would be compared with, if anything.
         reason: Why nothing was judged.
     """
-    for name, limit in (
+    return Verdict.all_inconclusive(
+        reason,
         (RequirementName.MAX_MEMORY, limits.max_memory_bytes),
         (RequirementName.MIN_HEADROOM, limits.min_headroom_fraction),
         (RequirementName.BASELINE_MEMORY, limits.memory_tolerance_fraction if baseline else None),
-    ):
-        if limit is not None:
-            yield Verdict.inconclusive(name, limit, reason)
+    )
 
 
 def _find_headroom(peak_bytes: int | None, budget: MemoryBudget) -> float | None:
@@ -105,7 +102,7 @@ def _growth(limit: float, now: tuple[int, ...], before: tuple[int, ...]) -> Verd
         return Verdict.inconclusive(name, limit, _UNREAD)
     low = _quarter(now, 0.25) / _quarter(before, 0.75) - 1
     high = _quarter(now, 0.75) / _quarter(before, 0.25) - 1
-    status = Status.MET if high <= limit else Status.NOT_MET if low > limit else Status.INCONCLUSIVE
+    status = Status.of(is_met=high <= limit, is_violated=low > limit)
     return Verdict(
         requirement=name,
         limit=limit,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from autobatch.check.judge.likeness import note_others, refuse_another_task
 from autobatch.check.predicted_memory import PredictedMemory, find_grown
 from autobatch.check.records import TargetLimits, Verdict
-from autobatch.errors import BaselineError
 from autobatch.records import RequirementName, Status
 from autobatch.units import format_bytes
 
@@ -49,7 +49,7 @@ def _judge(
     yield Verdict(
         requirement=RequirementName.FITS,
         limit=now.batch_size,
-        status=_status(fits, not fits and fits is not None),
+        status=Status.of(is_met=fits, is_violated=fits is False),
         reason=_IN_BAND if fits is None else "",
     )
     peaks = (now.low_bytes, now.peak_bytes, now.high_bytes)
@@ -66,7 +66,7 @@ def _judge(
 
 def _within(name: RequirementName, limit: float, low: float, value: float, high: float) -> Verdict:
     """Whether a figure is at most a limit, whatever of its band it is."""
-    status = _status(high <= limit, low > limit)
+    status = Status.of(is_met=high <= limit, is_violated=low > limit)
     return Verdict(
         requirement=name,
         limit=limit,
@@ -76,10 +76,6 @@ def _within(name: RequirementName, limit: float, low: float, value: float, high:
         high=high,
         reason=_IN_BAND if status is Status.INCONCLUSIVE else "",
     )
-
-
-def _status(is_met: bool | None, is_violated: bool) -> Status:
-    return Status.MET if is_met else Status.NOT_MET if is_violated else Status.INCONCLUSIVE
 
 
 def _compare(limit: float, now: PredictedMemory, baseline: PredictedMemory) -> Verdict:
@@ -110,23 +106,13 @@ def find_notes(now: PredictedMemory, baseline: PredictedMemory) -> list[str]:
     Raises:
         BaselineError: If they cannot be compared.
     """
-    pairs = (
+    refuse_another_task(
         ("batch size", baseline.batch_size, now.batch_size),
         ("precision", baseline.precision, now.precision),
         ("GPU", baseline.gpu, now.gpu),
     )
-    differing = [f"{what} {old} then, {new} now" for what, old, new in pairs if old != new]
-    if differing:
-        raise BaselineError(
-            f"the baseline is of something else: {'; '.join(differing)}",
-            hint="check what it was made of, or make a new one with `save_baseline`",
-        )
-    named = {**baseline.versions, **now.versions}
-    changed = [
-        f"{name} {baseline.versions.get(name, 'none')} then, {now.versions.get(name, 'none')} now"
-        for name in named
-        if baseline.versions.get(name) != now.versions.get(name)
-    ]
-    if baseline.target != now.target:
-        changed.append(f"target {baseline.target} then, {now.target} now")
-    return [f"Not as in the baseline: {each}" for each in changed]
+    before, here = baseline.versions, now.versions
+    return note_others(
+        *((name, before.get(name, "none"), here.get(name, "none")) for name in {**before, **here}),
+        ("target", baseline.target, now.target),
+    )

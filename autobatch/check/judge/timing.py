@@ -66,9 +66,7 @@ def judge_times(
         yield _relative(ratio, tolerance)
 
 
-def not_judged(
-    limits: TargetLimits, baseline: Measurement | None, reason: str
-) -> Iterator[Verdict]:
+def not_judged(limits: TargetLimits, baseline: Measurement | None, reason: str) -> list[Verdict]:
     """Report every requirement on time as inconclusive.
 
     Args:
@@ -76,13 +74,12 @@ def not_judged(
         baseline: What would be compared with, if anything.
         reason: Why nothing was judged.
     """
-    for name, limit in (
+    return Verdict.all_inconclusive(
+        reason,
         (RequirementName.MAX_STEP_TIME, limits.max_step_time_s),
         (RequirementName.MIN_THROUGHPUT, limits.min_samples_per_s),
         (RequirementName.BASELINE_STEP_TIME, limits.tolerance_fraction if baseline else None),
-    ):
-        if limit is not None:
-            yield Verdict.inconclusive(name, limit, reason)
+    )
 
 
 def compare_times(now: Measurement, baseline: Measurement) -> Location:
@@ -132,7 +129,7 @@ def _held_against(
     line = math.log(limit)
     is_within = high <= line if at_most else low >= line
     is_beyond = low > line if at_most else high < line
-    status = Status.MET if is_within else Status.NOT_MET if is_beyond else Status.INCONCLUSIVE
+    status = Status.of(is_met=is_within, is_violated=is_beyond)
     return Verdict(
         requirement=name,
         limit=limit,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from autobatch import units
 from autobatch.compare.records import Comparison, RunOutcome, TrainingRun
 from autobatch.records import Regime
-from autobatch.reporting.axes import GREY, plain_number
+from autobatch.reporting.axes import GREY, PALETTE, plain_number
 from autobatch.reporting.plot import new_figure, write_figure
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from autobatch.reporting.figure import NotebookFigure
 
-# From Okabe and Ito's set; full batch is black, whatever the order of the sizes.
-_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
+# Full batch is black, whatever the order of the sizes.
 _FULL_BATCH_COLOR = "#000000"
 _MANY_FOLD = 8
 # Pieces that a run is smoothed over: enough to show its course, few enough to take the noise off.
@@ -62,7 +61,7 @@ def draw_comparison(comparison: Comparison) -> NotebookFigure:
             run.batch_size == comparison.batch_size,
         )
         style = {
-            "color": _FULL_BATCH_COLOR if is_full else _COLORS[index % len(_COLORS)],
+            "color": _FULL_BATCH_COLOR if is_full else PALETTE[index % len(PALETTE)],
             "linestyle": "--" if run.outcome is RunOutcome.DIVERGED else "-",
             "linewidth": 2.6 if is_chosen else 1.4,
             "zorder": 4 if is_chosen else 3,

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 from autobatch import units
 from autobatch.planning.records import Plan, Timeline
-from autobatch.reporting.axes import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, plain_number
+from autobatch.reporting.axes import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    YELLOW,
+    plain_number,
+)
 from autobatch.reporting.plot import new_figure, write_figure
 
 if TYPE_CHECKING:
@@ -23,10 +33,10 @@ _FAR_FACTOR = 1.5
 # From what stays to what comes and goes, so that the lowest areas are level.
 _COLORS = {
     "parameters": BLUE,
-    "buffers": "#56b4e9",
+    "buffers": SKY,
     "optimizer state": PURPLE,
     "workspaces": GREY,
-    "inputs": "#f0e442",
+    "inputs": YELLOW,
     "gradients": ORANGE,
     "activations": GREEN,
     "temporary": RED,

@@ -6,14 +6,13 @@ import os
 from typing import TypeAlias
 
 from autobatch import units
-from autobatch.reporting.axes import GREY, plain_number
+from autobatch.reporting.axes import GREY, PALETTE, plain_number
 from autobatch.reporting.figure import NotebookFigure
 from autobatch.reporting.plot import new_figure, write_figure
 from autobatch.tuning.records import Tuning
 from autobatch.tuning.report.wording import describe_changes
 
 _MIB = 2**20
-_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 #: Peak in bytes, throughput in samples per second, batch size, name of the settings.
 Point: TypeAlias = "tuple[int, float, int, str]"
 
@@ -67,7 +66,7 @@ def draw_tuning(tuning: Tuning) -> NotebookFigure:
         own = sorted(point for point in points if point[3] == name)
         axes.plot(
             [peak / _MIB for peak, *_ in own], [point[1] for point in own], marker="o",
-            markersize=4, linewidth=0.8, alpha=0.7, label=name, color=_COLORS[index % len(_COLORS)],
+            markersize=4, linewidth=0.8, alpha=0.7, label=name, color=PALETTE[index % len(PALETTE)],
         )  # fmt: skip
     front = find_front(points)
     axes.plot(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autobatch.tuning.levers import loader_options
 from autobatch.tuning.records import Attempt, AttemptOutcome, Changes
 from autobatch.units import format_bytes, format_change, format_count, format_seconds
 
@@ -22,10 +23,9 @@ _WORDS = {
 def describe_lever(name: str, value: str) -> str:
     """A lever and its value: ``torch.compile``, ``threads 2``."""
     if name == "loader" and value.startswith("num_workers="):
-        options = dict(each.split("=") for each in value.split(","))
-        workers = int(options.pop("num_workers"))
-        pinned = ", pinned" if options.get("pin_memory") == "True" else ""
-        ahead = options.get("prefetch_factor")
+        options = loader_options(value)
+        workers, ahead = options["num_workers"], options.get("prefetch_factor")
+        pinned = ", pinned" if options.get("pin_memory") else ""
         more = f", prefetch {ahead}" if ahead else ""
         return f"{workers} loader {'worker' if workers == 1 else 'workers'}{more}{pinned}"
     return _WORDS.get((name, value)) or (f"{name} {value}" if value else f"without {name}")

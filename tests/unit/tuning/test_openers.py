@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from autobatch.command.settings import CommandSettings
 from autobatch.errors import SettingsError
 from autobatch.records import Precision, Settings
 from autobatch.tuning.asked import TuneSettings
-from autobatch.tuning.probers import CommandOpener, settings_with
+from autobatch.tuning.probers import CommandOpener, ObjectsOpener, settings_with
+from autobatch.workload.live import describe_objects
 
 
 def opener(command: str, **levers: tuple[str, ...]) -> CommandOpener:
@@ -61,3 +63,13 @@ def test_a_search_with_levers_on_has_their_variables_and_arithmetic() -> None:
     assert tuned.variables["MALLOC_TRIM_THRESHOLD_"] == "4294967296"
     assert "OMP_NUM_THREADS" not in tuned.variables
     assert settings_with(settings, {}) == settings
+
+
+def test_an_isolation_that_there_is_not_is_an_error() -> None:
+    workload = describe_objects(torch.nn.Linear(2, 1), torch.zeros(2))
+    made = ObjectsOpener(workload, Settings(device="cpu"), "net", isolation="bogus")
+    with (
+        pytest.raises(SettingsError, match="isolation must be one of .*got 'bogus'"),
+        made.open({}, {}),
+    ):
+        pass
