@@ -69,7 +69,7 @@ def test_an_isolation_that_there_is_not_is_an_error() -> None:
     workload = describe_objects(torch.nn.Linear(2, 1), torch.zeros(2))
     made = ObjectsOpener(workload, Settings(device="cpu"), "net", isolation="bogus")
     with (
-        pytest.raises(SettingsError, match="isolation must be one of .*got 'bogus'"),
+        pytest.raises(SettingsError, match=r"isolation must be one of .*got 'bogus'"),
         made.open({}, {}),
     ):
         pass
