@@ -94,7 +94,8 @@ class LoaderSearch:
             self._time(settings)
         best, gain = self._race(own.settings)
         if gain is Gain.SURE:
-            return self._choose(self._with_life(best))
+            life = with_life(best, self.timings, self.batch_size, self.num_batches)
+            return self._choose(life)
         if gain is Gain.DOUBTFUL:
             return self._without(UNCERTAIN, remedy=QUIETER)
         return self._choose(own.settings)
@@ -163,17 +164,6 @@ class LoaderSearch:
         pinned = [each for each in ways if each not in plain and self._has_gain(best, each)]
         return max(pinned, key=self._rate_of, default=best)
 
-    def _with_life(self, best: LoaderSettings) -> LoaderSettings:
-        """With workers that outlive an epoch, where starting them takes a good part of it."""
-        if not best.num_workers or best.persistent_workers or not self.num_batches:
-            return best
-        pass_time_s = self.batch_size / self._rate_of(best)
-        start_s = statistics.median(each.start_s for each in self.timings if each.settings == best)
-        # The first batch itself takes a worker as long in every epoch.
-        starting_s = max(0.0, start_s - best.num_workers * pass_time_s)
-        is_long = starting_s >= LEAST_GAIN_FRACTION * self.num_batches * pass_time_s
-        return replace(best, persistent_workers=is_long)
-
     def _time(self, settings: LoaderSettings | None) -> LoaderTiming:
         self.timings.append(self.time_one(settings))
         return self.timings[-1]
@@ -182,9 +172,7 @@ class LoaderSearch:
         return list(dict.fromkeys(each.settings for each in self.timings))
 
     def _rate_of(self, settings: LoaderSettings) -> float:
-        """The median of its timings; 0 if any of them took more memory than the budget."""
-        rates = [_rate(each) for each in self.timings if each.settings == settings]
-        return statistics.median(rates) if rates and all(rates) else 0.0
+        return rate_of(settings, self.timings)
 
     def _has_gain(self, before: LoaderSettings, after: LoaderSettings) -> bool:
         return _gains(self._rate_of(before), self._rate_of(after))
@@ -208,6 +196,60 @@ class LoaderSearch:
             reason=reason,
             remedy=remedy,
         )
+
+
+def rate_of(settings: LoaderSettings, timings: Sequence[LoaderTiming]) -> float:
+    """The median of its timings; 0 if any of them took more memory than the budget.
+
+    Args:
+        settings: A way of loading.
+        timings: Of all ways.
+
+    Returns:
+        Samples per second.
+    """
+    rates = [_rate(each) for each in timings if each.settings == settings]
+    return statistics.median(rates) if rates and all(rates) else 0.0
+
+
+def with_life(
+    way: LoaderSettings,
+    timings: Sequence[LoaderTiming],
+    batch_size: int,
+    num_batches: int | None,
+) -> LoaderSettings:
+    """With workers that outlive an epoch, where starting them takes a good part of it.
+
+    Args:
+        way: A way of loading that has a throughput.
+        timings: Of all ways.
+        batch_size: Samples of a batch.
+        num_batches: Batches of an epoch; ``None`` if unknown.
+    """
+    if not way.num_workers or way.persistent_workers or not num_batches:
+        return way
+    pass_time_s = batch_size / rate_of(way, timings)
+    start_s = statistics.median(each.start_s for each in timings if each.settings == way)
+    # The first batch itself takes a worker as long in every epoch.
+    starting_s = max(0.0, start_s - way.num_workers * pass_time_s)
+    is_long = starting_s >= LEAST_GAIN_FRACTION * num_batches * pass_time_s
+    return replace(way, persistent_workers=is_long)
+
+
+def find_likely(choice: LoaderChoice, num_batches: int | None) -> LoaderSettings | None:
+    """What may well be faster than the user's own, sure or not; ``None`` if nothing is.
+
+    Args:
+        choice: With what was timed.
+        num_batches: Batches of an epoch; ``None`` if unknown.
+    """
+    if choice.chosen is not None or not choice.timings:
+        return None if choice.is_own else choice.chosen
+    ways = dict.fromkeys(each.settings for each in choice.timings)
+    best = max(ways, key=lambda each: rate_of(each, choice.timings))
+    if best == choice.timings[0].settings:  # also where none has a rate
+        return None
+    return with_life(best, choice.timings, choice.batch_size, num_batches)
 
 
 def judge_gain(own: Sequence[float], other: Sequence[float]) -> Gain:

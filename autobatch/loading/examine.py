@@ -50,7 +50,7 @@ def examine_loading(prober: JobProber, finding: Finding) -> Finding:
         time_one=time_one,
         num_cores=finding.environment.num_cores,
         may_pin=finding.device.startswith(("cuda", "xpu")),
-        num_batches=_count_batches(finding),
+        num_batches=count_batches(finding),
         max_time_s=time_s,
     )
     try:
@@ -69,6 +69,7 @@ def _time_left_s(finding: Finding) -> float:
     return min(_MOST_TIME_S, (limit_s - finding.search_time_s) / (1 + RACE_RATIO))
 
 
-def _count_batches(finding: Finding) -> int | None:
+def count_batches(finding: Finding) -> int | None:
+    """Batches of an epoch; ``None`` if unknown."""
     iterations = finding.iterations_per_epoch
     return None if iterations is None else iterations * finding.gradient_accumulation_steps

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from autobatch.errors import AutobatchError, WorkloadError, cause_of
 from autobatch.finder import find
-from autobatch.loading.examine import examine_loading
+from autobatch.loading.choose import find_likely
+from autobatch.loading.examine import count_batches, examine_loading
 from autobatch.probe.protocol import Purpose, TimingPlan
 from autobatch.recommend.accumulation import count_passes
 from autobatch.records import Finding, Phase, Settings, SilentObserver, StopReason, Trial
@@ -206,18 +207,10 @@ class Measurer:
         return find(trainer, settings, target=name, observer=self._observer, clock=clock)
 
     def _offer_loader(self, trainer: Trainer, finding: Finding) -> dict[str, tuple[str, ...]]:
-        """The loader's settings to try, where waiting for data is the bound.
-
-        Also where its search is not sure of them: they are timed in turn once more.
-        """
+        """The loader's settings to try, where waiting for data is the bound."""
         choice = examine_loading(trainer, replace(finding, search_time_s=0.0)).loading
-        if choice is None or choice.is_own:
-            return {}
-        ways = [each for each in choice.timings if each.samples_per_s]
-        fastest = max(ways, key=lambda each: each.samples_per_s or 0.0, default=None)
-        chosen = choice.chosen or (None if fastest is None else fastest.settings)
-        is_new = chosen is not None and chosen != choice.timings[0].settings
-        return {"loader": (loader_value(chosen),)} if chosen is not None and is_new else {}
+        best = None if choice is None else find_likely(choice, count_batches(finding))
+        return {} if best is None else {"loader": (loader_value(best),)}
 
     def _find_size(
         self, trainer: Trainer, start: Start, against: Attempt, changes: Changes, deadline: float

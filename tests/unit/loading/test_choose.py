@@ -6,10 +6,11 @@ import itertools
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from autobatch.loading.choose import LoaderSearch, list_numbers
+from autobatch.loading.choose import LoaderSearch, find_likely, list_numbers
 from autobatch.records import LoaderChoice, LoaderSettings, LoaderTiming
 
 OWN = LoaderSettings(num_workers=0)
@@ -139,6 +140,25 @@ def test_workers_outlive_an_epoch_where_starting_them_takes_a_good_part_of_it(
     machine = Machine(by_workers(400), start_s=0.2)
     chosen = machine.choose(num_batches=num_batches).chosen
     assert chosen == LoaderSettings(num_workers=4, prefetch_factor=2, persistent_workers=lives)
+
+
+def test_what_the_noise_hides_is_likely_all_the_same_with_workers_that_outlive_an_epoch() -> None:
+    own, other = LoaderSettings(num_workers=0), LoaderSettings(num_workers=2, prefetch_factor=2)
+    timings = tuple(
+        LoaderTiming(settings=way, samples_per_s=rate, start_s=0.5)
+        for way, rate in [(own, 100.0), (other, 80.0), (own, 90.0), (other, 130.0), (other, 120.0)]
+    )
+    choice = LoaderChoice(batch_size=10, timings=timings, reason="uncertain")
+    assert find_likely(choice, num_batches=10) == replace(other, persistent_workers=True)
+    assert find_likely(choice, num_batches=1000) == other
+
+
+def test_nothing_is_likely_where_the_users_own_is_fastest_or_nothing_was_timed() -> None:
+    machine = Machine(by_workers(100))
+    assert find_likely(machine.choose(), num_batches=10) is None
+    assert find_likely(LoaderChoice(batch_size=10, reason="no time"), num_batches=10) is None
+    chosen = Machine(by_workers(400)).choose(num_batches=10)
+    assert find_likely(chosen, num_batches=10) == chosen.chosen
 
 
 def test_the_users_own_settings_stay_where_none_gains() -> None:
