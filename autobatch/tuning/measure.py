@@ -21,7 +21,7 @@ from autobatch.tuning.jobs import FactsJob, TruthJob
 from autobatch.tuning.levers import loader_value, offer_levers, touches_step
 from autobatch.tuning.probers import Opener, Trainer
 from autobatch.tuning.records import Attempt, AttemptOutcome, Changes, Facts, Start
-from autobatch.tuning.sizes import Limits, Sized, find_size
+from autobatch.tuning.sizes import Limits, Sized, find_size, mean_of
 
 _COMPILING_RATIO = 3
 # By as much a larger size is slower for a reason that a lever may remove, such as page faults.
@@ -151,7 +151,7 @@ class Measurer:
             changes=changes,
             outcome=AttemptOutcome.MEASURED,
             batch_size=sized.batch_size,
-            samples_per_s=rate * statistics.geometric_mean(sized.ratios),
+            samples_per_s=rate * mean_of(sized.ratios),
             peak_bytes=sized.peaks_bytes[sized.batch_size],
             ratios=tuple(against.ratio * each for each in sized.ratios),
             truth=truth,

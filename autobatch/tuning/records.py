@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from autobatch.recommend.accumulation import split_global_batch
 from autobatch.records import Contention, Environment, MemoryBudget, Settings, WorkloadSummary
 from autobatch.tuning.asked import TuneSettings
-from autobatch.tuning.sizes import Limits, interval_of
+from autobatch.tuning.sizes import Limits, interval_of, mean_of
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +121,7 @@ class Attempt:
     @property
     def ratio(self) -> float:
         """Throughput over that of the start; 0 if it was not measured."""
-        return statistics.geometric_mean(self.ratios) if self.ratios else 0.0
+        return mean_of(self.ratios) if self.ratios else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,15 +228,19 @@ class Tuning:
     def ratios(self) -> tuple[float, ...]:
         """Throughput over that of the user's own settings, by the rounds that held them in turn."""
         held = next((each for each in self.held[1:] if each.changes == self.changes), None)
-        if held is None or not self.held:
+        if held is None:
             return tuple(ratio / self.start.own_ratio for ratio in self.best.ratios)
+        return self.ratios_of(held)
+
+    def ratios_of(self, held: Held) -> tuple[float, ...]:
+        """The same of any settings that were held, whether they are chosen or not."""
         own = self.held[0].rates_samples_per_s
         return tuple(a / b for a, b in zip(held.rates_samples_per_s, own, strict=True))
 
     @property
     def speedup(self) -> float:
         """How many times as fast as the user's own settings it trains."""
-        return statistics.geometric_mean(self.ratios)
+        return mean_of(self.ratios)
 
     @property
     def interval(self) -> tuple[float, float]:

@@ -1,6 +1,9 @@
 """Which settings to try next, and what to put together: pure, but for the trying.
 
 start -> each value of each lever -> the best of each together, fastest first -> pairs
+
+Together also those that alone made no difference: what they save may be a larger part of a step
+that others have made faster, and the noise may have hidden it.
 """
 
 from __future__ import annotations
@@ -57,7 +60,7 @@ class Search:
                 self.ladder = [self.ladder[0], alone[name]]  # in case that time runs out
         self.ladder = self.ladder[:1]
         for each in sorted(alone.values(), key=lambda each: -each.ratio):
-            if _gains(self.ladder[0], each):
+            if each.ratio >= 1 - LEAST_GAIN_FRACTION:
                 self._add(each.changes)
         for pair in PAIRS:
             if all(name in alone and alone[name].ratio for name in pair):

@@ -18,7 +18,7 @@ from autobatch.tuning.search import LEAST_GAIN_FRACTION, Search, find_runner_up
 from autobatch.tuning.sizes import is_clear
 
 # Rounds in fresh processes, each of them a final run.
-_FEWEST_ROUNDS, _MOST_ROUNDS = 2, 6
+_FEWEST_ROUNDS, _MOST_ROUNDS = 3, 7
 # Loading a workload and a size or two.
 _LEAST_TIME_S = 5.0
 

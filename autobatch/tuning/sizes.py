@@ -24,7 +24,7 @@ _SLOW_FRACTION = 0.1
 _LESS_MEMORY_FRACTION = 0.05
 _MOST_ROUNDS = 5
 # A gain takes as many rounds: a moment in which others slow one side can look like one. A loss is
-# believed after as many, clear or not.
+# believed after as many, clear or not, and after two that agree.
 _ENOUGH_ROUNDS = 3
 # Standard errors between a ratio and what it is compared with, from which it is clear.
 _CLEAR = 2.0
@@ -114,7 +114,8 @@ class Sized:
     Attributes:
         batch_size: The size.
         ratios: Its throughput over that of the start, by round.
-        climbed: Sizes that fitted, with that ratio in the climb.
+        climbed: Sizes that fitted, with that ratio: as in the climb relative to each other, and at
+            ``batch_size`` as the rounds say.
         peaks_bytes: Their peaks.
     """
 
@@ -176,7 +177,10 @@ def find_size(
                 f"batch size {chosen} fitted, and does not any more", hint="leave this lever out"
             )
     peaks = {each: trials[each].peak_bytes for each in ratios}
-    return Sized(batch_size=chosen, ratios=tuple(rounds), climbed=ratios, peaks_bytes=peaks)
+    # The climb had one run of the start, in what may have been a bad moment of the machine.
+    scale = mean_of(rounds) / ratios[chosen]
+    climbed = {each: scale * ratio for each, ratio in ratios.items()}
+    return Sized(batch_size=chosen, ratios=tuple(rounds), climbed=climbed, peaks_bytes=peaks)
 
 
 def is_clear(ratios: Sequence[float], noise_fraction: float) -> bool:
@@ -190,12 +194,12 @@ def is_clear(ratios: Sequence[float], noise_fraction: float) -> bool:
     gain = mean - math.log1p(LEAST_GAIN_FRACTION)
     is_enough = len(ratios) >= _ENOUGH_ROUNDS
     if gain < 0:
-        return is_enough or -gain > _CLEAR * error
+        return is_enough or (len(ratios) > 1 and -gain > _CLEAR * error)
     return is_enough and gain > _CLEAR * error
 
 
 def interval_of(ratios: Sequence[float], noise_fraction: float) -> tuple[float, float]:
-    """A 90 % interval of the geometric mean of ratios.
+    """A 90 % interval of ``mean_of`` ratios.
 
     Args:
         ratios: Of rounds in which both were timed; at least one.
@@ -205,9 +209,30 @@ def interval_of(ratios: Sequence[float], noise_fraction: float) -> tuple[float, 
     return math.exp(mean - NORMAL_90 * error), math.exp(mean + NORMAL_90 * error)
 
 
+def mean_of(ratios: Sequence[float]) -> float:
+    """Geometric mean of ratios; of three or more without the lowest and the highest.
+
+    A moment in which others take the processor makes one round worth nothing.
+
+    Args:
+        ratios: Of rounds, at least one.
+    """
+    logs = sorted(math.log(each) for each in ratios)
+    return math.exp(statistics.mean(logs[1:-1] if len(logs) > 2 else logs))
+
+
 def _mean_and_error(ratios: Sequence[float], noise_fraction: float) -> tuple[float, float]:
-    logs = [math.log(each) for each in ratios]
-    spread = math.sqrt(2) * noise_fraction
-    if len(logs) > 2:
-        spread = max(spread, statistics.stdev(logs))
-    return statistics.mean(logs), spread / math.sqrt(len(logs))
+    """The log of the mean, and its standard error.
+
+    That of a trimmed mean is Yuen's (Biometrika 61, 1974): the deviation of the values with the
+    extremes moved to their neighbours, over the fraction that is left and the root of the number.
+    """
+    logs = sorted(math.log(each) for each in ratios)
+    count, left = len(logs), max(1, len(logs) - 2) if len(logs) > 2 else len(logs)
+    error = math.sqrt(2) * noise_fraction / math.sqrt(left)
+    if count in (2, 3):  # moved to their neighbour, all would be one
+        error = max(error, statistics.stdev(logs) / math.sqrt(count))
+    elif count > 3:
+        moved = [logs[1], *logs[1:-1], logs[-2]]
+        error = max(error, statistics.stdev(moved) * math.sqrt(count) / left)
+    return math.log(mean_of(ratios)), error

@@ -21,6 +21,7 @@ from autobatch.tuning.report.wording import (
     describe_changes,
     describe_lever,
 )
+from autobatch.tuning.sizes import mean_of
 
 _NOTHING = "-"
 _LEGEND = "samples/s: on the scale of the start, each timed in turn with it; interval of 90 %"
@@ -62,7 +63,14 @@ def _verdict_rows(tuning: Tuning) -> Iterator[Row]:
         settings += f" in {tuning.gradient_accumulation_steps} passes"
     yield "train with", Text(settings, style="bold green" if tuning.is_sure else "bold")
     if is_own:
-        yield "why", Text("nothing that was tried trains faster")
+        so_far = "" if tuning.is_complete else "so far "
+        yield "why", Text(f"nothing that was tried {so_far}trains faster")
+        for held in tuning.held[1:2]:
+            ratios = tuning.ratios_of(held)
+            low, high = tuning.interval_of(ratios)
+            times = f"{mean_of(ratios):.2f} times as fast ({low:.2f} to {high:.2f})"
+            name = describe_changes(held.changes)
+            yield "", Text(f"{name}, the fastest of the search: {times} in fresh processes")
     else:
         rounds = f"{len(tuning.ratios)} {'round' if len(tuning.ratios) == 1 else 'rounds'} in turn"
         fresh = ", each run in a fresh process" if tuning.held else ""

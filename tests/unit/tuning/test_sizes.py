@@ -11,7 +11,7 @@ import pytest
 from autobatch.errors import NothingFitsError
 from autobatch.probe.protocol import Purpose
 from autobatch.records import Outcome, Trial
-from autobatch.tuning.sizes import Limits, Sized, find_size, interval_of, is_clear
+from autobatch.tuning.sizes import Limits, Sized, find_size, interval_of, is_clear, mean_of
 
 MIB = 2**20
 LIMITS = Limits(
@@ -65,8 +65,8 @@ def test_settings_that_are_slow_at_the_size_of_the_start_run_at_no_other() -> No
     runs = Runs(lambda size: 0.7)
     sized = climb(runs)
     assert runs.sizes == [32]
-    assert sized.ratios == (0.7,)
-    assert runs.num_references == 1
+    assert sized.ratios == pytest.approx((0.7, 0.7))
+    assert runs.num_references == 2
 
 
 def test_slow_settings_that_free_memory_where_it_binds_climb_all_the_same() -> None:
@@ -131,10 +131,22 @@ def test_noise_leaves_a_small_gain_open_and_a_large_one_clear() -> None:
     assert not is_clear([1.04] * 3, 0.03)
     assert is_clear([1.2] * 3, 0.02)
     assert not is_clear([1.0, 1.5, 2.2], 0.02)  # the rounds scatter more than is known
-    assert is_clear([0.9], 0.02)
+    assert is_clear([0.9, 0.9], 0.02)
     assert is_clear([1.01] * 3, 0.05)  # it may gain a little, and more rounds cost more than that
 
 
-def test_one_round_is_enough_to_drop_a_lever_and_not_to_take_it() -> None:
-    assert is_clear([0.5], 0.02)
-    assert not is_clear([2.0], 0.02)
+def test_two_rounds_that_agree_are_enough_to_drop_a_lever_and_not_to_take_it() -> None:
+    assert not is_clear([0.5], 0.02)
+    assert is_clear([0.5, 0.52], 0.02)
+    assert not is_clear([0.4, 1.05], 0.02)  # one of the two was a bad moment
+    assert not is_clear([2.0, 2.0], 0.02)
+
+
+def test_one_round_in_a_bad_moment_of_the_machine_moves_neither_mean_nor_climb() -> None:
+    assert mean_of([1.2, 1.1, 0.3, 1.3]) == pytest.approx((1.2 * 1.1) ** 0.5)
+    assert mean_of([0.8, 1.25]) == pytest.approx(1.0)
+    runs = Runs(lambda size: 1.2)
+    moments = iter([0.2])  # the start is slow in the first run of the climb, and never again
+    sized = find_size(runs, lambda: next(moments, 1.0), LIMITS, lambda: False)
+    assert mean_of(sized.ratios) == pytest.approx(1.2)
+    assert sized.climbed[sized.batch_size] == pytest.approx(1.2)

@@ -49,6 +49,20 @@ def test_the_report_begins_with_the_settings_and_how_much_faster_they_are(tuning
     assert "in a fresh process" in " ".join(lines[3:5])
 
 
+def test_where_fresh_processes_say_otherwise_than_the_search_the_report_says_what_they_did(
+    tuning: Tuning,
+) -> None:
+    own, best, *others = tuning.held
+    slower = tuple(0.9 * each for each in own.rates_samples_per_s)
+    held = (own, replace(best, rates_samples_per_s=slower), *others)
+    start = replace(tuning.start, own_batch_size=tuning.attempts[0].batch_size or 0)
+    text = " ".join(render(replace(tuning, held=held, chosen=0, start=start)).split())
+    assert "nothing that was tried trains faster" in text
+    assert "the fastest of the search: 0.90 times as fast" in text
+    unfinished = replace(tuning, held=(), chosen=0, start=start, is_complete=False)
+    assert "nothing that was tried so far trains faster" in render(unfinished)
+
+
 def test_the_ladder_goes_from_the_users_settings_to_the_fastest(tuning: Tuning) -> None:
     text = render(tuning)
     ladder = text[text.index("Ladder") : text.index("Not used")]

@@ -69,6 +69,16 @@ def test_what_no_longer_gains_beside_another_is_left_out() -> None:
     assert search.best.changes == {"allocator": "keep"}
 
 
+def test_what_alone_makes_no_difference_is_tried_on_top_of_what_gains() -> None:
+    def ratio_of(changes: Changes) -> float:
+        return 1.0 + 0.3 * ("channels_last" in changes) * (1 + ("allocator" in changes))
+
+    trying = Trying(ratio_of)
+    search = Search({"allocator": ["keep"], "channels_last": ["on"]}, trying)
+    search.run()
+    assert search.best.changes == {"channels_last": "on", "allocator": "keep"}
+
+
 def test_a_lever_that_fails_costs_that_lever() -> None:
     trying = Trying(product_of(compile=0.0, optimizer=1.2))
     search = Search({"compile": ["inductor"], "optimizer": ["fused"]}, trying)
