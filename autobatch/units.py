@@ -158,10 +158,15 @@ def format_seconds(seconds: float) -> str:
     return f"{value:.3g} {unit}"
 
 
-def format_rate(samples_per_s: float) -> str:
-    """Write a throughput: ``3,290 samples/s``, ``1.52 samples/s``."""
+def format_rate(samples_per_s: float, unit: str = "samples") -> str:
+    """Write a throughput: ``3,290 samples/s``, ``1.52 samples/s``.
+
+    Args:
+        samples_per_s: How many a second.
+        unit: Of what.
+    """
     digits = 0 if samples_per_s >= 99.95 else 1 if samples_per_s >= 9.995 else 2
-    return f"{samples_per_s:,.{digits}f} samples/s"
+    return f"{samples_per_s:,.{digits}f} {unit}/s"
 
 
 def format_fraction(fraction: float) -> str:

@@ -13,7 +13,7 @@ from autobatch.command.settings import CommandSettings
 from autobatch.errors import SearchInterrupted, SettingsError
 from autobatch.ranks.launcher import Launched
 from autobatch.ranks.settings import RanksSettings, for_ranks
-from autobatch.records import Finding, Goal, Precision, Settings
+from autobatch.records import Axis, Finding, Goal, Precision, Settings
 
 if TYPE_CHECKING:  # neither is needed for --help
     from autobatch.finder.forecast import Forecast
@@ -68,6 +68,7 @@ class TargetSearch:
                 hint="add `nproc_per_node`, and leave goal=memory out",
             )
         num_ranks = self._launched.num_ranks if self._launched else ranks.nproc_per_node
+        settings = _for_axis(settings, num_ranks)
         if num_ranks > 1:
             settings = for_ranks(settings, num_ranks)
         self.name, self._settings, self._ranks = target, settings, ranks
@@ -91,7 +92,8 @@ class TargetSearch:
             self.name, self._settings, on_output=on_output, on_stage=observer.doing
         )
         forecast: Forecast | None = None
-        if self._settings.goal is Goal.MEMORY and self._settings.device != "cpu":
+        of_batches = self._settings.axis is Axis.BATCH_SIZE
+        if of_batches and self._settings.goal is Goal.MEMORY and self._settings.device != "cpu":
             from autobatch.prediction.forecast import TracedForecast
 
             forecast = TracedForecast(self.name, self._settings)
@@ -167,6 +169,7 @@ def _find(
     finding = None
     try:
         with context as prober:
+            observer.along = settings.along
             observer.loading(name)
             # Imported while a worker, started above, loads PyTorch.
             from autobatch.finder import find
@@ -190,9 +193,32 @@ def _find(
     return finding
 
 
+def _for_axis(settings: Settings, num_ranks: int) -> Settings:
+    """Of lengths and image sizes the largest that fits is asked for, in steps that are in use.
+
+    Args:
+        settings: As the user gave them.
+        num_ranks: Processes that train together.
+
+    Raises:
+        SettingsError: If there are several, and something else than the batch grows.
+    """
+    axis = settings.axis
+    if axis is not Axis.BATCH_SIZE and num_ranks > 1:
+        raise SettingsError(
+            f"`axis={axis.value}` is searched by one process, and there are {num_ranks}",
+            hint="search in one process: each of several holds as long a batch",
+        )
+    if not settings.along.seeks_largest:
+        return settings
+    multiple = settings.grid_multiple or settings.along.multiple
+    return replace(settings, goal=Goal.MEMORY, grid_multiple=multiple)
+
+
 def _refuse_what_the_script_decides(settings: Settings) -> None:
     plain = Settings()
     asked = {
+        f"axis={settings.axis.value}": settings.axis is not Axis.BATCH_SIZE,
         "goal=efficiency": settings.goal is Goal.EFFICIENCY,
         "gradient_noise": settings.gradient_noise,
         "eval": settings.evaluation,

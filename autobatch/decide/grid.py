@@ -47,6 +47,7 @@ def make_grid(
     dataset_size: int | None,
     smallest: int,
     your_batch_size: int | None = None,
+    num_positions: int | None = None,
 ) -> Grid:
     """The candidates under the settings' limits and the dataset's size.
 
@@ -55,6 +56,7 @@ def make_grid(
         dataset_size: Samples in an epoch, ``None`` if unknown.
         smallest: Smallest size that the workload can train with.
         your_batch_size: The size that the user trains with now, if known.
+        num_positions: The longest sequence that the model takes, where sizes are lengths.
 
     Returns:
         At least one candidate.
@@ -65,7 +67,7 @@ def make_grid(
     multiple = settings.grid_multiple or 1
     if dataset_size is not None:  # of which each device has a part
         dataset_size = -(-dataset_size // settings.num_devices)
-    first = -(-max(settings.min_batch_size, smallest) // multiple) * multiple
+    first = -(-max(settings.first_batch_size, smallest) // multiple) * multiple
     caps = [(_LARGEST_POWER, StopReason.CAP)]
     if settings.max_batch_size is not None:
         caps.append((settings.max_batch_size, StopReason.CAP))
@@ -73,6 +75,8 @@ def make_grid(
         caps.append((settings.global_batch_size // settings.num_devices, StopReason.CAP))
     if dataset_size is not None:
         caps.append((dataset_size, StopReason.DATASET))
+    if num_positions is not None:
+        caps.append((num_positions, StopReason.POSITIONS))
     cap, end = min(caps, key=lambda each: each[0])
     if cap < first:
         limit = f"the largest candidate, {cap} ({_CAP_TEXTS[end]})"
@@ -90,7 +94,11 @@ def make_grid(
     sizes |= {
         each for each in (find_whole(settings), your_batch_size) if each and each % multiple == 0
     }
-    sizes |= {each - each % multiple for each in (dataset_size, settings.max_batch_size) if each}
+    sizes |= {
+        each - each % multiple
+        for each in (dataset_size, settings.max_batch_size, num_positions)
+        if each
+    }
     sizes = {each for each in sizes if first <= each <= cap}
     return Grid(sizes=tuple(sorted(sizes)), end=end, multiple=settings.grid_multiple)
 
@@ -98,6 +106,7 @@ def make_grid(
 _CAP_TEXTS = {
     StopReason.CAP: "`max_batch_size` or `global_batch_size`",
     StopReason.DATASET: "the dataset's size",
+    StopReason.POSITIONS: "the model's positions",
 }
 
 

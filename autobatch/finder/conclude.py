@@ -165,15 +165,16 @@ def _find_warnings(
 
 def nothing_fits(evidence: Evidence) -> NothingFitsError:
     """The error for a search in which no size fitted."""
+    noun = evidence.settings.along.noun
     if not evidence.trials:
         return NothingFitsError(
-            f"no batch size ran within `time_limit={evidence.settings.time_limit_s:g}s`",
+            f"no {noun} ran within `time_limit={evidence.settings.time_limit_s:g}s`",
             hint="raise `time_limit`",
         )
     trial = evidence.trials[min(evidence.trials)]
     if trial.outcome is Outcome.TIMED_OUT:
         return NothingFitsError(
-            f"batch size {trial.batch_size} took too long: {trial.message}",
+            f"{noun} {trial.batch_size} took too long: {trial.message}",
             hint="raise `trial_timeout` or `time_limit`",
         )
     bound = _find_budget(evidence, trial)
@@ -181,7 +182,7 @@ def nothing_fits(evidence: Evidence) -> NothingFitsError:
         bound is evidence.loaded.host_budget or _is_loaders(trial)
     ):
         return NothingFitsError(
-            f"batch size {trial.batch_size} does not fit: {trial.message} ({bound.bound_by})",
+            f"{noun} {trial.batch_size} does not fit: {trial.message} ({bound.bound_by})",
             hint=_remedy(evidence, trial),
         )
     budget = format_bytes(evidence.loaded.budget.budget_bytes)
@@ -189,7 +190,7 @@ def nothing_fits(evidence: Evidence) -> NothingFitsError:
     if _LOADER_ERROR in trial.message:
         verb = "ran out of memory in a DataLoader worker"
     return NothingFitsError(
-        f"batch size {trial.batch_size} {verb}: {_describe_need(evidence, trial)}, budget {budget} "
+        f"{noun} {trial.batch_size} {verb}: {_describe_need(evidence, trial)}, budget {budget} "
         f"({evidence.loaded.budget.bound_by})",
         hint=_remedy(evidence, trial),
     )

@@ -103,7 +103,11 @@ class Evidence:
         dataset_size = find_dataset_size(self.settings, self.loaded.workload)
         host_budget = self.loaded.host_budget
         grid = make_grid(
-            self.settings, dataset_size, self.loaded.smallest_batch_size, self.your_batch_size
+            self.settings,
+            dataset_size,
+            self.loaded.smallest_batch_size,
+            self.your_batch_size,
+            self.loaded.workload.num_positions,
         )
         return Rules(
             grid=grid,

@@ -23,6 +23,7 @@ from autobatch.probe.probers import Prober
 from autobatch.probe.protocol import TimingPlan
 from autobatch.recommend.accumulation import count_passes
 from autobatch.records import (
+    Axis,
     Finding,
     Goal,
     Observer,
@@ -266,6 +267,8 @@ class _Session:
 
     def _evaluate(self, evidence: Evidence) -> None:
         """Find the size for evaluation, if asked to or if the training size is too large for it."""
+        if self._settings.axis is not Axis.BATCH_SIZE:
+            return
         confirmation = evidence.confirmation
         is_too_large = confirmation is not None and confirmation.eval_fits is False
         can_evaluate = confirmation is None or confirmation.eval_fits is not None

@@ -172,7 +172,7 @@ class TargetProber:
                 self._end_worker()
             return Trial(batch_size=batch_size, outcome=Outcome.FAILED, message=reply.cause)
         if not isinstance(reply, TrialReply):
-            raise self._to_error(reply, f"at batch size {batch_size}")
+            raise self._to_error(reply, f"at {self._settings.along.noun} {batch_size}")
         num_others = len(find_other_searches()) if plan.purpose is not Purpose.RACE else 0
         reply = replace(reply, trial=replace(reply.trial, num_other_searches=num_others))
         if reply.lost_device is not None or self._spoiled_weights(ready, reply.trial):

@@ -22,6 +22,7 @@ from autobatch.recommend.slowness import (
     page_faults,
 )
 from autobatch.records import (
+    Axis,
     Confirmation,
     Contention,
     FindingWarning,
@@ -249,12 +250,14 @@ def _budget_not_enforced(evidence: Evidence) -> FindingWarning | None:
 
 
 def _dataset_size_unknown(evidence: Evidence) -> FindingWarning | None:
-    if evidence.dataset_size is not None:
+    if evidence.dataset_size is not None or evidence.settings.axis is not Axis.BATCH_SIZE:
         return None
     return make_warning(WarningCode.DATASET_SIZE_UNKNOWN)
 
 
 def _no_base_learning_rate(evidence: Evidence) -> FindingWarning | None:
+    if evidence.settings.axis is not Axis.BATCH_SIZE:
+        return None
     answer = evidence.answer
     is_scaled = answer.learning_rate_rule is not LearningRateRule.NONE
     if answer.base_learning_rate is not None or not is_scaled:

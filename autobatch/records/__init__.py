@@ -1,6 +1,7 @@
 """Frozen records and enums: everything that travels between the rooms of the package."""
 
 from autobatch.records.accumulation import AccumulationCheck
+from autobatch.records.axis import BATCHES, Along, Axis
 from autobatch.records.breakdown import MemoryAdvice, MemoryBreakdown, ModuleMemory
 from autobatch.records.contention import Contention
 from autobatch.records.curves import MemoryCurve, ThroughputCurve
@@ -47,7 +48,10 @@ from autobatch.records.workload import (
 )
 
 __all__ = [
+    "BATCHES",
     "AccumulationCheck",
+    "Along",
+    "Axis",
     "Bottleneck",
     "Confidence",
     "Confirmation",

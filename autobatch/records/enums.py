@@ -23,6 +23,7 @@ class StopReason(str, Enum):
     MEMORY_EXPECTED = "memory_expected"
     DATASET = "dataset"
     CAP = "cap"
+    POSITIONS = "positions"
     PLATEAU = "plateau"
     COST = "cost"
     FAILED = "failed"

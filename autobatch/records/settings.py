@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from autobatch.errors import SettingsError
+from autobatch.records.axis import ALONG, Along, Axis, check_axis
 from autobatch.records.enums import Goal, LearningRateRule, Precision
 from autobatch.records.kinds import (
     BYTES,
@@ -60,6 +61,12 @@ class Settings:
         "times statistical efficiency (efficiency).")
     tolerance_fraction: float = _look(
         0.05, FRACTION, "How far below the best throughput the answer may lie.")
+    axis: Axis = _look(
+        Axis.BATCH_SIZE, choice_of(Axis), "What grows: the batch; at a fixed `batch_size` the "
+        "length of sequences or the size of square images, to the largest that fits; or the tokens "
+        "of a packed batch.", in_code=False)
+    batch_size: int | None = _look(
+        None, COUNT, "Samples of every batch, where `axis` is their length or size.", in_code=False)
     min_batch_size: int = _look(1, COUNT, "Smallest size to try.")
     max_batch_size: int | None = _look(None, COUNT, "Largest size to try.")
     grid_multiple: int | None = _look(
@@ -103,6 +110,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_options(self)
+        check_axis(self)
         low, high = self.min_batch_size, self.max_batch_size
         if high is not None and high < low:
             raise SettingsError(
@@ -132,7 +140,12 @@ class Settings:
     def first_batch_size(self) -> int:
         """Smallest size to try: the smallest one allowed that is a multiple, if all must be."""
         multiple = self.grid_multiple or 1
-        return -(-self.min_batch_size // multiple) * multiple
+        return -(-max(self.min_batch_size, self.along.smallest) // multiple) * multiple
+
+    @property
+    def along(self) -> Along:
+        """What a size is, in words, and what throughput counts."""
+        return replace(ALONG[self.axis], batch_size=self.batch_size or 1)
 
     @property
     def wants_noise(self) -> bool:

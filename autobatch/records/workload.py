@@ -101,6 +101,8 @@ class WorkloadSummary:
         command: The command that trains it; ``None`` for objects.
         num_ranks: Processes that train it together, each with ``base_batch_size`` now.
         parallel: How they do, in a user's words; empty for one process.
+        num_positions: The longest sequence that the model has positions for, where lengths are
+            searched for; ``None`` if its configuration does not say.
     """
 
     model: str
@@ -122,6 +124,7 @@ class WorkloadSummary:
     command: UneditedCommand | None = None
     num_ranks: int = 1
     parallel: str = ""
+    num_positions: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

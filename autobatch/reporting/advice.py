@@ -9,6 +9,7 @@ from rich.text import Text
 from autobatch import units
 from autobatch.records import (
     AccumulationCheck,
+    Axis,
     Confirmation,
     Finding,
     LearningRateRule,
@@ -36,6 +37,11 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
         yield "host memory", Text(_host_memory(finding))
     if finding.confirmation is not None:
         yield "confirmed", Text(_confirmation(finding.confirmation, finding.budget))
+    eagerly = ", run eagerly" if finding.workload.is_compiled else ""
+    throughput = "throughput", Text(_throughput(finding) + eagerly)
+    if finding.settings.axis is not Axis.BATCH_SIZE:
+        yield throughput
+        return
     yield from _evaluation_rows(finding)
     if finding.rehearsal is not None:
         yield from _rehearsal_rows(finding.rehearsal)
@@ -43,8 +49,7 @@ def recommendation_rows(finding: Finding) -> Iterator[Row]:
         yield "not rehearsed", Text(_not_rehearsed(finding))
     for index, bucket in enumerate(finding.buckets):
         yield "by length" if index == 0 else "", Text(_bucket(bucket))
-    eagerly = ", run eagerly" if finding.workload.is_compiled else ""
-    yield "throughput", Text(_throughput(recommendation) + eagerly)
+    yield throughput
     if finding.workload.is_compiled:
         yield "compiled", Text(_compiled(finding))
     yield "bounded by", Text(BOTTLENECKS[recommendation.bottleneck])
@@ -245,8 +250,11 @@ def _bucket(bucket: LengthBucket) -> str:
     return f"up to {longest}: {size} samples, {tokens} padded tokens{peak} (ran)"
 
 
-def _throughput(recommendation: Recommendation) -> str:
-    rate = units.format_rate(recommendation.samples_per_s)
+def _throughput(finding: Finding) -> str:
+    recommendation, along = finding.recommendation, finding.settings.along
+    rate = units.format_rate(
+        along.rate(recommendation.batch_size, recommendation.samples_per_s), along.unit
+    )
     time = units.format_seconds(recommendation.step_time_s)
     return f"{rate} on one device, {time} per pass"
 

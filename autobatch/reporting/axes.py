@@ -21,16 +21,17 @@ _MARGIN = 1.35
 _APART = 1.2
 
 
-def dress(axes: Axes, sizes: Sequence[int]) -> None:
-    """Give a panel its batch size axis, its grid and its legend.
+def dress(axes: Axes, sizes: Sequence[int], noun: str = "batch size") -> None:
+    """Give a panel its axis of sizes, its grid and its legend.
 
     Args:
         axes: A panel with everything drawn.
-        sizes: The batch sizes that it must show, at least one.
+        sizes: The sizes that it must show, at least one.
+        noun: What they are.
     """
     from matplotlib.ticker import NullLocator
 
-    axes.set_xlabel("batch size")
+    axes.set_xlabel(noun)
     axes.set_xscale("log", base=2)
     low, high = min(sizes), max(sizes)
     axes.set_xlim(low / _MARGIN, high * _MARGIN)

@@ -3,9 +3,10 @@
 The document is flat where users read it (``batch_size``, ``peak_bytes``, ``budget_bytes``) and
 nested where they look things up (``trials``, ``settings``, ``environment``). A few keys repeat
 what others say, for the reader's ease: ``confidence``, ``dataset_size``, ``epoch_price``,
-``compiled_samples_per_s`` (beside it ``samples_per_s`` is of running eagerly) and, in a trial,
-``step_time_s``, ``samples_per_s`` and ``step_times_s``. They are written and never read back. Keys
-that this version does not know are ignored.
+``compiled_samples_per_s`` (beside it ``samples_per_s`` is of running eagerly), ``along`` (the
+answer where another axis than the batch grew) and, in a trial, ``step_time_s``, ``samples_per_s``
+and ``step_times_s``. They are written and never read back. Keys that this version does not know are
+ignored.
 
 ``decision`` has the estimates that the size was chosen by, which are those that reports show; the
 figures of a trial are raw medians.
@@ -19,7 +20,7 @@ from typing import Any
 import msgspec
 
 from autobatch.errors import AutobatchError, ResultFormatError
-from autobatch.records import Finding, Settings, Trial
+from autobatch.records import Axis, Finding, Settings, Trial
 from autobatch.reporting.codec import Codec, Document, Writer, nan_for_null
 from autobatch.reporting.validate import first_range_complaint
 
@@ -73,10 +74,25 @@ def _write(finding: Finding) -> Document:
         **budget,
         "compiled_samples_per_s": finding.compiled_samples_per_s,
         "epoch_price": finding.epoch_price,
+        "along": _describe_axis(finding),
         **plain,
         "trials": [_write_trial(trial) for trial in finding.trials],
         "eval_trials": [_write_trial(trial) for trial in finding.eval_trials],
         **last,
+    }
+
+
+def _describe_axis(finding: Finding) -> Document | None:
+    """The answer in the words of its axis; ``None`` where that is the batch size."""
+    settings, answer = finding.settings, finding.recommendation
+    if settings.axis is Axis.BATCH_SIZE:
+        return None
+    return {
+        "axis": settings.axis.value,
+        "size": answer.batch_size,
+        "batch_size": settings.batch_size,
+        "unit": settings.along.unit,
+        "units_per_s": settings.along.rate(answer.batch_size, answer.samples_per_s),
     }
 
 

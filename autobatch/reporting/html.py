@@ -57,7 +57,7 @@ def to_html(finding: Finding, *, report: str) -> str:
     """
     first, *others = map(escape, find_verdict(finding).lines)
     parts = [
-        f"<p>{'<br>'.join([f'<b>Batch size {first}</b>', *others])}</p>",
+        f"<p>{'<br>'.join([f'<b>{_noun(finding)} {first}</b>', *others])}</p>",
         _table(finding),
         *_picture(finding),
         *_warnings(finding),
@@ -77,15 +77,20 @@ def save_html(finding: Finding, path: str | os.PathLike[str]) -> None:
         SettingsError: If it cannot be written.
     """
     report = as_text(render, finding, width=_REPORT_WIDTH)
-    title = escape(f"Batch size for {finding.target}")
+    title = escape(f"{_noun(finding)} for {finding.target}")
     page = _PAGE.format(title=title, body=to_html(finding, report=report))
     write_atomically(path, page.encode("utf-8"))
+
+
+def _noun(finding: Finding) -> str:
+    return finding.settings.along.noun.capitalize()
 
 
 def _table(finding: Finding) -> str:
     trials = sorted(finding.trials, key=lambda trial: trial.batch_size)
     budget_bytes, notes = finding.budget.budget_bytes, describe_sizes(finding)
-    columns = fit_columns(trials, _WIDE, budget_bytes, finding.decision, notes)
+    along = finding.settings.along
+    columns = fit_columns(trials, _WIDE, budget_bytes, finding.decision, notes, along)
     rows = ["".join(f"<th>{escape(column.header)}</th>" for column in columns)]
     for index, trial in enumerate(trials):
         is_chosen = trial.batch_size == finding.batch_size
@@ -106,12 +111,14 @@ def _picture(finding: Finding) -> Iterator[str]:
         return
     data = base64.b64encode(png).decode("ascii")
     yield (
-        f"<img alt='throughput and peak memory against batch size' width='{size['width']}' "
+        f"<img alt='throughput and peak memory against {finding.settings.along.noun}' "
+        f"width='{size['width']}' "
         f"style='max-width:100%' src='data:image/png;base64,{data}'>"
     )
 
 
 def _warnings(finding: Finding) -> Iterator[str]:
-    for advice in map(advise, finding.warnings):
+    for warning in finding.warnings:
+        advice = advise(warning, finding.loading, finding.settings.along)
         title, *sentences = map(escape, (advice.title, advice.happened, advice.remedy))
         yield f"<p><b>Warning: {title}.</b> {' '.join(sentences)}</p>"

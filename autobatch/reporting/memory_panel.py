@@ -57,7 +57,7 @@ def draw_memory(axes: Axes, finding: Finding, sizes: Sequence[int]) -> None:
         axes.axhline(budget_bytes / scale, label=budget, **line)
     axes.set_ylabel(f"peak memory ({unit})", labelpad=8)
     _set_height(axes, [height / scale for height in heights])
-    dress(axes, sizes)
+    dress(axes, sizes, finding.settings.along.noun)
 
 
 def _highest(finding: Finding, peaks: Sequence[int]) -> float:

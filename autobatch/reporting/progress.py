@@ -8,7 +8,16 @@ from rich.table import Table
 from rich.text import Text
 
 from autobatch import units
-from autobatch.records import Contention, MemoryBudget, Outcome, Phase, Trial, WorkloadSummary
+from autobatch.records import (
+    BATCHES,
+    Along,
+    Contention,
+    MemoryBudget,
+    Outcome,
+    Phase,
+    Trial,
+    WorkloadSummary,
+)
 from autobatch.reporting.activity import Activity, LiveActivity
 from autobatch.reporting.screen import printable
 from autobatch.reporting.tables import describe_outcome, outcome_text, throughput_figure
@@ -39,9 +48,13 @@ class LineProgress:
 
     Args:
         activity: Where to.
+
+    Attributes:
+        along: What the sizes are.
     """
 
     def __init__(self, activity: Activity) -> None:
+        self.along: Along = BATCHES
         self._activity = activity
         self._is_compiled = False
 
@@ -61,7 +74,7 @@ class LineProgress:
     def trial_started(self, batch_size: int, phase: Phase) -> None:
         """Write nothing, unless it compiles: the line comes with the result."""
         if self._is_compiled and phase is Phase.CONFIRMATION:
-            self._activity.begin(f"batch {units.format_count(batch_size)}: {_COMPILING}")
+            self._activity.begin(f"{self._name(batch_size)}: {_COMPILING}")
 
     def trial_finished(self, trial: Trial, phase: Phase) -> None:
         """Write what came of a trial."""
@@ -72,10 +85,14 @@ class LineProgress:
         if trial.step_time_s is not None:
             facts.append(units.format_seconds(trial.step_time_s))
         if trial.samples_per_s is not None:
-            facts.append(units.format_rate(trial.samples_per_s))
+            rate = self.along.rate(trial.batch_size, trial.samples_per_s)
+            facts.append(units.format_rate(rate, self.along.unit))
         if trial.outcome is Outcome.FAILED:
             facts.append(trial.message)
-        self._activity.write(f"batch {units.format_count(trial.batch_size)}: {', '.join(facts)}")
+        self._activity.write(f"{self._name(trial.batch_size)}: {', '.join(facts)}")
+
+    def _name(self, size: int) -> str:
+        return f"{self.along.column} {units.format_count(size)}"
 
     def begun_anew(self, contention: Contention) -> None:
         """Write why the same sizes run again."""
@@ -107,7 +124,7 @@ class LiveProgress(LineProgress):
         """Show which size is running."""
         compiles = self._is_compiled and phase is Phase.CONFIRMATION
         doing = _COMPILING if compiles else _DOING[phase]
-        self._activity.begin(f"batch {units.format_count(batch_size)}: {doing}")
+        self._activity.begin(f"{self._name(batch_size)}: {doing}")
 
     def trial_finished(self, trial: Trial, phase: Phase) -> None:
         """Show what came of a trial."""
@@ -125,19 +142,24 @@ class LiveProgress(LineProgress):
 
     def _above(self) -> tuple[RenderableType, RenderableType]:
         trials = sorted(self._trials.values(), key=lambda trial: trial.batch_size)
-        best = max((trial.samples_per_s or 0.0 for trial in trials), default=0.0)
+        rates = {
+            trial.batch_size: self.along.rate(trial.batch_size, trial.samples_per_s)
+            for trial in trials
+            if trial.samples_per_s
+        }
+        best = max(rates.values(), default=0.0)
         table = Table.grid(padding=(0, 2))
         for justify in _JUSTIFY:
             table.add_column(justify=justify, no_wrap=True)
         for trial in trials[-max(1, self._live.console.height - _LINES_BESIDE_TRIALS) :]:
             peak = "-" if trial.peak_bytes is None else units.format_bytes(trial.peak_bytes)
-            rate = throughput_figure(trial.samples_per_s)
+            rate = rates.get(trial.batch_size)
             table.add_row(
                 units.format_count(trial.batch_size),
                 outcome_text(trial.outcome),
                 peak,
-                f"{rate} samples/s" if trial.samples_per_s else rate,
-                _bar(trial.samples_per_s, best),
+                units.format_rate(rate, self.along.unit) if rate else throughput_figure(None),
+                _bar(rate, best),
             )
         return self._introduction, table
 

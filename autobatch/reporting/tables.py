@@ -14,7 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from autobatch import units
-from autobatch.records import Confidence, Outcome, SizeEstimate, TimingDecision, Trial
+from autobatch.records import (
+    BATCHES,
+    Along,
+    Confidence,
+    Outcome,
+    SizeEstimate,
+    TimingDecision,
+    Trial,
+)
 from autobatch.reporting.wording import OUTCOMES
 
 Row = tuple[str, RenderableType]
@@ -77,6 +85,7 @@ def trials_table(
     decision: TimingDecision | None = None,
     chosen: int | None = None,
     notes: Mapping[int, Note] | None = None,
+    along: Along = BATCHES,
 ) -> Table:
     """One row per trial, by batch size.
 
@@ -89,9 +98,10 @@ def trials_table(
         decision: The estimates to show; without them the medians of the trials.
         chosen: The recommended size.
         notes: What to say of some sizes.
+        along: What the sizes are.
     """
     rows = sorted(trials, key=lambda trial: trial.batch_size)
-    columns = fit_columns(rows, width, budget_bytes, decision, notes or {})
+    columns = fit_columns(rows, width, budget_bytes, decision, notes or {}, along)
     table = _empty_table()
     table.add_column("", width=1)
     _add_columns(table, columns)
@@ -213,6 +223,7 @@ def fit_columns(
     budget_bytes: int | None,
     decision: TimingDecision | None,
     notes: Mapping[int, Note],
+    along: Along = BATCHES,
 ) -> list[Column]:
     """The columns that there is room for, those that are missed most kept longest.
 
@@ -222,8 +233,10 @@ def fit_columns(
         budget_bytes: What peaks are a fraction of; ``None`` if it is not known.
         decision: The estimates to show; without them the medians of the trials.
         notes: What to say of some sizes.
+        along: What the sizes are.
     """
-    figures = [_Figures(trial, decision) for trial in rows]
+    figures = [_Figures(trial, decision, along) for trial in rows]
+    rate = f"{along.unit}/s"
     fractions = [
         (each.peak_bytes + (each.requested_bytes or 0)) / budget_bytes
         if budget_bytes and each.peak_bytes is not None
@@ -231,11 +244,11 @@ def fit_columns(
         for each in rows
     ]
     known = {
-        "batch": [units.format_count(trial.batch_size) for trial in rows],
+        along.column: [units.format_count(trial.batch_size) for trial in rows],
         "peak": [_or_nothing(trial.peak_bytes, units.format_bytes) for trial in rows],
         "of budget": [_or_nothing(fraction, units.format_fraction) for fraction in fractions],
         "step time": [_or_nothing(each.step_time_s, units.format_seconds) for each in figures],
-        "samples/s": [each.throughput for each in figures],
+        rate: [each.throughput for each in figures],
         "90 % interval": [each.interval for each in figures],
         "vs best": [each.vs_best for each in figures],
     }
@@ -246,6 +259,8 @@ def fit_columns(
         del columns["90 % interval"], columns["vs best"]
     elif decision.confidence is Confidence.LOW:  # the intervals are all that can be said
         del columns["90 % interval"], columns["step time"]
+    if along.seeks_largest:  # which is not compared by its speed
+        columns.pop("vs best", None)
     note = long
     for dropped in ("of budget", "90 % interval", "step time", "", "peak", "vs best"):
         taken = 3 + sum(each.width for each in (*columns.values(), note))
@@ -261,9 +276,10 @@ def fit_columns(
 class _Figures:
     """What a row says of time: the estimate, or without one the medians of the trial."""
 
-    def __init__(self, trial: Trial, decision: TimingDecision | None) -> None:
+    def __init__(self, trial: Trial, decision: TimingDecision | None, along: Along) -> None:
         self.step_time_s = trial.step_time_s
-        self.throughput = throughput_figure(trial.samples_per_s)
+        rate = trial.samples_per_s
+        self.throughput = throughput_figure(rate and along.rate(trial.batch_size, rate))
         self.interval = self.vs_best = _NOTHING
         if decision is None:
             return
@@ -272,6 +288,7 @@ class _Figures:
             self.step_time_s, self.throughput = None, _NOTHING
             return
         self.step_time_s = estimate.step_time_s
+        estimate = along.convert(estimate)
         self.interval = throughput_interval(estimate)
         is_sure = decision.confidence is Confidence.HIGH
         self.throughput = throughput_figure(estimate.samples_per_s) if is_sure else self.interval

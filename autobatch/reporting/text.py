@@ -10,7 +10,7 @@ from rich.text import Text
 
 from autobatch import units
 from autobatch.errors import AutobatchError, WorkerError, WorkloadError
-from autobatch.records import Confidence, Finding, FindingWarning, MemoryBudget
+from autobatch.records import Axis, Confidence, Finding, FindingWarning, MemoryBudget
 from autobatch.reporting.advice import recommendation_rows
 from autobatch.reporting.breakdown import breakdown_blocks
 from autobatch.reporting.efficiency import noise_blocks
@@ -99,7 +99,8 @@ def _header_rows(finding: Finding) -> Iterator[Row]:
     count = units.format_count(workload.num_parameters)
     compiled = ", compiled" if workload.is_compiled else ""
     yield "model", Text(f"{workload.model}, {count} parameters{compiled}")
-    yield "data", Text(f"{workload.data}; {samples}")
+    is_of_batches = finding.settings.axis is Axis.BATCH_SIZE
+    yield "data", Text(f"{workload.data}; {samples}" if is_of_batches else workload.data)
     if workload.lengths is not None and workload.lengths.differ:
         yield "lengths", Text(lengths_sentence(workload.lengths, finding.batch_size))
     yield "training", Text(f"{_training(finding)}, {finding.settings.precision.value}")
@@ -137,7 +138,8 @@ def _verdict(finding: Finding) -> Iterator[RenderableType]:
     verdict = find_verdict(finding)
     is_sure = finding.decision.confidence is Confidence.HIGH
     style = "bold green" if is_sure else "bold yellow"
-    yield Text.assemble(("Batch size ", "bold"), (verdict.answer, style), f": {verdict.claim}")
+    noun = finding.settings.along.noun.capitalize()
+    yield Text.assemble((f"{noun} ", "bold"), (verdict.answer, style), f": {verdict.claim}")
     for line in verdict.lines[1:]:
         label, _, words = line.partition(" ")
         yield Text.assemble((label, "bold"), " ", words)
@@ -151,6 +153,7 @@ def _trials(finding: Finding, width: int) -> Iterator[RenderableType]:
         decision=finding.decision,
         chosen=finding.batch_size,
         notes=describe_sizes(finding),
+        along=finding.settings.along,
     )
     yield Text("Estimates from all timed steps, with intervals of 90 %.", style="dim")
     if finding.workload.is_compiled:
@@ -173,7 +176,7 @@ def describe_sizes(finding: Finding) -> dict[int, Note]:
 
 
 def _warning(finding: Finding, warning: FindingWarning) -> Iterator[RenderableType]:
-    advice = advise(warning, finding.loading)
+    advice = advise(warning, finding.loading, finding.settings.along)
     yield Text.assemble(("Warning:", "bold yellow"), " ", advice.title)
     yield Padding(Text(advice.happened), (0, 0, 0, 2))
     yield Padding(Text(advice.remedy), (0, 0, 0, 2))

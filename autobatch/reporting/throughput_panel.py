@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autobatch import units
@@ -35,25 +36,29 @@ def draw_throughput(axes: Axes, finding: Finding, sizes: Sequence[int]) -> None:
         finding: What to draw.
         sizes: Batch sizes that the axis must show.
     """
-    estimates = finding.decision.estimates
+    along = finding.settings.along
+    estimates = tuple(map(along.convert, finding.decision.estimates))
+    finding = replace(finding, decision=replace(finding.decision, estimates=estimates))
     eagerly = " eagerly" if finding.workload.is_compiled else ""
     timed = [each for each in estimates if each.num_steps > 1]
     _draw_estimates(axes, timed, BLUE, f"estimate{eagerly}, with 90 % interval")
     single = [each for each in estimates if each.num_steps <= 1]
     _draw_estimates(axes, single, GREY, "from a single step")
     curve = finding.throughput_curve
-    if curve is not None and curve.is_good:
+    # A line in the size is no curve of what grows with its square.
+    if curve is not None and curve.is_good and not along.seeks_largest:
         _draw_curve(axes, curve, [each.batch_size for each in estimates])
     heights = [each.high for each in estimates]
     heights += [*_draw_goodput(axes, finding), *_draw_compiled(axes, finding)]
     highest = max(heights, default=1.0)
     # Above the highest point there is room for the names of sizes.
     axes.set_ylim(0, 1.25 * highest)
-    _draw_tolerance(axes, finding)
+    if not along.seeks_largest:
+        _draw_tolerance(axes, finding)
     _name_sizes(axes, finding)
-    axes.set_ylabel("throughput (samples/s)", labelpad=8)
+    axes.set_ylabel(f"throughput ({along.unit}/s)", labelpad=8)
     axes.yaxis.set_major_formatter(plain_number)
-    dress(axes, sizes)
+    dress(axes, sizes, along.noun)
 
 
 def _draw_estimates(axes: Axes, estimates: Sequence[SizeEstimate], color: str, label: str) -> None:

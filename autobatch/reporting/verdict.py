@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from autobatch import units
 from autobatch.records import (
+    Axis,
     Confidence,
     Doubt,
     Finding,
@@ -15,7 +16,12 @@ from autobatch.records import (
     StopReason,
     WarningCode,
 )
-from autobatch.reporting.wording import among, describe_contention, name_remedy
+from autobatch.reporting.wording import (
+    among,
+    describe_contention,
+    ends_at_embedding,
+    name_remedy,
+)
 
 # As many sizes are listed one by one.
 _MAX_LISTED = 3
@@ -149,7 +155,10 @@ def _limits(finding: Finding) -> Iterator[str]:
     if finding.stop_reason is StopReason.COST:
         yield "larger sizes would have taken too long"
     if finding.stop_reason is StopReason.FAILED:
-        yield "larger sizes end in an error"
+        ends = "are beyond an embedding" if ends_at_embedding(finding) else "end in an error"
+        yield f"larger sizes {ends}"
+    if finding.stop_reason is StopReason.POSITIONS:
+        yield "the model has positions for no more"
     if finding.stop_reason is StopReason.INTERRUPTED:
         yield "interrupted"
 
@@ -230,7 +239,12 @@ def _following(finding: Finding, *, is_sure: bool) -> str:
 
 
 def _training(finding: Finding) -> str:
-    parts = [f"train with batch size {units.format_count(finding.batch_size)}"]
+    settings, size = finding.settings, units.format_count(finding.batch_size)
+    parts = [f"train with {settings.along.noun} {size}"]
+    if settings.axis is Axis.TOKENS:
+        return f"pack up to {size} tokens into a batch"
+    if settings.batch_size is not None:
+        return f"{parts[0]} at batch size {units.format_count(settings.batch_size)}"
     if finding.gradient_accumulation_steps > 1:
         steps = units.format_count(finding.gradient_accumulation_steps)
         parts.append(f"{steps} accumulation steps")

@@ -7,10 +7,11 @@ Figures are written by their names' unit suffix, so a text needs no formatting o
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 
 from autobatch import units
-from autobatch.records import FindingWarning, LoaderChoice, WarningCode
+from autobatch.records import BATCHES, Along, FindingWarning, LoaderChoice, WarningCode
 from autobatch.reporting.wording import advise_on_loading
 
 
@@ -310,25 +311,25 @@ _TEXTS: dict[WarningCode, Advice] = {
 }
 
 
-def advise(warning: FindingWarning, loading: LoaderChoice | None = None) -> Advice:
+def advise(
+    warning: FindingWarning, loading: LoaderChoice | None = None, along: Along = BATCHES
+) -> Advice:
     """A warning in words, with its figures; one that is missing reads ``unknown``.
 
     Args:
         warning: What to say.
         loading: What came of comparing loader settings, if they were.
+        along: What the sizes are.
     """
     text = _TEXTS[warning.code]
-    figures = _Figures({name: _figure(name, number) for name, number in warning.figures.items()})
+    written = {name: _figure(name, number) for name, number in warning.figures.items()}
+    figures: dict[str, str] = defaultdict(lambda: "unknown", written)
     figures["details"] = ", ".join(filter(None, warning.details)) or "no reason known"
     remedy = text.remedy.format_map(figures)
     if warning.code is WarningCode.DATA_LOADING and loading is not None:
         remedy = advise_on_loading(loading)
-    return Advice(title=text.title, happened=text.happened.format_map(figures), remedy=remedy)
-
-
-class _Figures(dict[str, str]):
-    def __missing__(self, name: str) -> str:
-        return "unknown"
+    happened = along.reword(text.happened).format_map(figures)
+    return Advice(title=text.title, happened=happened, remedy=remedy)
 
 
 def _figure(name: str, number: float) -> str:

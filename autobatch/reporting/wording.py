@@ -14,11 +14,12 @@ from autobatch.records import (
     LoaderChoice,
     Outcome,
     Regime,
-    Settings,
     StopReason,
 )
 
 _MUCH_PADDING_FRACTION = 0.1
+# What an embedding of PyTorch raises on a CPU.
+_NO_ROW = "index out of range in self"
 OUTCOMES = {
     Outcome.FITS: "fits",
     Outcome.OUT_OF_MEMORY: "out of memory",
@@ -101,13 +102,21 @@ def stop_sentence(finding: Finding) -> str:
     return (
         f"Searched for {units.format_seconds(finding.search_time_s)}, "
         f"{count} {'size' if count == 1 else 'sizes'}. "
-        f"Stopped because {_stop_reason(finding.stop_reason, finding.settings)}."
+        f"Stopped because {_stop_reason(finding)}."
     )
 
 
-def _stop_reason(reason: StopReason, settings: Settings) -> str:
+def ends_at_embedding(finding: Finding) -> bool:
+    """Whether larger sizes failed at an embedding that has no row for them, such as a position."""
+    failed = (trial.message for trial in finding.trials if trial.outcome is Outcome.FAILED)
+    return any(_NO_ROW in message for message in failed)
+
+
+def _stop_reason(finding: Finding) -> str:
+    reason, settings = finding.stop_reason, finding.settings
     cap = settings.max_batch_size
     limit_s = settings.time_limit_s
+    positions = finding.workload.num_positions
     return {
         StopReason.MEMORY: "the next size up does not fit the memory budget",
         StopReason.MEMORY_EXPECTED: "the next size up is expected not to fit the memory budget "
@@ -118,7 +127,11 @@ def _stop_reason(reason: StopReason, settings: Settings) -> str:
         StopReason.PLATEAU: "throughput has levelled off",
         StopReason.COST: "the next size up would have taken longer than all before it, and "
         "throughput was not rising",
-        StopReason.FAILED: "the next size up ends in an error",
+        StopReason.POSITIONS: f"the model has {units.format_count(positions or 0)} positions "
+        "(max_position_embeddings)",
+        StopReason.FAILED: "the next size up is more than an embedding has rows for"
+        if ends_at_embedding(finding)
+        else "the next size up ends in an error",
         StopReason.TIME_LIMIT: "the time was used up"
         + (f" (--time-limit {units.format_seconds(limit_s)})" if limit_s else ""),
         StopReason.INTERRUPTED: "it was interrupted",

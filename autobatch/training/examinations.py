@@ -7,7 +7,7 @@ from autobatch.breakdown.examine import examine_memory
 from autobatch.loading.examine import examine_loading
 from autobatch.probe.probers import JobProber, Prober
 from autobatch.ranks.cost import describe_group
-from autobatch.records import Finding
+from autobatch.records import Axis, Finding
 
 
 def examine(prober: Prober, finding: Finding) -> Finding:
@@ -21,7 +21,7 @@ def examine(prober: Prober, finding: Finding) -> Finding:
         The finding with what was seen; the answer in it is the same.
     """
     finding = describe_group(finding)
-    if isinstance(prober, JobProber):
+    if isinstance(prober, JobProber) and finding.settings.axis is Axis.BATCH_SIZE:
         for look in (examine_accumulation, examine_loading, examine_memory):
             finding = look(prober, finding)
     return finding

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from autobatch.errors import WorkloadError
-from autobatch.records import Settings, WorkloadSummary
+from autobatch.records import Axis, Settings, WorkloadSummary
 from autobatch.records.settings import DEFAULT_BASE_BATCH_SIZE
 from autobatch.units import format_learning_rate
+from autobatch.workload.along import along_axis, count_positions
 from autobatch.workload.batches import BatchSource, make_source
 from autobatch.workload.catalogues.entry import load_entry
 from autobatch.workload.catalogues.require import require_usable
@@ -86,6 +87,9 @@ class TrainingTask:
             num_threads=num_threads,
             guesses=(*self.guesses, *self.loss.facts.guesses, *assumed),
             lengths=self.source.lengths,
+            num_positions=count_positions(self.model)
+            if settings.axis is Axis.SEQUENCE_LENGTH
+            else None,
         )
 
     def _assume(self, settings: Settings, base_batch_size: int | None) -> Iterator[str]:
@@ -97,7 +101,8 @@ class TrainingTask:
             elif self.built.rate_is_default and self.workload.lr is settings.learning_rate is None:
                 rate = format_learning_rate(self.built.learning_rate or 0.0)
                 yield f"{rate} as the learning rate, the default of {name}"
-        if base_batch_size is None and settings.base_batch_size is None:
+        is_asked = settings.base_batch_size is None and settings.axis is Axis.BATCH_SIZE
+        if base_batch_size is None and is_asked:
             yield f"{DEFAULT_BASE_BATCH_SIZE} as the batch size trained with now"
 
 
@@ -140,15 +145,17 @@ def load_task(
         namespace = load_namespace(target, watch)
         workload, guesses = _find_workload(target, namespace, watch)
     model = build_model(workload, target_text)
+    source: BatchSource
     if target.catalogue:
-        return _assemble_on(device_name, workload, model, random_source, guesses)
-    if target.shape.input is not None:
+        source = random_source
+    elif target.shape.input is not None:
         batches = RandomBatches(target.shape, settings.seed)
-        source: BatchSource = RepeatedSource(batches, batches.description)
+        source = RepeatedSource(batches, batches.description)
     elif lacks_data(workload):
         raise missing_data_error(target, workload, namespace)
     else:
         source = make_source(workload)
+    workload, source = along_axis(workload, source, settings)
     return _assemble_on(device_name, workload, model, source, guesses)
 
 

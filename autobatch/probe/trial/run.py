@@ -74,7 +74,7 @@ def run_trial(
                 if plan.is_confirmation:
                     measured = steps.check_evaluation(measured)
         except Exception as error:
-            measured = _failed_trial(error, batch_size, steps.rare.doing)
+            measured = _failed_trial(error, batch_size, context.doing, steps.rare.doing)
             measured = replace(measured, loss_is_finite=steps.loss_is_finite)
             reading = device.read_peak()
         held = host.read()  # loader workers live until the steps are dropped
@@ -105,22 +105,22 @@ def _with_memory(
     return held_against(trial, host_budget_bytes, is_on_host=is_on_host)
 
 
-def _failed_trial(error: Exception, batch_size: int, doing: str) -> Trial:
+def _failed_trial(error: Exception, batch_size: int, trial: str, doing: str) -> Trial:
     """Make the trial of a size that ran out of memory, and name what it did besides its steps.
 
     Any other error is raised again.
     """
-    message = first_line_of(error)
+    message, trial = first_line_of(error), trial or f"in a trial at batch size {batch_size}"
     # Checked first: from here on the device must be left alone, even its memory readings.
     if is_sticky(error):
         raise DeviceLostError(
-            f"batch size {batch_size} left the device unusable: {message}",
+            f"{trial.removeprefix('in a trial at ')} left the device unusable: {message}",
             hint="an index or a label out of range is the usual cause; CUDA_LAUNCH_BLOCKING=1 "
             "makes the traceback end at the line",
         ) from error
     if not is_out_of_memory(error):
         if hasattr(error, "add_note"):  # Python 3.11 and later
-            error.add_note(f"in a trial at batch size {batch_size}")
+            error.add_note(trial)
         raise error
     message = f"{doing}: {message}" if doing else message
     return Trial(batch_size=batch_size, outcome=Outcome.OUT_OF_MEMORY, message=message)

@@ -88,7 +88,8 @@ class LoadedWorker:
 
     def _measure_once(self, request: TrialRequest) -> TrialReply:
         batch_size, plan = request.batch_size, request.plan
-        context = self._make_context(request.limits, f"in a trial at batch size {batch_size}")
+        noun = self.settings.along.noun
+        context = self._make_context(request.limits, f"in a trial at {noun} {batch_size}")
         context = replace(context, num_threads=plan.num_threads)
         if plan.is_confirmation:
             context = replace(context, limits=self._within_what_is_left(context.limits))

@@ -16,8 +16,9 @@ from torch import nn
 
 from autobatch.devices.cpu import CpuDevice
 from autobatch.errors import SettingsError, WorkloadError
-from autobatch.records import Settings
+from autobatch.records import Axis, Settings
 from autobatch.units import format_bytes, format_count
+from autobatch.workload.along import count_positions
 from autobatch.workload.catalogues.entry import Entry, making_failed
 from autobatch.workload.catalogues.heads import HEADS, Head, SampleShape
 from autobatch.workload.catalogues.values import name_near, parse_overrides
@@ -57,7 +58,7 @@ def load_hugging_face(target: Target, settings: Settings, *, needs_room: bool = 
         shape = _shape_of_images(target, config)
     else:
         length, guess = _choose_length(target, model)
-        guesses += [guess] if guess else []
+        guesses += [guess] if guess and settings.axis is not Axis.SEQUENCE_LENGTH else []
         shape = _shape_of_tokens(model, length)
     return Entry(
         model=model,
@@ -159,7 +160,7 @@ def _require_room(target: Target, config: Any, head: Head) -> None:
 
 def _choose_length(target: Target, model: nn.Module) -> tuple[int, str]:
     asked = target.shape.sequence_length
-    limit = _count_positions(model)
+    limit = count_positions(model)
     if asked is not None and limit is not None and asked > limit:
         raise SettingsError(
             f"target {target.text!r}: sequence_length={asked} is more than its {limit} positions",
@@ -169,18 +170,6 @@ def _choose_length(target: Target, model: nn.Module) -> tuple[int, str]:
         return asked, ""
     length = min(limit or _MAX_DEFAULT_LENGTH, _MAX_DEFAULT_LENGTH)
     return length, f"sequences of {format_count(length)} tokens (change it with sequence_length=)"
-
-
-def _count_positions(model: Any) -> int | None:
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(limit, int) or limit <= 0:
-        return None
-    for name, module in model.named_modules():
-        padding = getattr(module, "padding_idx", None)
-        if name.endswith("position_embeddings") and padding is not None:
-            # RoBERTa and its kin count positions from behind the padding token.
-            return min(limit, int(module.num_embeddings) - int(padding) - 1)
-    return limit
 
 
 def _shape_of_tokens(model: Any, length: int) -> SampleShape:

@@ -30,7 +30,7 @@ OPTIONS = {
         "verbose"
     ),
     "probe": (
-        "base-batch-size by-length dataset-size device drop-last env eval files "
+        "axis base-batch-size batch-size by-length dataset-size device drop-last env eval files "
         "first-step-timeout force fresh global-batch-size goal gradient-accumulation-steps "
         "gradient-noise grid headroom html in json lr lr-rule max-batch-size "
         "memory-breakdown memory-limit min-batch-size nproc-per-node num-devices output parallel "

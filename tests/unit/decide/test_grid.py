@@ -7,7 +7,7 @@ import pytest
 from autobatch.decide.choice import find_exact_size
 from autobatch.decide.grid import make_grid
 from autobatch.errors import SettingsError
-from autobatch.records import Settings, StopReason
+from autobatch.records import Axis, Settings, StopReason
 
 
 @pytest.mark.parametrize("cap", [1, 2, 3, 5, 8, 1000])
@@ -91,3 +91,10 @@ def test_no_device_gets_more_than_its_part_of_the_dataset(num_devices: int, larg
     grid = make_grid(Settings(num_devices=num_devices), 1797, 1)
     assert grid.sizes[-1] == largest
     assert grid.end is StopReason.DATASET
+
+
+def test_lengths_end_at_the_positions_of_the_model() -> None:
+    settings = Settings(axis=Axis.SEQUENCE_LENGTH, batch_size=8)
+    grid = make_grid(settings, None, 1, num_positions=100)
+    assert grid.sizes == (16, 32, 64, 100)
+    assert grid.end is StopReason.POSITIONS

@@ -183,6 +183,7 @@ def test_the_top_level_keys_are_frozen(make_finding):
     parts = {"workload", "settings", "search_time_s", "confirmation", "host_budget"}
     parts |= {"eval_trials", "buckets", "compiled_samples_per_s"}
     parts |= {
+        "along",
         "basis",
         "epoch_price",
         "gradient_noise",
