@@ -28,8 +28,10 @@ from autobatch.probe.trial.evaluation import EvaluationStep
 from autobatch.probe.trial.oom import is_out_of_memory
 from autobatch.probe.trial.start import drop_gradients_at_end, seed_everything, start_threads
 from autobatch.probe.trial.step import USUAL_LOSS_SCALE, TrainingStep
+from autobatch.units import format_count, format_seconds
 
 _LOOK_EVERY = 50
+_TELL_EVERY_S = 2.0
 _DIVERGED_FACTOR = 1e4
 _EVALUATION_BATCH_SIZE = 64
 # Losses kept of one slice; a plot has no room for more.
@@ -106,6 +108,7 @@ class _Slice:
         self._first_loss = math.nan
         self._last_loss = math.nan
         self._peak_bytes: int | None = None
+        self._tell = context.tell
 
     def train(self) -> TrainReply:
         self._restore()
@@ -142,7 +145,7 @@ class _Slice:
         self._device.reset_peak()
         losses: list[torch.Tensor] = []
         counts: list[int] = []
-        begin = self._clock()
+        begin = told_s = self._clock()
         for count, batch in self._split.train_batches(self._batch_size, self._seed + number):
             losses.append(self._step(batch))
             if self._task.loss.facts.steps_itself:  # at rates of zero, as in any trial
@@ -151,6 +154,9 @@ class _Slice:
                     hint="return the loss from it, without backward() and step()",
                 )
             counts.append(count)
+            if self._clock() - told_s > _TELL_EVERY_S:
+                told_s = self._clock()
+                self._tell(self._describe(number, sum(counts), told_s - begin))
             if len(losses) % _LOOK_EVERY == 0 and not math.isfinite(float(losses[-1])):
                 break
         self._device.synchronize()
@@ -175,6 +181,13 @@ class _Slice:
             )
         )
         return True
+
+    def _describe(self, number: int, num_done: int, spent_s: float) -> str:
+        whole, epoch = self._split.num_train_samples, f"epoch {number + 1}"
+        if whole is None:
+            return f"{epoch}: {format_count(num_done)} samples"
+        left = format_seconds(max(1, round(spent_s * (whole - num_done) / num_done)))
+        return f"{epoch}: {format_count(num_done)} of {format_count(whole)} samples, {left} left"
 
     def _note(self, values: list[float]) -> None:
         if math.isnan(self._first_loss):

@@ -5,6 +5,7 @@ A product hands over its own work as a ``Job``: a request that knows how to run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
@@ -172,6 +173,7 @@ class JobContext:
         num_threads: CPU threads of the work; the worker's own number if ``None``.
         smallest_batch_size: Samples that a training step takes at least; BatchNorm needs two.
         pace: Decides how a trial goes on.
+        tell: Receives how far the work is, in words.
     """
 
     task: TrainingTask
@@ -185,6 +187,7 @@ class JobContext:
     num_threads: int | None = None
     smallest_batch_size: int = 2
     pace: Pace = ALONE
+    tell: Callable[[str], None] = lambda doing: None
 
 
 class Job(Protocol[R_co]):
@@ -337,11 +340,7 @@ class JobReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What a worker does now, told before its reply.
-
-    Attributes:
-        doing: In words, such as ``running a first step``.
-    """
+    """What a worker does now, in words, told before its reply: ``running a first step``."""
 
     doing: str
 

@@ -67,6 +67,7 @@ def load(
         pinned=open_pinned(device.name),
         uses_kernel=uses_kernel,
         is_mid_training=bool(getattr(task.workload.optimizer, "state", None)),
+        tell=tell,
     )
     tell("running a first step")
     rehearsal = worker.rehearse()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from autobatch.devices.base import Device
@@ -47,6 +48,7 @@ class LoadedWorker:
         pinned: Pinned memory; ``None`` where nothing is pinned, or why it cannot be told.
         uses_kernel: Whether to ask the kernel for host memory, as Linux lets one; else sample.
         is_mid_training: Whether the optimizer had made steps before.
+        tell: Receives how far a long piece of work is, also from a child that does it.
     """
 
     task: TrainingTask
@@ -58,6 +60,7 @@ class LoadedWorker:
     pinned: PinnedMemory | Unknown | None
     uses_kernel: bool = sys.platform == "linux"
     is_mid_training: bool = False
+    tell: Callable[[str], None] = lambda doing: None
 
     def answer(self, request: TrialRequest | JobRequest) -> TrialReply | JobReply | Crash:
         """Carry out a request.
@@ -153,6 +156,7 @@ class LoadedWorker:
             is_mid_training=self.is_mid_training,
             doing=doing,
             smallest_batch_size=max(2, self.settings.first_batch_size),
+            tell=self.tell,
         )
 
     def _within_what_is_left(self, limits: Limits) -> Limits:

@@ -216,3 +216,17 @@ def test_a_step_that_steps_its_own_optimizers_is_refused(train: Any, make_task: 
     with pytest.raises(WorkloadError, match="nothing to compare: training_step") as caught:
         train(task, batch_size=10)
     assert "return the loss" in caught.value.hint
+
+
+def test_a_long_epoch_tells_how_far_it_is(make_task: Any, tmp_path: Path) -> None:
+    told: list[str] = []
+    context = make_context(simple(make_task), tell=told.append)
+    job = TrainJob(
+        batch_size=16, num_epochs_done=0, num_epochs=2, slice_s=1e9, rate_multiplier=1.0,
+        learning_rate=None, validation_fraction=0.2, state_path=str(tmp_path / "state.pt"),
+        initial_path=str(tmp_path / "initial.pt"),
+    )  # fmt: skip
+    seconds = itertools.count()
+    train_slice(context, job, clock=lambda: float(next(seconds)))
+    assert told[0] == "epoch 1: 48 of 80 samples, 3 s left"  # 48 took 4 seconds
+    assert [line.partition(":")[0] for line in told] == ["epoch 1", "epoch 2"]

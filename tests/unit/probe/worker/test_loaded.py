@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +12,8 @@ from torch import nn
 
 from autobatch.devices.cpu import CpuDevice
 from autobatch.probe.isolation.base import Ended
-from autobatch.probe.protocol import Limits, TimingPlan, TrialRequest
+from autobatch.probe.isolation.forked import Forked
+from autobatch.probe.protocol import JobRequest, Limits, TimingPlan, TrialRequest
 from autobatch.probe.worker.loaded import LoadedWorker
 from autobatch.records import MemoryBudget, Outcome, Settings, Trial
 from autobatch.workload.loss import LossFacts
@@ -66,3 +70,22 @@ def test_a_gpu_that_ends_over_budget_has_a_second_run(
     reply = worker.measure(request)
     assert len(isolation.left) == num_left
     assert reply.trial.fits is (num_left == 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, as on Linux")
+def test_a_job_in_a_child_tells_the_parent_how_far_it_is(make_task: Any) -> None:
+    reader, writer = os.pipe()
+    device = CpuDevice()
+    worker = LoadedWorker(
+        task=make_task(nn.Linear(4, 3), batch=lambda size: None),
+        device=device,
+        settings=Settings(),
+        isolation=Forked(),
+        budget=MemoryBudget.from_bounds(device.bounds(None), headroom_fraction=0.0),
+        host_budget=None,
+        pinned=None,
+        tell=lambda doing: os.write(writer, doing.encode()) and None,
+    )
+    job = SimpleNamespace(doing="", run=lambda context: context.tell("half"))
+    worker.run(JobRequest(job=job, limits=Limits(budget_bytes=2**40, timeout_s=60.0)))
+    assert os.read(reader, 100) == b"half"
