@@ -55,6 +55,7 @@ class LaunchedRanks:
         asked: How many ranks, and how they train together.
         on_output: Receives each line that the user's code prints, and which rank it was.
         on_stage: Receives what loading does now, in words.
+        entry: Python code of a worker.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class LaunchedRanks:
         *,
         on_output: Callable[[str], None] = lambda line: None,
         on_stage: Callable[[str], None] = lambda doing: None,
+        entry: str = ENTRY,
     ) -> None:
         self._target, self._settings, self._asked = target, settings, asked
+        self._entry = entry
         self._on_output, self._on_stage = on_output, on_stage
         self.num_ranks = asked.nproc_per_node
         self.workers: list[WorkerProcess] = []
@@ -78,7 +81,7 @@ class LaunchedRanks:
         self.end()
         self._generation += 1
         for rank in range(self.num_ranks):
-            process = start_process(self._make_variables(rank), ENTRY)
+            process = start_process(self._make_variables(rank), self._entry)
             on_stage = self._on_stage if rank == 0 else lambda doing: None
             self.workers.append(WorkerProcess(process, partial(self._on_line, rank), on_stage))
 

@@ -99,9 +99,25 @@ class RankWorker(Worker):
         return SharedCpu(lambda: member.control(member.next_attempt()), member.num_ranks)
 
 
-def make_target_worker() -> RankWorker:
-    """The worker of a rank that loads a target."""
-    return RankWorker(_make_target_task)
+def make_target_worker(
+    load: Callable[[LoadRequest, str], TrainingTask] = load_target,
+    finish: Callable[[TrainingTask], TrainingTask] = lambda task: task,
+) -> RankWorker:
+    """The worker of a rank that loads a target.
+
+    Args:
+        load: Loads it, as for one process.
+        finish: What is done to the task once its model is wrapped.
+    """
+
+    def make_task(request: LoadRequest, device_name: str) -> TrainingTask:
+        assert isinstance(request, RankLoadRequest)
+        open_stand_in(request.rank, request.num_ranks)
+        task = load(request, device_name)
+        source = share_samples(task.source, request.rank, request.num_ranks)
+        return finish(wrap_task(replace(task, source=source), request.parallel))
+
+    return RankWorker(make_task)
 
 
 def make_objects_worker(member: Member, workload: Workload, file_pages: list[int]) -> RankWorker:
@@ -134,11 +150,3 @@ def _join(request: RankLoadRequest) -> Member:
     )  # fmt: skip
     base = PrefixStore(request.prefix, store)
     return Member(base=base, rank=request.rank, num_ranks=request.num_ranks)
-
-
-def _make_target_task(request: LoadRequest, device_name: str) -> TrainingTask:
-    assert isinstance(request, RankLoadRequest)
-    open_stand_in(request.rank, request.num_ranks)
-    task = load_target(request, device_name)
-    source = share_samples(task.source, request.rank, request.num_ranks)
-    return wrap_task(replace(task, source=source), request.parallel)

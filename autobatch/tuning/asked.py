@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from autobatch.errors import SettingsError
+from autobatch.ranks.settings import RanksSettings
 from autobatch.records.kinds import SECONDS, TIME_LIMIT, Kind
 from autobatch.records.options import check_options, option
 
@@ -99,6 +100,7 @@ class TuneSettings:
     lever_time_limit_s: float = _time(
         90.0, SECONDS, "Give each setting of a lever this long; compiling has three times as long.")
     # fmt: on
+    ranks: RanksSettings = field(default_factory=RanksSettings)
 
     def __post_init__(self) -> None:
         check_options(self)

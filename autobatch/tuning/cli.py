@@ -11,6 +11,7 @@ import click
 from autobatch.command.settings import CommandSettings
 from autobatch.errors import SettingsError, TuningInterrupted
 from autobatch.ranks.launcher import Launched
+from autobatch.ranks.settings import RanksSettings, for_ranks
 from autobatch.records import Settings
 from autobatch.shell.options import (
     OUTPUT,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from autobatch.tuning.probers import Opener
 
 _EXIT_INTERRUPTED = 130
+_OF_RANKS = ("nproc_per_node", "parallel")
 
 
 @click.command(
@@ -52,12 +54,14 @@ _EXIT_INTERRUPTED = 130
     Examples:
       autobatch tune examples/image_cnn.py --skip compile
       autobatch tune model.py --memory-limit 8GiB --global-batch-size 256 --allow precision
+      autobatch tune model.py --nproc-per-node 2 --parallel fsdp2 --skip compile
       autobatch tune --lever num_workers=0,2,4 -- python train.py -b {batch_size} -j {num_workers}
     """,
 )
 @click.argument("target", required=False)
 @settings_options(TuneSettings)
 @settings_options(Settings, only=SHARED_NAMES)
+@settings_options(RanksSettings, only=_OF_RANKS)
 @settings_options(CommandSettings)
 @output_options(
     "tuning",
@@ -81,7 +85,10 @@ def tune(
     from autobatch.tuning.report import TUNING, render_tuning, save_tuning_plot
 
     settings = Settings(**{name: values[name] for name in SHARED_NAMES})
-    asked = TuneSettings(**values_of(TuneSettings, values))
+    ranks = RanksSettings(**{name: values[name] for name in _OF_RANKS})
+    asked = TuneSettings(**values_of(TuneSettings, values), ranks=ranks)
+    if ranks.nproc_per_node > 1:
+        settings = for_ranks(settings, ranks.nproc_per_node)
     command = CommandSettings(**values_of(CommandSettings, values))
     check_device_name(settings.device)
     previous = None if resume is None else TUNING.load(resume)
@@ -128,6 +135,11 @@ def _open(
     from autobatch.tuning.probers import CommandOpener, TargetOpener
 
     arguments = choose_target_or_command(target, "tune")
+    if target is None and asked.ranks != RanksSettings():
+        raise SettingsError(
+            f"`nproc_per_node={asked.ranks.nproc_per_node}` and `parallel` are for a target",
+            hint="start the processes in the command: -- torchrun --nproc-per-node 2 train.py",
+        )
     if target is None:
         return CommandOpener(arguments or (), settings, command, asked.placeholders, on_output)
     if asked.placeholders:
@@ -142,4 +154,4 @@ def _open(
             f"a launcher has started {launched.num_ranks} processes, and one alone tunes a target",
             hint="start autobatch without it, or tune the command that it starts",
         )
-    return TargetOpener(target, settings, on_output, on_stage)
+    return TargetOpener(target, settings, on_output, on_stage, asked.ranks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from autobatch.records.loading import LoaderSettings
@@ -278,7 +279,12 @@ _NEED_LEAVE = ("precision", "optimizer_state")
 
 
 def offer_levers(
-    facts: Facts, device: str, asked: TuneSettings, *, in_code: bool = False
+    facts: Facts,
+    device: str,
+    asked: TuneSettings,
+    *,
+    in_code: bool = False,
+    refuses: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     """The levers that there are for a workload, and why there are no others.
 
@@ -287,6 +293,7 @@ def offer_levers(
         device: Where it is trained.
         asked: What may be tuned.
         in_code: Whether it is trained in a process that has started already.
+        refuses: Levers that cannot be put on there, and why.
     """
     offers, refused = {}, {}
     for name in LEVER_NAMES:
@@ -294,6 +301,8 @@ def offer_levers(
         found = lever.offer(facts, device)
         if name in asked.skipped:
             refused[name] = "left out, as asked"
+        elif name in refuses:
+            refused[name] = refuses[name]
         elif name in _NEED_LEAVE and PRECISION not in asked.allowed:
             if not isinstance(found, str):
                 refused[name] = "it changes the arithmetic: `allow=precision` tries it"

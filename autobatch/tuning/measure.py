@@ -28,6 +28,8 @@ _COMPILING_RATIO = 3
 _FALLEN_FRACTION = 0.05
 _MEMORY = (StopReason.MEMORY, StopReason.MEMORY_EXPECTED)
 _MOST_TRUTH_SAMPLES = 8
+# Enough to tell what is likely, which is timed in turn with the start afterwards.
+_LOADER_TIME_S = 24.0
 _ROUND = TimingPlan(min_steps=1, max_time_s=0.2, precision_fraction=0, patience_s=2.0)
 # Workers deliver in bursts: over many steps their mean tells the throughput.
 _ROUND_OF_WORKERS = replace(_ROUND, min_steps=8, max_time_s=1.5, patience_s=10.0)
@@ -90,11 +92,13 @@ class Measurer:
             known = facts or Facts(
                 num_threads=finding.workload.num_threads, optimizer_has_state=True
             )
-            found, refused = offer_levers(known, device, self._asked, in_code=opener.in_code)
+            found, refused = offer_levers(
+                known, device, self._asked, in_code=opener.in_code, refuses=opener.refuses
+            )
             if facts is None:  # only what its environment decides
                 found = {name: found[name] for name in ("allocator", "threads") if name in found}
                 refused = {}
-            elif "loader" not in self._asked.skipped:
+            elif "loader" not in {*self._asked.skipped, *opener.refuses}:
                 found = {**self._offer_loader(trainer, finding), **found}
                 refused = {name: why for name, why in refused.items() if name not in found}
         attempt = self._to_start(finding, begin)
@@ -208,7 +212,9 @@ class Measurer:
 
     def _offer_loader(self, trainer: Trainer, finding: Finding) -> dict[str, tuple[str, ...]]:
         """The loader's settings to try, where waiting for data is the bound."""
-        choice = examine_loading(trainer, replace(finding, search_time_s=0.0)).loading
+        settings = replace(finding.settings, time_limit_s=_LOADER_TIME_S)
+        asked = replace(finding, settings=settings, search_time_s=0.0)
+        choice = examine_loading(trainer, asked).loading
         best = None if choice is None else find_likely(choice, count_batches(finding))
         return {} if best is None else {"loader": (loader_value(best),)}
 
@@ -239,8 +245,6 @@ class Measurer:
 
         peak_bytes = against.peak_bytes or start.limits.first_peak_bytes
         limits = replace(start.limits, first=other, first_peak_bytes=peak_bytes)
-        if self._opener.takes_jobs and "loader" in changes:  # the size makes no difference
-            limits = replace(limits, smallest=other, largest=other)
         return find_size(run, reference, limits, lambda: self._clock() > deadline)
 
     def _open_reference(self, start: Start, changes: Changes) -> Trainer:

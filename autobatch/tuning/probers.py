@@ -20,13 +20,16 @@ from autobatch.tuning.records import Changes
 
 if TYPE_CHECKING:
     from autobatch.command.settings import CommandSettings
+    from autobatch.probe.client import TargetProber
+    from autobatch.ranks.settings import RanksSettings
     from autobatch.workload.contract import Workload
 
 R = TypeVar("R")
 _ENTRY = (
     "import gc; gc.disable(); import autobatch.probe.worker.worker; "
-    "from autobatch.tuning.tuned import main; gc.enable(); main({!r})"
+    "from autobatch.tuning.tuned import {0}; gc.enable(); {0}({1!r})"
 )
+_TOGETHER = "several processes train together"
 
 
 class Trainer(Prober, JobProber, Protocol):
@@ -44,6 +47,9 @@ class Opener(Protocol):
 
     in_code: bool
     """Whether it is trained in the caller's process, which has started already."""
+
+    refuses: dict[str, str]
+    """Levers that cannot be put on here, and why."""
 
     placeholders: dict[str, tuple[str, ...]]
     """Values of its own levers besides those of the start."""
@@ -96,6 +102,24 @@ class AsTrained:
             self._prober.use_variables(variables)
 
 
+class GroupWithJobs:
+    """Processes that train a target together, and one alone for jobs: what is true of it is of all.
+
+    Args:
+        group: A prober of all.
+        alone: Opens a prober of one.
+    """
+
+    def __init__(self, group: Prober, alone: Callable[[], TargetProber]) -> None:
+        self.load, self.measure, self._alone = group.load, group.measure, alone
+
+    def run(self, job: Job[R], *, timeout_s: float | None = None) -> R:
+        """Carry out a job in a process of its own."""
+        with self._alone() as prober:
+            prober.load(timeout_s=timeout_s)
+            return prober.run(job, timeout_s=timeout_s)
+
+
 class TargetOpener:
     """Opens probers of a target.
 
@@ -104,6 +128,7 @@ class TargetOpener:
         settings: Of the search.
         on_output: Receives each line that the user's code prints.
         on_stage: Receives what loading does now.
+        ranks: How many processes train it together, and how.
     """
 
     takes_jobs, in_code = True, False
@@ -114,6 +139,7 @@ class TargetOpener:
         settings: Settings,
         on_output: Callable[[str], None] = lambda line: None,
         on_stage: Callable[[str], None] = lambda doing: None,
+        ranks: RanksSettings | None = None,
     ) -> None:
         from autobatch.workload.catalogues.require import require_usable
         from autobatch.workload.files import parse_target
@@ -123,18 +149,37 @@ class TargetOpener:
         self.placeholders: dict[str, tuple[str, ...]] = {}
         self.start: dict[str, str] = {}
         self._on_output, self._on_stage = on_output, on_stage
+        self._ranks = ranks if ranks is not None and ranks.nproc_per_node > 1 else None
+        names = ("loader", "threads", "optimizer_state") if self._ranks else ()
+        self.refuses = dict.fromkeys(names, _TOGETHER)
 
     @contextmanager
     def open(self, changes: Changes, variables: Mapping[str, str]) -> Iterator[Trainer]:
-        """A worker that loads the target with levers on."""
+        """A worker, or one for each process, that loads the target with levers on."""
         from autobatch.probe.client import TargetProber
 
         settings = settings_with(self._settings, changes, variables)
-        entry = _ENTRY.format(changes)
-        with TargetProber(
-            self.name, settings, on_output=self._on_output, on_stage=self._on_stage, entry=entry
-        ) as prober:
-            yield AsTrained(prober)
+        on_output, on_stage = self._on_output, self._on_stage
+
+        def alone() -> TargetProber:
+            entry = _ENTRY.format("main", changes)
+            return TargetProber(
+                self.name, settings, on_output=on_output, on_stage=on_stage, entry=entry
+            )
+
+        if self._ranks is None:
+            with alone() as prober:
+                yield AsTrained(prober)
+            return
+        from autobatch.ranks.launch import LaunchedRanks
+        from autobatch.ranks.prober import GroupProber
+
+        entry = _ENTRY.format("main_of_rank", changes)
+        ranks = LaunchedRanks(
+            self.name, settings, self._ranks, on_output=on_output, on_stage=on_stage, entry=entry
+        )
+        with GroupProber(ranks, on_stage=on_stage) as group:
+            yield AsTrained(GroupWithJobs(group, alone))
 
 
 class ObjectsOpener:
@@ -156,6 +201,7 @@ class ObjectsOpener:
         self.placeholders: dict[str, tuple[str, ...]] = {}
         self.start: dict[str, str] = {}
         self.settings = settings
+        self.refuses: dict[str, str] = {}
         self._workload, self._isolation = workload, isolation
 
     @contextmanager
@@ -197,6 +243,7 @@ class CommandOpener:
         self.name = str(Template(arguments=arguments))
         self._arguments, self._settings, self._command = arguments, settings, command
         self._on_output = on_output
+        self.refuses: dict[str, str] = {}
         found = {match[1]: match[2] for each in arguments for match in PLACEHOLDER.finditer(each)}
         for name in levers:
             if name not in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -110,8 +111,26 @@ def main(changes: Changes) -> None:
     Args:
         changes: The levers.
     """
+    serve(Worker(make_task=partial(_load, changes)))
 
-    def load(request: LoadRequest, device_name: str) -> TrainingTask:
-        return tune_task(load_target(request, device_name), changes)
 
-    serve(Worker(make_task=load))
+def main_of_rank(changes: Changes) -> None:
+    """Run the worker of a rank whose target has levers on.
+
+    Args:
+        changes: The levers.
+    """
+    from autobatch.ranks.worker import make_target_worker
+
+    of_optimizer = {name: value for name, value in changes.items() if name == "optimizer"}
+
+    def finish(task: TrainingTask) -> TrainingTask:
+        """Sharding makes the optimizer anew, of the parameters that there are then."""
+        put_on_all(Parts(model=task.model, optimizer=task.built.optimizer), of_optimizer)
+        return task
+
+    serve(make_target_worker(partial(_load, changes), finish))
+
+
+def _load(changes: Changes, request: LoadRequest, device_name: str) -> TrainingTask:
+    return tune_task(load_target(request, device_name), changes)

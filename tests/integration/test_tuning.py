@@ -14,7 +14,12 @@ from fixtures.commands import run_autobatch
 from torch import nn
 
 import autobatch
+from autobatch.probe.protocol import TimingPlan
+from autobatch.ranks.settings import Parallel, RanksSettings
+from autobatch.records import Settings
 from autobatch.tuning.asked import LEVER_NAMES
+from autobatch.tuning.jobs import TruthJob
+from autobatch.tuning.probers import TargetOpener
 
 run_tune = partial(run_autobatch, "tune")
 
@@ -40,6 +45,16 @@ features = torch.randn(64, 64)
 dataset = torch.utils.data.TensorDataset(features, features[:, :1])
 loss = nn.MSELoss()
 batch_size = 16
+"""
+
+
+TELLS = """
+def optimizer_step(model, optimizer):
+    kinds = [each.__name__ for each in type(model.blocks[0]).__mro__]
+    wrapped = next(each for each in kinds if each == "CheckpointWrapper")
+    data = type(next(model.parameters()).data).__name__
+    print("fused", optimizer.param_groups[0]["fused"], wrapped, data, flush=True)
+    optimizer.step()
 """
 
 
@@ -91,3 +106,25 @@ def test_objects_are_tuned_and_left_as_they_were(isolation: str) -> None:
     assert dict(model.named_modules()) == modules
     assert [each.stride() for each in model.parameters()] == strides
     assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+def test_levers_are_put_on_every_rank_around_what_shards_the_model(tmp_path: Path) -> None:
+    target = tmp_path / "target.py"
+    text = BLOCKS.format(layer="nn.Identity()", switch="raise RuntimeError('not in place')")
+    target.write_text(text.replace("    def set_grad_checkpointing", "    def other") + TELLS)
+    ranks = RanksSettings(nproc_per_node=2, parallel=Parallel.FSDP2)
+    said: list[str] = []
+    opener = TargetOpener(
+        str(target), Settings(device="cpu", num_devices=2), said.append, ranks=ranks
+    )
+    changes = {"optimizer": "fused", "checkpointing": "every_block"}
+    with opener.open(changes, {}) as trainer:
+        workload = trainer.load(timeout_s=60).workload
+        trial = trainer.measure(4, TimingPlan(min_steps=2, max_time_s=0.1), timeout_s=60)
+        truth = trainer.run(TruthJob(batch_size=2), timeout_s=60)
+    assert (workload.num_ranks, workload.parallel) == (2, "FSDP2")
+    assert trial.fits
+    assert not truth.fault
+    of_ranks = {line for line in said if line.endswith("fused True CheckpointWrapper DTensor")}
+    assert len(of_ranks) == 2, said  # each rank has said it
+    assert opener.refuses["loader"] == "several processes train together"

@@ -41,8 +41,8 @@ OPTIONS = {
     "tune": (
         "allow base-batch-size dataset-size device env files first-step-timeout force fresh "
         "global-batch-size headroom in json lever lever-time-limit max-batch-size memory-limit "
-        "min-batch-size num-devices output plot precision quiet resize resume seed skip "
-        "time-limit tolerance trial-timeout verbose"
+        "min-batch-size nproc-per-node num-devices output parallel plot precision quiet resize "
+        "resume seed skip time-limit tolerance trial-timeout verbose"
     ),
 }
 
