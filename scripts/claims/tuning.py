@@ -6,23 +6,22 @@ turn, each in a fresh process, so that no luck of a single run decides. Printed 
 throughput over the best of the grid, over the user's own settings, and the time of the tuning over
 that of the grid. Combinations that are not exact count for the grid's time, not for its best.
 
-With `--sample N` only N combinations of the grid run, drawn at random; the best is then that of
-these, and the grid's time is scaled up. Compiling is left out of both, unless `--compile` is given.
-Exit status 1 if a ratio is below 0.95, a tuning took more than a fifth of its grid, or image_cnn or
-slow_loader gained less than 1.5.
+With `--keep N` every combination runs at the best size of the start and at four times that, and the
+N fastest of them at every size; the grid's time is scaled up to all sizes. Compiling is left out of
+both, unless `--compile` is given. Exit status 1 if a ratio is below 0.95, a tuning took more than a
+fifth of its grid, or image_cnn or slow_loader gained less than 1.5.
 
-    python -m scripts.claims.tuning [--sample 12] [--rounds 3] [image_cnn deep_gpt ...]
+    python -m scripts.claims.tuning [--keep 8] [--rounds 3] [image_cnn deep_gpt ...]
 """
 
 from __future__ import annotations
 
 import itertools
-import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,20 +79,22 @@ class Bench:
         """Tune it."""
         return tune(self.opener, self.settings, self.asked, self.activity)
 
-    def run_grid(self, tuning: Tuning, combinations: list[Changes]) -> Iterator[Cell]:
-        """Run combinations at powers of two, up to the first that does not fit or is past the knee.
+    def run_grid(
+        self, tuning: Tuning, combinations: list[Changes], sizes: list[int]
+    ) -> Iterator[Cell]:
+        """Run combinations at sizes, up to the first that does not fit or is past the knee.
 
         Args:
-            tuning: Has the largest size.
+            tuning: Says what every run needs.
             combinations: Levers to put on.
+            sizes: In ascending order.
         """
-        largest = tuning.start.limits.largest
         for changes in combinations:
             best = 0.0
             try:
                 with self.opener.open(changes, tuning.start.remedy) as trainer:
                     trainer.load()
-                    for size in itertools.takewhile(lambda s: s <= largest, map(_power, range(27))):
+                    for size in sizes:
                         _, rate = self.measurer.time_round(
                             trainer, tuning.start, changes, size, Purpose.SEARCH
                         )
@@ -123,7 +124,7 @@ class Bench:
 def main() -> int:
     """Tune, run the grids, compare."""
     parser = make_parser(__doc__, _LIMITS)
-    parser.add_argument("--sample", type=int)
+    parser.add_argument("--keep", type=int)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
@@ -134,7 +135,7 @@ def main() -> int:
         for name in arguments.examples:
             target = str(deep) if name == "deep_gpt" else example_path(name)
             bench = Bench(target, _LIMITS[name], compiles=arguments.compile)
-            row, is_good = compare(name, bench, arguments.sample, arguments.rounds)
+            row, is_good = compare(name, bench, arguments.keep, arguments.rounds)
             rows.append(row)
             is_met &= is_good
     print_table(
@@ -145,28 +146,17 @@ def main() -> int:
     return 0 if is_met else 1
 
 
-def compare(
-    name: str, bench: Bench, sample: int | None, rounds: int
-) -> tuple[tuple[str, ...], bool]:
+def compare(name: str, bench: Bench, keep: int | None, rounds: int) -> tuple[tuple[str, ...], bool]:
     """The row of one workload, and whether it meets the claim."""
     tuning = bench.tune()
     report(name, describe_changes(tuning.changes), tuning.batch_size)
-    combinations = [*list_combinations(tuning.start.offers)]
-    count = len(combinations)
-    if sample is not None and sample < count:
-        combinations = random.Random(0).sample(combinations, sample)
-    begin = time.monotonic()
-    cells = [*bench.run_grid(tuning, combinations)]
-    grid_time_s = (time.monotonic() - begin) * count / len(combinations)
-    wrong = [each.changes for each in tuning.attempts if each.outcome is AttemptOutcome.NOT_EXACT]
-    exact = [cell for cell in cells if not any(is_part(each, cell.changes) for each in wrong)]
-    finalists = sorted(exact, key=lambda cell: -cell.samples_per_s)[:_NUM_FINALISTS]
-    for cell in finalists:
+    combinations, cells, grid_time_s = run_all(bench, tuning, keep)
+    for cell in cells[:_NUM_FINALISTS]:
         report("grid", describe_changes(cell.changes), cell.batch_size, cell.samples_per_s)
     sides = [
         ({}, tuning.start.own_batch_size),
         (tuning.changes, tuning.batch_size),
-        *((cell.changes, cell.batch_size) for cell in finalists),
+        *((cell.changes, cell.batch_size) for cell in cells[:_NUM_FINALISTS]),
     ]
     own, chosen, *others = bench.hold(tuning, sides, rounds)
     of_best, of_own = chosen / max(others), chosen / own
@@ -174,17 +164,44 @@ def compare(
     is_good = of_best >= _LEAST_OF_BEST and of_time <= _MOST_OF_TIME
     is_good &= name not in _MUST_GAIN or of_own >= _LEAST_GAIN
     limit = bench.settings.memory_limit_bytes
-    of_grid = f"{len(combinations)} of {count}" if len(combinations) < count else str(count)
     row = (
         f"{name} in {format_bytes(limit)}" if limit else name,
         f"{describe_changes(tuning.changes)}, {tuning.batch_size}",
         f"{of_best:.2f}",
         f"{of_own:.2f}",
         format_seconds(tuning.tuning_time_s),
-        f"{of_grid} combinations, {len(cells)} runs, {format_seconds(grid_time_s)}",
+        f"{combinations}, {format_seconds(grid_time_s)}",
         f"{of_time:.2f}",
     )
     return row, is_good
+
+
+def run_all(bench: Bench, tuning: Tuning, keep: int | None) -> tuple[str, list[Cell], float]:
+    """The grid: what ran of it, its exact cells, fastest first, and the time of all of it.
+
+    Of each combination only the fastest size is a cell.
+    """
+    combinations, limits = [*list_combinations(tuning.start.offers)], tuning.start.limits
+    wrong = [each.changes for each in tuning.attempts if each.outcome is AttemptOutcome.NOT_EXACT]
+    sizes = [*itertools.takewhile(lambda size: size <= limits.largest, map(_power, range(27)))]
+    exact = [each for each in combinations if not any(is_part(part, each) for part in wrong)]
+    chosen, cells, ran = combinations, list[Cell](), f"all of {len(combinations)} combinations"
+    if keep is not None and keep < len(exact):
+        two = [size for size in (limits.first, 4 * limits.first) if size <= limits.largest]
+        cells = find_fastest(bench.run_grid(tuning, exact, two))
+        chosen = [cell.changes for cell in cells[:keep]]
+        ran = f"{len(exact)} of {len(combinations)} combinations, {keep} at all sizes"
+    begin = time.monotonic()
+    cells += bench.run_grid(tuning, chosen, sizes)
+    grid_time_s = (time.monotonic() - begin) * len(combinations) / len(chosen)
+    return ran, find_fastest(cell for cell in cells if cell.changes in exact), grid_time_s
+
+
+def find_fastest(cells: Iterable[Cell]) -> list[Cell]:
+    """The fastest cell of each combination, fastest first."""
+    ordered = sorted(cells, key=lambda cell: -cell.samples_per_s)
+    changes = [cell.changes for cell in ordered]
+    return [cell for number, cell in enumerate(ordered) if cell.changes not in changes[:number]]
 
 
 def list_combinations(offers: dict[str, tuple[str, ...]]) -> Iterator[Changes]:
