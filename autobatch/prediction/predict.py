@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from autobatch.prediction.allocator import Block, CachingAllocator, OutOfMemory
 from autobatch.prediction.trace import CardFacts, Category, Storage, Trace
 
+# Repetitions of a step after which nothing is expected to change.
+_MOST_REPETITIONS = 8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LivePart:
@@ -30,7 +33,7 @@ class Prediction:
 
     Attributes:
         batch_size: Samples of a pass.
-        fits: Whether it ran to its end.
+        fits: Whether it ran to its end, and its last step over and over.
         peak_requested_bytes: Highest sum of requests, before rounding; where it did not fit, of
             what came before.
         peak_allocated_bytes: The same of blocks, as ``torch.cuda.max_memory_allocated`` tells it.
@@ -79,22 +82,14 @@ def predict(trace: Trace, card: CardFacts, allocator: CachingAllocator | None = 
         >>> predict(trace, PlainFacts(compute_capability=(8, 0), num_sms=108)).peak_reserved_bytes
         20971520
     """
-    allocator = allocator or CachingAllocator()
-    statistics, peak_event, peak_bytes = allocator.statistics, 0, 0
-    blocks: dict[int, Block] = {}
+    replay = TraceReplay(trace, card, allocator or CachingAllocator())
     failed_at = None
-    sizes = [storage.bytes_on(card) for storage in trace.storages]
     try:
-        for position, event in enumerate(trace.events):
-            if event < 0:
-                if ~event in blocks:
-                    allocator.free(blocks.pop(~event))
-            elif sizes[event]:
-                blocks[event] = allocator.allocate(sizes[event])
-                if statistics.allocated_bytes > peak_bytes:
-                    peak_event, peak_bytes = position, statistics.allocated_bytes
+        replay.play()
+        replay.settle()
     except OutOfMemory:
-        failed_at = trace.storages[event]
+        failed_at = replay.asked_for
+    statistics = replay.allocator.statistics
     return Prediction(
         batch_size=trace.batch_size,
         fits=failed_at is None,
@@ -102,10 +97,87 @@ def predict(trace: Trace, card: CardFacts, allocator: CachingAllocator | None = 
         peak_allocated_bytes=statistics.peak_allocated_bytes,
         peak_reserved_bytes=statistics.peak_reserved_bytes,
         num_alloc_retries=statistics.num_alloc_retries,
-        peak_event=peak_event,
-        live=_find_live(trace, sizes, peak_event),
+        peak_event=replay.peak_event,
+        live=_find_live(trace, replay.sizes, replay.peak_event),
         failed_at=failed_at,
     )
+
+
+class TraceReplay:
+    """A trace on its way through the model of the allocator.
+
+    Args:
+        trace: The trace.
+        card: For the sizes that a card decides.
+        allocator: Serves the requests.
+
+    Attributes:
+        allocator: The same.
+        sizes: Bytes of each storage on the card.
+        asked_for: The storage that was asked for last.
+        peak_event: Index of the event that reached the allocated peak.
+    """
+
+    def __init__(self, trace: Trace, card: CardFacts, allocator: CachingAllocator) -> None:
+        self.allocator = allocator
+        self.sizes = [storage.bytes_on(card) for storage in trace.storages]
+        self.asked_for: Storage | None = None
+        self.peak_event = 0
+        self._trace = trace
+        self._peak_bytes = 0
+        self._blocks: dict[int, Block] = {}
+        self._heirs = trace.find_heirs()
+
+    def play(self) -> None:
+        """Send every request.
+
+        Raises:
+            OutOfMemory: If one cannot be served.
+        """
+        self._play(0)
+
+    def settle(self) -> None:
+        """Repeat the last step until it leaves the allocator with as much as it found.
+
+        The first steps find free blocks that the start of the training left, and split others than
+        later ones do.
+
+        Raises:
+            OutOfMemory: If a request cannot be served.
+        """
+        statistics, before = self.allocator.statistics, -1
+        for _ in range(_MOST_REPETITIONS if self._heirs is not None else 0):
+            if statistics.peak_reserved_bytes == before:
+                break
+            before = statistics.peak_reserved_bytes
+            self.repeat()
+
+    def repeat(self) -> None:
+        """Send the requests of the last step again.
+
+        Raises:
+            OutOfMemory: If one cannot be served.
+        """
+        assert self._heirs is not None, "the last step is like the one before it"
+        left = {
+            old: self._blocks.pop(new) for old, new in self._heirs.items() if new in self._blocks
+        }
+        self._blocks.update(left)
+        self._play(self._trace.last_step)
+
+    def _play(self, begin: int) -> None:
+        allocator, blocks = self.allocator, self._blocks
+        for position, event in enumerate(self._trace.events[begin:], begin):
+            if event < 0:
+                if ~event in blocks:
+                    allocator.free(blocks.pop(~event))
+                continue
+            if self.sizes[event]:
+                self.asked_for = self._trace.storages[event]
+                blocks[event] = allocator.allocate(self.sizes[event])
+                if allocator.statistics.allocated_bytes > self._peak_bytes:
+                    self.peak_event = position
+                    self._peak_bytes = allocator.statistics.allocated_bytes
 
 
 def trace_timeline(trace: Trace, card: CardFacts) -> list[tuple[int, dict[Category, int]]]:

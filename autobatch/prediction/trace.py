@@ -190,6 +190,30 @@ class Trace:
     attention: tuple[AttentionCall, ...] = ()
     unseen: tuple[str, ...] = ()
 
+    @property
+    def last_step(self) -> int:
+        """Index of the first event of the last step."""
+        return max((mark.position for mark in self.marks if mark.name == "forward"), default=0)
+
+    def find_heirs(self) -> dict[int, int] | None:
+        """What a repetition of the last step would find in place of what the step found itself.
+
+        Returns:
+            For each storage that the last step freed and the one before it had left, the storage
+            that the last step leaves to the next; ``None`` if they are not alike, or there is no
+            step before.
+        """
+        events = self.events[self.last_step :]
+        made, freed = {each for each in events if each >= 0}, {~each for each in events if each < 0}
+        found, left = sorted(freed - made), sorted(made - freed)
+        if not self.last_step or [*map(self._kind_of, found)] != [*map(self._kind_of, left)]:
+            return None
+        return dict(zip(found, left, strict=True))
+
+    def _kind_of(self, index: int) -> tuple[str, str, int]:
+        storage = self.storages[index]
+        return storage.operator, storage.module, storage.num_bytes
+
 
 def _threads_of_sm(card: CardFacts) -> int:
     """Threads that one multiprocessor holds (table of the CUDA programming guide)."""

@@ -12,6 +12,7 @@ from torch import nn
 from autobatch.errors import cause_of
 from autobatch.prediction.allocator import CachingAllocator
 from autobatch.prediction.lines import TraceLine, explain_difference
+from autobatch.prediction.predict import TraceReplay
 from autobatch.prediction.trace import CardFacts, Trace
 from autobatch.prediction.tracing.placing import place, skip_initialisers
 from autobatch.prediction.tracing.steps import on_fake_cuda
@@ -109,35 +110,28 @@ def line_of(
 def replay_last_step(
     trace: Trace, card: CardFacts, *, empties_cache_before_it: bool = False
 ) -> Replayed:
-    """Replay a trace, and measure its last step.
+    """Replay a trace until its steps are alike, and measure one more.
 
     Args:
         trace: The trace.
         card: For the sizes that a card decides.
         empties_cache_before_it: Whether the loop gives cached memory back before it.
     """
-    allocator, blocks = CachingAllocator(), {}
-    begin = max(mark.position for mark in trace.marks if mark.name == "forward")
-    num_allocations, reserved_bytes = 0, 0
-    for position, event in enumerate(trace.events):
-        if position == begin:
-            if empties_cache_before_it:
-                allocator.release_cached()
-            allocator.reset_peaks()
-            num_allocations = 0
-        if event < 0:
-            block = blocks.pop(~event, None)
-            if block is not None:
-                allocator.free(block)
-        elif num_bytes := trace.storages[event].bytes_on(card):
-            blocks[event] = allocator.allocate(num_bytes)
-            num_allocations += 1
-        reserved_bytes = max(reserved_bytes, allocator.statistics.peak_reserved_bytes)
-    statistics = allocator.statistics
+    replay = TraceReplay(trace, card, CachingAllocator())
+    replay.play()
+    replay.settle()
+    statistics = replay.allocator.statistics
+    reserved_bytes = statistics.peak_reserved_bytes
+    if empties_cache_before_it:
+        replay.allocator.release_cached()
+    replay.allocator.reset_peaks()
+    replay.repeat()
     return Replayed(
         requested_bytes=statistics.peak_requested_bytes,
         reserved_bytes=statistics.peak_reserved_bytes
         if empties_cache_before_it
-        else reserved_bytes,
-        num_allocations=num_allocations,
+        else max(reserved_bytes, statistics.peak_reserved_bytes),
+        num_allocations=sum(
+            event >= 0 and replay.sizes[event] > 0 for event in trace.events[trace.last_step :]
+        ),
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autobatch.prediction.allocator import CachingAllocator, Driver
-from autobatch.prediction.predict import LivePart, predict, trace_timeline
-from autobatch.prediction.trace import Category, PlainFacts, Storage, Trace, Workspace
+from autobatch.prediction.predict import LivePart, TraceReplay, predict, trace_timeline
+from autobatch.prediction.trace import Category, Mark, PlainFacts, Storage, Trace, Workspace
 
 MIB = 2**20
 CARD = PlainFacts(compute_capability=(8, 0), num_sms=108)
@@ -77,3 +79,40 @@ def test_the_timeline_ends_with_what_is_left() -> None:
             Category.GRADIENT: 30 * MIB,
         },
     )
+
+
+#: Each step makes and frees 24 and 12 MiB, and leaves 20 to the next one, which frees them.
+STEPS = Trace(
+    batch_size=8,
+    compute_capability=(8, 0),
+    storages=tuple(storage(mib, Category.ACTIVATION) for mib in (24, 12, 20) * 2),
+    events=(0, ~0, 1, 2, ~1, 3, ~2, ~3, 4, 5, ~4),
+    marks=(Mark(name="forward", step=1, position=0), Mark(name="forward", step=2, position=5)),
+)
+
+
+def test_a_later_step_may_reserve_more_than_the_first_two() -> None:
+    replay = TraceReplay(STEPS, CARD, CachingAllocator())
+    replay.play()
+    assert replay.allocator.statistics.reserved_bytes == 44 * MIB
+    # In the third step, what it left itself lies where 24 MiB were.
+    replay.repeat()
+    assert replay.allocator.statistics.reserved_bytes == 68 * MIB
+    replay.repeat()
+    assert replay.allocator.statistics.reserved_bytes == 68 * MIB
+    assert predict(STEPS, CARD).peak_reserved_bytes == 68 * MIB
+
+
+def test_what_fits_for_two_steps_alone_does_not_fit() -> None:
+    prediction = predict(STEPS, CARD, CachingAllocator(Driver(46 * MIB)))
+    assert not prediction.fits
+    assert prediction.failed_at == STEPS.storages[3]
+    assert predict(STEPS, CARD, CachingAllocator(Driver(68 * MIB))).fits
+
+
+def test_a_step_that_leaves_other_things_than_it_found_is_not_repeated() -> None:
+    # The last step keeps its 12 MiB, too: another one would find more than it did.
+    unlike = replace(STEPS, events=STEPS.events[:-1])
+    assert STEPS.find_heirs() == {2: 5}
+    assert unlike.find_heirs() is None
+    assert predict(unlike, CARD).peak_reserved_bytes == 44 * MIB
