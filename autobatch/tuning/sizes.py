@@ -212,7 +212,7 @@ def interval_of(ratios: Sequence[float], noise_fraction: float) -> tuple[float, 
 def mean_of(ratios: Sequence[float]) -> float:
     """Geometric mean of ratios; of three or more without the lowest and the highest.
 
-    A moment in which others take the processor makes one round worth nothing.
+    A moment in which others take the cores makes one round worth nothing.
 
     Args:
         ratios: Of rounds, at least one.
