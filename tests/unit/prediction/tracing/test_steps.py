@@ -367,3 +367,27 @@ def test_hooks_and_attributes_of_parameters_stay() -> None:
 
     with pytest.raises(WorkloadError, match=r"called with \[False\]"):
         trace(model, training_step=step)
+
+
+def test_the_gradient_of_a_dense_3x3_kernel_takes_a_workspace_in_float32() -> None:
+    def trace_images(model: nn.Module, precision: Precision = Precision.FP32) -> list[int]:
+        traced = trace(
+            nn.Sequential(model, nn.Flatten()),
+            batch_size=2,
+            precision=precision,
+            loss=lambda output, target: output.sum(),
+            batch=lambda size: (torch.randn(size, 8, 10, 10), torch.zeros(size)),
+        )
+        made = of_operator(traced, "convolution_backward")
+        return [each.num_bytes for each in made if each.category is Category.WORKSPACE]
+
+    dense = nn.Conv2d(8, 16, 3, padding=1)
+    # Two samples of 3 x 3 tiles, 24 channels, 6 x 6 elements; in each of two steps.
+    assert trace_images(dense) == [2 * 9 * 24 * 36 * 4] * 2
+    assert trace_images(dense, Precision.BF16) == []
+    for other in (
+        nn.Conv2d(8, 16, 3, stride=2),
+        nn.Conv2d(8, 16, 3, groups=8),
+        nn.Conv2d(8, 16, 1),
+    ):
+        assert trace_images(other) == []
