@@ -40,6 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=2))
         if item.get_closest_marker("slow") and not item.config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="takes minutes; --slow runs it"))
+    # What may take longest, by its own limit, begins first: begun last, it would run alone.
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
 def pytest_report_header() -> str:

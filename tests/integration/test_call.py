@@ -12,6 +12,7 @@ import numpy
 import psutil
 import pytest
 import torch
+from fixtures.commands import ENVIRONMENT
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
@@ -465,7 +466,9 @@ def test_a_finding_speaks_for_itself() -> None:
 def test_the_example_reaches_the_same_weights_with_and_without_the_call() -> None:
     def run(*arguments: str) -> list[str]:
         command = [sys.executable, str(EXAMPLES / "training_loop.py"), "--steps", "30"]
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [*command, *arguments], env=ENVIRONMENT, capture_output=True, text=True, check=True
+        )
         return done.stdout.splitlines()[-2:]
 
     used, weights = run()

@@ -64,6 +64,10 @@ def test_every_example_gets_an_answer_that_ran(example: Path) -> None:
     finding = json.loads(done.stdout)
     fitting = {t["batch_size"] for t in finding["trials"] if t["outcome"] == "fits"}
     assert finding["batch_size"] in fitting
+    if example.stem == "slow_loader":
+        assert finding["bottleneck"] == "data_loading"
+        assert "data_loading" in {warning["code"] for warning in finding["warnings"]}
+        assert finding["loading"]["timings"]
 
 
 def test_stdout_is_the_result_alone_and_progress_goes_to_stderr(small: Path) -> None:
@@ -82,8 +86,9 @@ def test_quiet_says_nothing_on_stderr(small: Path) -> None:
 
 def test_what_the_target_prints_is_shown_with_v_only_and_never_on_stdout(tmp_path: Path) -> None:
     target = write(tmp_path, SMALL + "print('hello from the target')\n")
-    assert "hello" not in run_autobatch("probe", target, "--max-batch-size", "2").stderr
-    done = run_autobatch("probe", target, "--max-batch-size", "2", "--json", "-v")
+    short = ("probe", target, "--goal", "memory", "--max-batch-size", "1")
+    assert "hello" not in run_autobatch(*short).stderr
+    done = run_autobatch(*short, "--json", "-v")
     assert "hello from the target" in done.stderr
     json.loads(done.stdout)
 
@@ -245,15 +250,6 @@ def test_a_loss_that_is_not_a_number_is_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0
     codes = {warning["code"] for warning in json.loads(done.stdout)["warnings"]}
     assert "loss_not_finite" in codes
-
-
-def test_a_slow_data_set_is_named_as_the_bound() -> None:
-    done = run_autobatch(
-        "probe", ROOT / "examples" / "slow_loader.py", "--max-batch-size", "4", "--json"
-    )
-    finding = json.loads(done.stdout)
-    assert finding["bottleneck"] == "data_loading"
-    assert "data_loading" in {warning["code"] for warning in finding["warnings"]}
 
 
 def test_output_that_fails_late_says_so(small: Path) -> None:
@@ -424,8 +420,9 @@ def test_a_leak_is_named(tmp_path: Path, step_time_s: float) -> None:
     )
     target = write(tmp_path, text)
     done = run_autobatch(
-        "probe", target, "--max-batch-size", "2", "--memory-limit", "4GiB", "--json"
-    )
+        "probe", target, "--min-batch-size", "2", "--max-batch-size", "2", "--goal", "memory",
+        "--memory-limit", "4GiB", "--json",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     warnings = {each["code"]: each["figures"] for each in json.loads(done.stdout)["warnings"]}
     # Each step keeps 4 MiB.

@@ -40,7 +40,7 @@ with autobatch.explain_oom():
 """
 BACKWARD = """
 autobatch.explain_oom().install()
-widths = nn.Linear(64, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 10)
+widths = nn.Linear(64, 2048), nn.ReLU(), nn.Linear(2048, 2048), nn.ReLU(), nn.Linear(2048, 10)
 model = nn.Sequential(*widths)
 optimizer = torch.optim.Adam(model.parameters())
 
@@ -52,7 +52,7 @@ def train(batch_size):
     optimizer.zero_grad()
 
 train(4)
-limit(400)
+limit(210)
 train(int(sys.argv[1]))
 """
 STEP = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ from transformers.trainer_pt_utils import EvalLoopContainer
 
 from autobatch.errors import WorkloadError
 from autobatch.integrations.transformers import tune
+from autobatch.rehearsal.job import RehearsalJob
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
@@ -159,8 +161,14 @@ def test_where_there_is_something_to_evaluate_on_the_size_for_it_is_set_too(
 
 
 def _rehearse(trainer: Trainer, quick: Any) -> list[str]:
-    """Names of the parts; in this process, so that it is seen what was called."""
-    finding = tune(trainer, rehearse=True, isolation="shared", **quick)
+    """Names of the parts; in this process, so that it is seen what was called.
+
+    Few shuffled steps: what is tested is the evaluation after them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        job = partial(RehearsalJob, max_steps=6)
+        patch.setattr("autobatch.rehearsal.examine.RehearsalJob", job)
+        finding = tune(trainer, rehearse=True, isolation="shared", **quick)
     assert finding.rehearsal is not None
     assert finding.rehearsal.passes
     return [stage.name for stage in finding.rehearsal.stages]
