@@ -7,12 +7,12 @@ would change what those measure.
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from fixtures.commands import ENVIRONMENT
 
 HERE = Path(__file__).resolve().parent
 CASES = {
@@ -37,7 +37,7 @@ def test_all_cases_pass(file: str) -> None:
         [sys.executable, "-m", "pytest", "-n", "0", "-q", "--tb=short", "-p", "no:cacheprovider",
          str(HERE / file)],
         cwd=HERE.parents[2],
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**ENVIRONMENT, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
     )  # fmt: skip
