@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from fixtures.commands import run_autobatch
 
 TARGET = """
@@ -62,6 +63,7 @@ def test_the_longest_sequence_ends_where_the_positions_do(tmp_path: Path) -> Non
     assert failed["outcome"] == "failed" and "index out of range" in failed["message"]
 
 
+@pytest.mark.slow
 def test_a_token_budget_is_searched_with_packed_samples(tmp_path: Path) -> None:
     limits = ("--goal", "memory", "--memory-limit", "500MiB")
     found = probe(tmp_path, PACKED, "--axis", "tokens", *limits)

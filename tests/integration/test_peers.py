@@ -34,6 +34,7 @@ def test_a_process_without_memory_to_start_in_is_a_row() -> None:
     assert row["message"]
 
 
+@pytest.mark.slow
 def test_the_oracle_times_every_size_that_fits() -> None:
     timing = run_timing("rows:1:16", [3], num_rounds=2, limit_bytes=LIMIT_BYTES, timeout_s=60)
     assert timing["outcome"] == "answered", timing

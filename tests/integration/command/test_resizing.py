@@ -23,7 +23,16 @@ SIZES = (32, 128, 512)
 ASKED = Asked(goal=Goal.THROUGHPUT, tolerance_fraction=0.05)
 
 
-@pytest.mark.parametrize("kind", ["mnist", "dcgan", "imagenet", "timm", "lightning"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "mnist",
+        "dcgan",
+        pytest.param("imagenet", marks=pytest.mark.slow),
+        pytest.param("timm", marks=pytest.mark.slow),
+        "lightning",
+    ],
+)
 def test_in_place_and_fresh_agree_or_are_neighbours(probing: Callable[..., Any], kind: str) -> None:
     if kind == "lightning":
         pytest.importorskip("lightning")

@@ -45,6 +45,7 @@ def probe(target: Path, *arguments: str) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.slow
 def test_two_searches_side_by_side_each_find_one_size_for_their_ranks(target: Path) -> None:
     with ThreadPoolExecutor() as pool:
         ddp = pool.submit(probe, target)

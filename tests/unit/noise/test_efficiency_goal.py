@@ -31,7 +31,10 @@ def search(
     return find(prober, settings, target="simulated", worth=worth, clock=prober.clock)
 
 
-@pytest.mark.parametrize(("noise_scale", "best"), [(3.2, 8), (51.2, 32), (819.2, 128)])
+@pytest.mark.parametrize(
+    ("noise_scale", "best"),
+    [pytest.param(3.2, 8, marks=pytest.mark.slow), (51.2, 32), (819.2, 128)],
+)
 def test_the_answer_is_the_size_with_the_highest_goodput(noise_scale: float, best: int) -> None:
     finding = search(noise_scale)
     assert finding.batch_size == best
