@@ -12,7 +12,7 @@ import click
 from autobatch.cli.search import CommandSearch, Search, TargetSearch
 from autobatch.command.settings import CommandSettings
 from autobatch.errors import AutobatchError, SearchInterrupted, SettingsError
-from autobatch.ranks.settings import RanksSettings
+from autobatch.ranks.settings import RanksSettings, refuse_for_command
 from autobatch.records import Finding, Settings
 from autobatch.shell.options import (
     OUTPUT,
@@ -166,11 +166,7 @@ def _choose(
         SettingsError: If there is an option of the other.
     """
     if arguments is not None:
-        if ranks != RanksSettings():
-            raise SettingsError(
-                f"`nproc_per_node={ranks.nproc_per_node}` and `parallel` are for a target",
-                hint="start the processes in the command: -- torchrun --nproc-per-node 2 train.py",
-            )
+        refuse_for_command(ranks)
         return CommandSearch(arguments, settings, command)
     if command != CommandSettings():
         raise SettingsError(

@@ -46,6 +46,22 @@ class RanksSettings:
         check_options(self)
 
 
+def refuse_for_command(asked: RanksSettings) -> None:
+    """Refuse options that a command takes the place of: it starts its processes itself.
+
+    Args:
+        asked: What was given beside the command.
+
+    Raises:
+        SettingsError: If any was.
+    """
+    if asked != RanksSettings():
+        raise SettingsError(
+            f"`nproc_per_node={asked.nproc_per_node}` and `parallel` are for a target",
+            hint="start the processes in the command: -- torchrun --nproc-per-node 2 train.py",
+        )
+
+
 def for_ranks(settings: Settings, num_ranks: int) -> Settings:
     """The settings of a search in which several processes train together.
 

@@ -11,7 +11,7 @@ import click
 from autobatch.command.settings import CommandSettings
 from autobatch.errors import SettingsError, TuningInterrupted
 from autobatch.ranks.launcher import Launched
-from autobatch.ranks.settings import RanksSettings, for_ranks
+from autobatch.ranks.settings import RanksSettings, for_ranks, refuse_for_command
 from autobatch.records import Settings
 from autobatch.shell.options import (
     OUTPUT,
@@ -135,12 +135,8 @@ def _open(
     from autobatch.tuning.probers import CommandOpener, TargetOpener
 
     arguments = choose_target_or_command(target, "tune")
-    if target is None and asked.ranks != RanksSettings():
-        raise SettingsError(
-            f"`nproc_per_node={asked.ranks.nproc_per_node}` and `parallel` are for a target",
-            hint="start the processes in the command: -- torchrun --nproc-per-node 2 train.py",
-        )
     if target is None:
+        refuse_for_command(asked.ranks)
         return CommandOpener(arguments or (), settings, command, asked.placeholders, on_output)
     if asked.placeholders:
         name = next(iter(asked.placeholders))

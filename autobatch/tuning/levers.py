@@ -282,8 +282,6 @@ def offer_levers(
     facts: Facts,
     device: str,
     asked: TuneSettings,
-    *,
-    in_code: bool = False,
     refuses: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     """The levers that there are for a workload, and why there are no others.
@@ -292,7 +290,6 @@ def offer_levers(
         facts: Of the workload.
         device: Where it is trained.
         asked: What may be tuned.
-        in_code: Whether it is trained in a process that has started already.
         refuses: Levers that cannot be put on there, and why.
     """
     offers, refused = {}, {}
@@ -306,8 +303,6 @@ def offer_levers(
         elif name in _NEED_LEAVE and PRECISION not in asked.allowed:
             if not isinstance(found, str):
                 refused[name] = "it changes the arithmetic: `allow=precision` tries it"
-        elif in_code and not lever.in_code:
-            refused[name] = "it takes a process that starts with it: tune a file or a command"
         elif isinstance(found, str):
             refused[name] = found
         elif found:

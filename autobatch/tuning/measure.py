@@ -92,9 +92,7 @@ class Measurer:
             known = facts or Facts(
                 num_threads=finding.workload.num_threads, optimizer_has_state=True
             )
-            found, refused = offer_levers(
-                known, device, self._asked, in_code=opener.in_code, refuses=opener.refuses
-            )
+            found, refused = offer_levers(known, device, self._asked, opener.refuses)
             if facts is None:  # only what its environment decides
                 found = {name: found[name] for name in ("allocator", "threads") if name in found}
                 refused = {}

@@ -29,6 +29,7 @@ _ENTRY = (
     "import gc; gc.disable(); import autobatch.probe.worker.worker; "
     "from autobatch.tuning.tuned import {0}; gc.enable(); {0}({1!r})"
 )
+_STARTED = "it takes a process that starts with it: tune a file or a command"
 _TOGETHER = "several processes train together"
 
 
@@ -44,9 +45,6 @@ class Opener(Protocol):
 
     takes_jobs: bool
     """Whether its probers carry out jobs."""
-
-    in_code: bool
-    """Whether it is trained in the caller's process, which has started already."""
 
     refuses: dict[str, str]
     """Levers that cannot be put on here, and why."""
@@ -131,7 +129,7 @@ class TargetOpener:
         ranks: How many processes train it together, and how.
     """
 
-    takes_jobs, in_code = True, False
+    takes_jobs = True
 
     def __init__(
         self,
@@ -192,7 +190,7 @@ class ObjectsOpener:
         isolation: ``auto``, ``process`` or ``shared``.
     """
 
-    takes_jobs, in_code = True, True
+    takes_jobs = True
 
     def __init__(
         self, workload: Workload, settings: Settings, name: str, isolation: str = "auto"
@@ -201,7 +199,8 @@ class ObjectsOpener:
         self.placeholders: dict[str, tuple[str, ...]] = {}
         self.start: dict[str, str] = {}
         self.settings = settings
-        self.refuses: dict[str, str] = {}
+        names = [name for name, lever in LEVERS.items() if not lever.in_code]
+        self.refuses = dict.fromkeys(names, _STARTED)
         self._workload, self._isolation = workload, isolation
 
     @contextmanager
@@ -230,7 +229,7 @@ class CommandOpener:
         SettingsError: If the command has no place for a lever.
     """
 
-    takes_jobs, in_code = False, False
+    takes_jobs = False
 
     def __init__(
         self,

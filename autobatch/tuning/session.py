@@ -85,13 +85,8 @@ class _Session:
         self.attempts: list[Attempt] = []
 
     def take_over(self, previous: Tuning) -> None:
-        then, now = (
-            (target, settings, replace(asked, time_limit_s=None))
-            for target, settings, asked in (
-                (previous.target, previous.settings, previous.asked),
-                (self._opener.name, self._settings, self._asked),
-            )
-        )
+        then = previous.target, previous.settings, replace(previous.asked, time_limit_s=None)
+        now = self._opener.name, self._settings, replace(self._asked, time_limit_s=None)
         if then != now:
             raise ResultFormatError(
                 f"the tuning to go on with is of {previous.target}, with other settings or levers "

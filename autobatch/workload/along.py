@@ -20,7 +20,7 @@ from autobatch.units import format_count
 from autobatch.workload.batches import BatchSource, FunctionSource, LoaderSource
 from autobatch.workload.contract import Workload
 from autobatch.workload.repeated import RepeatedSource
-from autobatch.workload.tensors import find_tensors
+from autobatch.workload.tensors import find_tensors, map_parts
 
 _TOKENS_KEY = "input_ids"
 
@@ -159,7 +159,11 @@ def _stretched(source: BatchSource, settings: Settings) -> RepeatedSource:
         found = _find_sequence(tensors) if axis is Axis.SEQUENCE_LENGTH else _find_image(tensors)
         if found is None:
             raise _nothing_grows(settings, batch)
-        return _map_tensors(batch, lambda tensor: _resize(tensor, found, size))
+
+        def resize(part: Any) -> Any:
+            return _resize(part, found, size) if isinstance(part, torch.Tensor) else None
+
+        return map_parts(batch, resize)
 
     how = f"{format_count(num)} in a batch, repeated or cut to each {settings.along.noun}"
     return RepeatedSource(make_batch, f"{source.description}; {how}")
@@ -195,19 +199,6 @@ def _resize(tensor: torch.Tensor, was: tuple[int, ...], size: int) -> torch.Tens
         index = torch.arange(size, device=tensor.device) % tensor.shape[dim]
         tensor = tensor.index_select(dim, index)
     return tensor
-
-
-def _map_tensors(batch: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """The same batch with other tensors; mappings become dicts."""
-    if isinstance(batch, torch.Tensor):
-        return change(batch)
-    if isinstance(batch, Mapping):
-        return {key: _map_tensors(part, change) for key, part in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(_map_tensors(part, change) for part in batch))
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(_map_tensors(part, change) for part in batch)
-    return batch
 
 
 def _nothing_grows(settings: Settings, batch: Any) -> WorkloadError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +30,7 @@ from autobatch.workload.optimizer import BuiltOptimizer, build_optimizer, move_s
 from autobatch.workload.own_steps import OwnOptimizer
 from autobatch.workload.repeated import RepeatedSource, keep_batches
 from autobatch.workload.synthetic import RandomBatches
+from autobatch.workload.tensors import map_parts
 from autobatch.workload.training_watch import TrainingWatch
 
 
@@ -229,21 +229,12 @@ def move_to(batch: Any, device: torch.device) -> Any:
         batch: The batch.
         device: Where to.
     """
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
-    if callable(getattr(batch, "to", None)) and not isinstance(batch, type):
-        return batch.to(device)  # it knows best, such as a PackedSequence
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(move_to(part, device) for part in batch))
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(move_to(part, device) for part in batch)
-    if isinstance(batch, Mapping):
-        return {key: move_to(value, device) for key, value in batch.items()}
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        parts = {
-            field.name: move_to(getattr(batch, field.name), device)
-            for field in dataclasses.fields(batch)
-            if field.init
-        }
-        return dataclasses.replace(batch, **parts)
-    return batch
+
+    def move(part: Any) -> Any:
+        if isinstance(part, torch.Tensor):
+            return part.to(device, non_blocking=True)
+        if callable(getattr(part, "to", None)) and not isinstance(part, type):
+            return part.to(device)  # it knows best, such as a PackedSequence
+        return None
+
+    return map_parts(batch, move)
