@@ -52,9 +52,10 @@ def test_in_place_and_fresh_agree_or_are_neighbours(probing: Callable[..., Any],
         # The time of a step is made up, and must be found by both ways of counting.
         expected_s = pytest.approx(0.004 + 0.0005 * size, rel=0.01)
         assert in_place.step_time_s == expected_s and fresh_trial.step_time_s == expected_s
-        # What sizes before have left in the heap may add a little, and is never missing.
+        # Two fresh processes differ by up to 40 MiB, too: by what malloc gives back, and when.
+        # The peak of the size before would be 0.79 of the largest one.
         ratio = (in_place.peak_bytes or 0) / (fresh_trial.peak_bytes or 1)
-        assert 0.95 < ratio < 1.15
+        assert 0.85 < ratio < 1.15
 
 
 def test_a_size_in_the_command_goes_to_it_for_the_final_run_alone(
