@@ -1,9 +1,10 @@
 """Which settings to try next, and what to put together: pure, but for the trying.
 
-start -> each value of each lever -> the best of each together, fastest first -> pairs
+start -> each value of each lever -> what gains, together, fastest first -> the others -> pairs
 
-Together also those that alone made no difference: what they save may be a larger part of a step
-that others have made faster, and the noise may have hidden it.
+The others are those that alone made no difference: what they save may be a larger part of a step
+that others have made faster, and the noise may have hidden it. They are tried all at once on top of
+what gains, and one at a time only where that is faster.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 #: What gains less than this is not worth a setting more.
 LEAST_GAIN_FRACTION = 0.02
+# What was slower alone by less than this may gain at another batch size: glibc gives large tensors
+# back to the kernel, and keeps small ones anyway.
+_LEAST_ELSEWHERE_FRACTION = 0.1
+_ELSEWHERE_RATIO = 4
 #: Levers that may gain together where one of them alone does not: checkpointing makes room, and the
 #: other one makes computing again cheap.
 PAIRS = (("checkpointing", "compile"), ("checkpointing", "precision"))
@@ -59,14 +64,30 @@ class Search:
             if _gains(self.best, alone[name]):
                 self.ladder = [self.ladder[0], alone[name]]  # in case that time runs out
         self.ladder = self.ladder[:1]
-        for each in sorted(alone.values(), key=lambda each: -each.ratio):
-            if each.ratio >= 1 - LEAST_GAIN_FRACTION:
-                self._add(each.changes)
+        fastest_first = sorted(alone.values(), key=lambda each: -each.ratio)
+        gaining = [each for each in fastest_first if _gains(self.ladder[0], each)]
+        for each in gaining:
+            self._add(each.changes)
+        if gaining:
+            self._add_others([each for each in fastest_first if each not in gaining])
         for pair in PAIRS:
             if all(name in alone and alone[name].ratio for name in pair):
                 together = {name: alone[name].changes[name] for name in pair}
                 if not together.keys() <= self.best.changes.keys():
                     self._add({**together, **self.best.changes})
+
+    def _add_others(self, others: Sequence[Attempt]) -> None:
+        now, first = self.best.batch_size or 1, self.ladder[0].batch_size or 1
+        is_elsewhere = max(now, first) >= _ELSEWHERE_RATIO * min(now, first)
+        least = 1 - (_LEAST_ELSEWHERE_FRACTION if is_elsewhere else LEAST_GAIN_FRACTION)
+        others = [each for each in others if each.ratio >= least]
+        if len(others) > 1:
+            together = {name: value for each in others for name, value in each.changes.items()}
+            tried = self._attempt({**self.best.changes, **together}, self.best)
+            if tried.ratio and not _gains(self.best, tried):
+                return
+        for each in others:
+            self._add(each.changes)
 
     def _add(self, changes: Changes) -> None:
         tried = self._attempt({**self.best.changes, **changes}, self.best)

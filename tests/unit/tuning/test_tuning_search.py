@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
 
 from autobatch.tuning.records import Attempt, AttemptOutcome, Changes
 from autobatch.tuning.search import Search, find_runner_up
@@ -77,6 +80,44 @@ def test_what_alone_makes_no_difference_is_tried_on_top_of_what_gains() -> None:
     search = Search({"allocator": ["keep"], "channels_last": ["on"]}, trying)
     search.run()
     assert search.best.changes == {"channels_last": "on", "allocator": "keep"}
+
+
+def test_what_makes_no_difference_together_is_not_tried_one_at_a_time() -> None:
+    trying = Trying(product_of(channels_last=1.3))
+    offers = {name: ["on"] for name in ("allocator", "threads", "optimizer", "channels_last")}
+    search = Search(offers, trying)
+    search.run()
+    assert search.best.changes == {"channels_last": "on"}
+    assert trying.tried[-1] == {name: "on" for name in offers}
+    assert len(trying.tried) == 6
+
+
+def test_what_fails_together_is_tried_one_at_a_time() -> None:
+    def ratio_of(changes: Changes) -> float:
+        if len(changes) == 3:
+            return 0.0
+        return 1.0 + 0.3 * ("channels_last" in changes) * (1 + ("allocator" in changes))
+
+    search = Search(
+        {"allocator": ["on"], "threads": ["1"], "channels_last": ["on"]}, Trying(ratio_of)
+    )
+    search.run()
+    assert search.best.changes == {"channels_last": "on", "allocator": "on"}
+
+
+@pytest.mark.parametrize(("batch_size", "is_tried"), [(8, False), (64, True)])
+def test_what_is_a_little_slower_is_tried_again_at_quite_another_size(
+    batch_size: int, is_tried: bool
+) -> None:
+    trying = Trying(product_of(loader=1.7, allocator=0.95))
+
+    def attempt(changes: Changes, against: Attempt | None) -> Attempt:
+        tried = trying(changes, against)
+        return replace(tried, batch_size=batch_size) if "loader" in changes else tried
+
+    search = Search({"loader": ["2"], "allocator": ["on"]}, attempt)
+    search.run()
+    assert ({"loader": "2", "allocator": "on"} in trying.tried) == is_tried
 
 
 def test_a_lever_that_fails_costs_that_lever() -> None:
