@@ -88,7 +88,7 @@ def test_what_makes_no_difference_together_is_not_tried_one_at_a_time() -> None:
     search = Search(offers, trying)
     search.run()
     assert search.best.changes == {"channels_last": "on"}
-    assert trying.tried[-1] == {name: "on" for name in offers}
+    assert trying.tried[-1] == dict.fromkeys(offers, "on")
     assert len(trying.tried) == 6
 
 
