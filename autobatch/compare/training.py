@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -145,8 +146,9 @@ class _Slice:
         self._device.reset_peak()
         losses: list[torch.Tensor] = []
         counts: list[int] = []
-        begin = told_s = self._clock()
-        for count, batch in self._split.train_batches(self._batch_size, self._seed + number):
+        begin, what = self._clock(), f"epoch {number + 1}"
+        batches = self._split.train_batches(self._batch_size, self._seed + number)
+        for count, batch in self._followed(batches, self._split.num_train_samples, what):
             losses.append(self._step(batch))
             if self._task.loss.facts.steps_itself:  # at rates of zero, as in any trial
                 raise OwnStepsError(
@@ -154,9 +156,6 @@ class _Slice:
                     hint="return the loss from it, without backward() and step()",
                 )
             counts.append(count)
-            if self._clock() - told_s > _TELL_EVERY_S:
-                told_s = self._clock()
-                self._tell(self._describe(number, sum(counts), told_s - begin))
             if len(losses) % _LOOK_EVERY == 0 and not math.isfinite(float(losses[-1])):
                 break
         self._device.synchronize()
@@ -167,7 +166,7 @@ class _Slice:
         self._note(values)
         if not self._is_sound(values):
             return False
-        validation_loss = self._validate()
+        validation_loss = self._validate(f"{what}, evaluating")
         if validation_loss is not None and not math.isfinite(validation_loss):
             self._last_loss = validation_loss
             return False
@@ -182,12 +181,19 @@ class _Slice:
         )
         return True
 
-    def _describe(self, number: int, num_done: int, spent_s: float) -> str:
-        whole, epoch = self._split.num_train_samples, f"epoch {number + 1}"
-        if whole is None:
-            return f"{epoch}: {format_count(num_done)} samples"
-        left = format_seconds(max(1, round(spent_s * (whole - num_done) / num_done)))
-        return f"{epoch}: {format_count(num_done)} of {format_count(whole)} samples, {left} left"
+    def _followed(
+        self, batches: Iterable[tuple[int, Any]], whole: int | None, what: str
+    ) -> Iterator[tuple[int, Any]]:
+        """The same batches; now and then how many of the samples are done is told."""
+        num_done, begin_s = 0, self._clock()
+        told_s = begin_s
+        for count, batch in batches:
+            yield count, batch
+            num_done += count
+            now_s = self._clock()
+            if now_s - told_s > _TELL_EVERY_S:
+                told_s = now_s
+                self._tell(f"{what}: {_describe(num_done, whole, now_s - begin_s)}")
 
     def _note(self, values: list[float]) -> None:
         if math.isnan(self._first_loss):
@@ -200,13 +206,16 @@ class _Slice:
         limit = _DIVERGED_FACTOR * max(abs(self._first_loss), 1.0)
         return all(math.isfinite(value) for value in values) and abs(values[-1]) < limit
 
-    def _validate(self) -> float | None:
-        if self._split.validation is None:
+    def _validate(self, what: str) -> float | None:
+        held_out = self._split.validation
+        if held_out is None:
             return None
         size = max(self._batch_size, _EVALUATION_BATCH_SIZE)
         rows = [
             (float(self._evaluate(batch)), count)
-            for count, batch in self._split.validation_batches(size)
+            for count, batch in self._followed(
+                self._split.validation_batches(size), len(held_out), what
+            )
         ]
         return _weighted_mean([loss for loss, _ in rows], [count for _, count in rows])
 
@@ -230,6 +239,13 @@ class _Slice:
             "optimizer": self._task.built.optimizer.state_dict(),
             "losses": (self._first_loss, self._last_loss),
         }
+
+
+def _describe(num_done: int, whole: int | None, spent_s: float) -> str:
+    if whole is None:
+        return f"{format_count(num_done)} samples"
+    left = format_seconds(max(1, round(spent_s * (whole - num_done) / num_done)))
+    return f"{format_count(num_done)} of {format_count(whole)} samples, {left} left"
 
 
 def _resolve(batch_size: int | None, split: Split) -> int:

@@ -87,7 +87,7 @@ def _training_table(comparison: Comparison, width: int) -> Table:
     is_finished = [run.outcome is RunOutcome.FINISHED for run in runs]
     columns = [
         Column("kind", tuple(_KINDS[run.regime] for run in runs), is_words=True),
-        Column("updates", tuple(map(_updates, runs))),
+        Column("updates/epoch", tuple(map(_updates, runs))),
         Column("lr", tuple(_or_nothing(rate, units.format_learning_rate) for rate in rates)),
         Column("epoch time", tuple(_or_nothing(time, units.format_seconds) for time in times)),
         Column("peak", tuple(_or_nothing(run.peak_bytes, units.format_bytes) for run in runs)),
@@ -98,7 +98,7 @@ def _training_table(comparison: Comparison, width: int) -> Table:
             styles=tuple("green" if each else "red" for each in is_finished),
         ),
     ]
-    dropped = ("kind", "updates", "peak", "epoch time", "outcome")
+    dropped = ("kind", "updates/epoch", "peak", "epoch time", "outcome")
     return _table(comparison, columns, width, dropped)
 
 
