@@ -32,6 +32,8 @@ _SECONDS_PER_UNIT = {
     "h": 3600.0,
 }
 
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|[KMGT]?i?B|us|ms|s|min|h|\w+/s)(?!\w))")
+
 
 def parse_bytes(text: str) -> int:
     """Read a memory size such as ``8GiB``, ``500 MB`` or ``1073741824B``.
@@ -181,6 +183,16 @@ def format_change(fraction: float) -> str:
     digits = 1 if abs(percent) < 9.95 else 0
     text = f"{percent:+.{digits}f} %"
     return text if float(text[1:-2]) else "0.0 %"
+
+
+def bind_units(text: str, blank: str) -> str:
+    """Put another blank between each figure and its unit, so that no line breaks there.
+
+    Args:
+        text: Prose with figures in it.
+        blank: What a line is not broken at.
+    """
+    return _BEFORE_UNIT.sub(blank, text)
 
 
 def format_count(count: float) -> str:

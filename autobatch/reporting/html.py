@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from html import escape
 
+from autobatch import units
 from autobatch.errors import SettingsError
 from autobatch.records import Finding
 from autobatch.reporting.files import write_atomically
@@ -55,7 +56,7 @@ def to_html(finding: Finding, *, report: str) -> str:
         finding: What to show.
         report: The whole report as text, shown on demand.
     """
-    first, *others = map(escape, find_verdict(finding).lines)
+    first, *others = map(_prose, find_verdict(finding).lines)
     parts = [
         f"<p>{'<br>'.join([f'<b>{_noun(finding)} {first}</b>', *others])}</p>",
         _table(finding),
@@ -80,6 +81,10 @@ def save_html(finding: Finding, path: str | os.PathLike[str]) -> None:
     title = escape(f"{_noun(finding)} for {finding.target}")
     page = _PAGE.format(title=title, body=to_html(finding, report=report))
     write_atomically(path, page.encode("utf-8"))
+
+
+def _prose(text: str) -> str:
+    return units.bind_units(escape(text), "\N{NO-BREAK SPACE}")
 
 
 def _noun(finding: Finding) -> str:
@@ -120,5 +125,5 @@ def _picture(finding: Finding) -> Iterator[str]:
 def _warnings(finding: Finding) -> Iterator[str]:
     for warning in finding.warnings:
         advice = advise(warning, finding.loading, finding.settings.along)
-        title, *sentences = map(escape, (advice.title, advice.happened, advice.remedy))
+        title, *sentences = map(_prose, (advice.title, advice.happened, advice.remedy))
         yield f"<p><b>Warning: {title}.</b> {' '.join(sentences)}</p>"

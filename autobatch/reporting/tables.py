@@ -23,6 +23,7 @@ from autobatch.records import (
     TimingDecision,
     Trial,
 )
+from autobatch.reporting.screen import keep_units
 from autobatch.reporting.wording import OUTCOMES
 
 Row = tuple[str, RenderableType]
@@ -185,10 +186,10 @@ def versus_best(estimate: SizeEstimate, *, with_figure: bool = True) -> str:
         with_figure: Whether to say more than the interval.
     """
     low, high = (f"{100 * each:.0f}" for each in (estimate.vs_best_low, estimate.vs_best_high))
-    if not with_figure:
-        return f"{low} to {high} %" if low != high else "unknown"
     share = units.format_fraction(estimate.vs_best_fraction)
-    return share if low == high else f"{share} ({low} to {high})"
+    if low == high:  # the fastest itself
+        return share
+    return f"{share} ({low} to {high})" if with_figure else f"{low} to {high} %"
 
 
 def labelled(rows: Iterable[Row]) -> Padding:
@@ -197,7 +198,7 @@ def labelled(rows: Iterable[Row]) -> Padding:
     grid.add_column(width=_LABEL_WIDTH, no_wrap=True)
     grid.add_column(overflow="fold")
     for label, value in rows:
-        grid.add_row(label, value)
+        grid.add_row(label, keep_units(value))
     return Padding(grid, (0, 0, 0, 2))
 
 

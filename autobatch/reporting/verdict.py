@@ -12,15 +12,18 @@ from autobatch.records import (
     Doubt,
     Finding,
     Goal,
+    Outcome,
     SizeEstimate,
     StopReason,
     WarningCode,
 )
 from autobatch.reporting.wording import (
+    OUTCOMES,
     among,
     describe_contention,
     ends_at_embedding,
     name_remedy,
+    stop_reason,
 )
 
 # As many sizes are listed one by one.
@@ -88,9 +91,14 @@ def _compare(ratio: float) -> str:
 
 def _standing(finding: Finding) -> str:
     """Where the recommended size stands beside the others, by the figures that are shown."""
+    if finding.settings.goal is Goal.MEMORY:
+        is_largest = finding.batch_size == finding.recommendation.largest_batch_size
+        return "the largest that fits" if is_largest else "the largest that ran"
+    if not _is_about_speed(finding):
+        return "predicted to learn fastest"
     estimate = finding.decision.estimate_of(finding.batch_size)
-    if not _is_about_speed(finding) or estimate is None:
-        return finding.recommendation.reason
+    if estimate is None:
+        return "a size that fits"
     if len(finding.decision.estimates) == 1:
         return "the only size that was timed"
     if estimate.vs_best_fraction == 1:
@@ -169,6 +177,9 @@ def _time_limit(finding: Finding) -> str:
 
 
 def _why(finding: Finding) -> Iterator[str]:
+    if finding.settings.goal is Goal.MEMORY:
+        yield from _bounds(finding)
+        return
     decision, size = finding.decision, finding.batch_size
     estimate, name = decision.estimate_of(size), units.format_count(size)
     is_explained = (
@@ -192,6 +203,23 @@ def _why(finding: Finding) -> Iterator[str]:
     comparison = compare_to_yours(finding, than=f" than yours, {yours}")
     if comparison:
         yield comparison
+
+
+def _bounds(finding: Finding) -> Iterator[str]:
+    """How full the memory is at the largest size, and what keeps the next one out."""
+    size, peak = finding.batch_size, finding.recommendation.peak_bytes
+    if peak is not None:
+        used, budget = map(units.format_bytes, (peak, finding.budget.budget_bytes))
+        yield f"{units.format_count(size)} takes {used} of the budget of {budget}"
+    beyond = {
+        trial.batch_size: OUTCOMES[trial.outcome]
+        for trial in finding.trials
+        if trial.batch_size > size and trial.outcome not in (Outcome.FITS, Outcome.FAILED)
+    }
+    if beyond:
+        yield f"{units.format_count(min(beyond))} did not fit ({beyond[min(beyond)]})"
+    elif peak is None or not [*_limits(finding)]:
+        yield stop_reason(finding)
 
 
 def _distances(finding: Finding, chosen: SizeEstimate) -> Iterator[str]:

@@ -122,8 +122,8 @@ _TEXTS: dict[WarningCode, Advice] = {
     ),
     WarningCode.OTHER_SEARCHES: Advice(
         title="another search was running",
-        happened="During {num_trials} of the sizes, other searches by autobatch were running on "
-        "this machine ({num_searches}); each takes time and memory from the other.",
+        happened="Other searches by autobatch on this machine: {num_searches}, during {num_trials} "
+        "of the sizes. Each takes time and memory from the others.",
         remedy="Run one search at a time.",
     ),
     WarningCode.FALLING_THROUGHPUT: Advice(

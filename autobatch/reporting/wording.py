@@ -102,7 +102,7 @@ def stop_sentence(finding: Finding) -> str:
     return (
         f"Searched for {units.format_seconds(finding.search_time_s)}, "
         f"{count} {'size' if count == 1 else 'sizes'}. "
-        f"Stopped because {_stop_reason(finding)}."
+        f"Stopped because {stop_reason(finding)}."
     )
 
 
@@ -112,7 +112,8 @@ def ends_at_embedding(finding: Finding) -> bool:
     return any(_NO_ROW in message for message in failed)
 
 
-def _stop_reason(finding: Finding) -> str:
+def stop_reason(finding: Finding) -> str:
+    """Why a search went no further, as a clause."""
     reason, settings = finding.stop_reason, finding.settings
     cap = settings.max_batch_size
     limit_s = settings.time_limit_s

@@ -43,6 +43,11 @@ def test_warnings_are_sentences_with_their_figures(make_finding):
     assert "few_updates" not in shown
 
 
+def test_a_figure_keeps_its_unit_where_a_browser_breaks_lines(make_finding):
+    verdict = to_html(make_finding(), report="").partition("<table>")[0]
+    assert "an epoch is 469 iterations, 21.4\N{NO-BREAK SPACE}s" in verdict
+
+
 def test_what_the_user_named_is_shown_as_it_is_and_never_as_markup(make_finding, make_trial):
     name = "<script>alert('&')</script>.py"
     trials = (make_trial(32), make_trial(64, Outcome.KILLED))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -73,6 +74,17 @@ def long_winded(make_finding, all_warnings):
 def test_no_line_is_wider_than_the_console(long_winded, printed, width):
     lines = printed(render, long_winded, width=width).splitlines()
     assert max(map(len, lines)) <= min(width, 120)
+
+
+def test_no_line_breaks_between_a_figure_and_its_unit(make_finding, all_warnings, printed):
+    finding = make_finding(warnings=all_warnings)
+    torn = re.compile(r"\d\n *(?:%|[KMGT]iB|us|ms|s|min|h|samples/s)(?!\w)")
+    whole = printed(render, finding, width=120)
+    for width in range(40, 100):
+        text = printed(render, finding, width=width)
+        assert not torn.findall(text), width
+        assert text.isascii() or "\N{BRAILLE PATTERN BLANK}" not in text
+    assert len(re.findall(r"\d (?:%|[KMGT]iB|us|ms|s|min|h|samples/s)(?!\w)", whole)) > 50
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -13,6 +13,7 @@ from autobatch.records import (
     Doubt,
     FindingWarning,
     Goal,
+    Outcome,
     Settings,
     StopReason,
     UneditedCommand,
@@ -137,11 +138,33 @@ def test_a_limit_that_ended_the_search_is_in_the_first_line(verdict):
     assert following == "Next: search again with a longer --time-limit"
 
 
-def test_a_size_chosen_for_something_else_gives_its_own_reason(verdict):
-    reason = {"reason": "the largest size that ran inside the memory budget"}
-    answer, why, _ = verdict(settings=Settings(goal=Goal.MEMORY), recommendation=reason)
-    assert answer == f"64: {reason['reason']}; confidence high"
-    assert why == f"Why: {reason['reason']}"
+def test_the_largest_size_says_how_full_memory_is_and_what_keeps_the_next_one_out(
+    verdict, make_trial
+):
+    largest = {"settings": Settings(goal=Goal.MEMORY), "stop_reason": StopReason.MEMORY}
+    trials = (make_trial(64), make_trial(128, Outcome.OVER_BUDGET), make_trial(256, Outcome.KILLED))
+    chosen = {"recommendation": {"largest_batch_size": 64, "peak_bytes": 3 * 2**30}}
+    answer, why, _ = verdict(trials=trials, **largest, **chosen)
+    assert answer == "64: the largest that fits; confidence high"
+    assert why == "Why: 64 takes 3.0 GiB of the budget of 4.0 GiB; 128 did not fit (over budget)"
+    whole = {**largest, "stop_reason": StopReason.DATASET}
+    assert verdict(trials=trials[:1], **whole, **chosen)[1] == (
+        "Why: 64 takes 3.0 GiB of the budget of 4.0 GiB; "
+        "the next size up is more than the dataset holds"
+    )
+    late = {**largest, "stop_reason": StopReason.TIME_LIMIT}
+    answer, why, _ = verdict(trials=trials[:1], **late, recommendation={"largest_batch_size": 96})
+    assert answer.startswith("64: the largest that ran; confidence high; ended by the time limit")
+    assert "time" not in why, "once is enough"
+
+
+def test_a_size_chosen_for_what_it_learns_or_for_a_global_batch_gives_its_own_reason(verdict):
+    learning = {"reason": "the highest throughput x efficiency of the sizes that ran"}
+    answer, why, _ = verdict(
+        settings=Settings(goal=Goal.EFFICIENCY), recommendation=learning, efficiency=object()
+    )
+    assert answer == "64: predicted to learn fastest; confidence high"
+    assert why == f"Why: {learning['reason']}"
     exact = {"reason": "it divides the global batch"}
     _, why, _ = verdict(decision={"knee": 128}, recommendation=exact)
     assert why == "Why: it divides the global batch"
