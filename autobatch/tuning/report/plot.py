@@ -6,7 +6,7 @@ import os
 from typing import TypeAlias
 
 from autobatch import units
-from autobatch.reporting.axes import GREY, PALETTE, plain_number
+from autobatch.reporting.axes import GREY, PALETTE, RED, dress, plain_number
 from autobatch.reporting.figure import NotebookFigure
 from autobatch.reporting.plot import new_figure, write_figure
 from autobatch.tuning.records import Tuning
@@ -76,12 +76,14 @@ def draw_tuning(tuning: Tuning) -> NotebookFigure:
     for peak, rate, size, _ in front:
         axes.annotate(units.format_count(size), (peak / _MIB, rate), fontsize=8, color=GREY,
                       xytext=(3, 4), textcoords="offset points")  # fmt: skip
-    axes.axvline(tuning.start.budget.budget_bytes / _MIB, color=GREY, linestyle="--", linewidth=1)
-    axes.set_xlabel("peak memory in MiB; dashed: the budget")
-    axes.set_ylabel("samples/s")
-    axes.set_xscale("log", base=2)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(plain_number)
-    axes.grid(True, color="#dddddd", linewidth=0.6)
-    axes.legend(fontsize=8, frameon=False)
+    budget_bytes = tuning.start.budget.budget_bytes
+    label = f"budget: {units.format_bytes(budget_bytes)}"
+    axes.axvline(budget_bytes / _MIB, color=RED, linestyle="--", linewidth=1.2, label=label)
+    axes.set_ylabel("throughput (samples/s)", labelpad=8)
+    axes.yaxis.set_major_formatter(plain_number)
+    dress(
+        axes,
+        [each // _MIB for each in (*(point[0] for point in points), budget_bytes)],
+        "peak memory (MiB)",
+    )
     return figure

@@ -87,7 +87,10 @@ def _verdict_rows(tuning: Tuning) -> Iterator[Row]:
     budget = tuning.start.budget
     yield "memory", Text(f"{units.format_bytes(budget.budget_bytes)} ({budget.bound_by})")
     time = units.format_seconds(tuning.tuning_time_s)
-    yield "tried", Text(f"{len(tuning.attempts)} settings in {time}")
+    tried = (
+        "only your settings" if len(tuning.attempts) == 1 else f"{len(tuning.attempts)} settings"
+    )
+    yield "tried", Text(f"{tried} in {time}")
 
 
 def _ladder(tuning: Tuning, width: int) -> Table:

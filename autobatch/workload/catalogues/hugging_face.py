@@ -53,7 +53,7 @@ def load_hugging_face(target: Target, settings: Settings, *, needs_room: bool = 
         model: nn.Module = getattr(transformers, head.auto_class).from_config(config)
     except Exception as error:
         raise making_failed(target, _overrides_of(target), error) from error
-    guesses = [] if head_name else [f"{head.name} as what {model_type} is trained for"]
+    guesses = [] if head_name else [f"{head.name} as the task of {model_type}"]
     if head.takes_images:
         shape = _shape_of_images(target, config)
     else:
