@@ -19,7 +19,8 @@ from autobatch.check.records import (
 )
 from autobatch.check.requirements_file import read_requirements
 from autobatch.errors import CheckInterrupted, SettingsError
-from autobatch.ranks.settings import RanksSettings
+from autobatch.ranks.launcher import refuse_launcher
+from autobatch.ranks.settings import RanksSettings, refuse_for_command
 from autobatch.records import Settings, Status
 from autobatch.records.options import options_of
 from autobatch.shell.options import (
@@ -221,6 +222,7 @@ def _run(
         from autobatch.check.start import check_target
         from autobatch.workload.files import parse_target
 
+        refuse_launcher(os.environ, "checks a target")
         prober = None
         if command is None:
             parse_target(target)
@@ -228,12 +230,7 @@ def _run(
             from autobatch.command.prober import CommandProber
             from autobatch.command.settings import CommandSettings
 
-            if settings.ranks != RanksSettings():
-                raise SettingsError(
-                    f"`nproc_per_node={settings.ranks.nproc_per_node}` is for a target",
-                    hint="start the processes in the command: -- torchrun --nproc-per-node 2 ...",
-                )
-
+            refuse_for_command(settings.ranks)
             prober = CommandProber(command, settings.training, CommandSettings())
             prober.starts.on_output = say if verbose else ignore
         return check_target(

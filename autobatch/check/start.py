@@ -19,7 +19,6 @@ from autobatch.check.session import CheckSession
 from autobatch.devices.watch import watch_device
 from autobatch.probe.client import TargetProber
 from autobatch.probe.probers import Prober
-from autobatch.ranks.launch import LaunchedRanks
 from autobatch.ranks.prober import GroupProber
 from autobatch.ranks.settings import RanksSettings, for_ranks
 from autobatch.records import RequirementName, Settings
@@ -94,8 +93,7 @@ def _start(
     if ranks.nproc_per_node == 1:
         return TargetProber(name, training, on_output=on_output, on_stage=on_stage)
     training = for_ranks(training, ranks.nproc_per_node)
-    workers = LaunchedRanks(name, training, ranks, on_output=on_output, on_stage=on_stage)
-    return GroupProber(workers, on_stage=on_stage)
+    return GroupProber.of_target(name, training, ranks, on_output=on_output, on_stage=on_stage)
 
 
 def _not_run(

@@ -21,7 +21,7 @@ from typing import Any
 from autobatch import units
 from autobatch._version import __version__
 from autobatch.errors import SettingsError
-from autobatch.ranks.launcher import Launched
+from autobatch.ranks.launcher import find_place
 from autobatch.records import Finding, Unknown
 from autobatch.records.options import options_of
 
@@ -80,7 +80,7 @@ def find_reusable(
     """
     from autobatch.reporting import load
 
-    if Launched.read(os.environ) is not None:
+    if find_place(os.environ) is not None:
         raise SettingsError(
             f"`reuse={path}` is decided by one process, and a launcher started several",
             hint="let autobatch start them, with `nproc_per_node`",

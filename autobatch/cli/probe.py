@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,8 @@ import click
 
 from autobatch.cli.search import CommandSearch, Search, TargetSearch
 from autobatch.command.settings import CommandSettings
-from autobatch.errors import AutobatchError, SearchInterrupted, SettingsError
+from autobatch.errors import AutobatchError, SearchInterrupted, SettingsError, WorkerError
+from autobatch.ranks.launcher import refuse_launcher
 from autobatch.ranks.settings import RanksSettings, refuse_for_command
 from autobatch.records import Finding, Settings
 from autobatch.shell.options import (
@@ -135,8 +137,13 @@ def _run(
 
     on_output = say if verbose else ignore
     if not search.leads:
-        with suppress(AutobatchError), watch(quiet=True) as observer:
-            search.run(observer, on_output)
+        try:
+            with watch(quiet=True) as observer:
+                search.run(observer, on_output)
+        except WorkerError:  # of a process that is gone, which may be the one that tells
+            raise
+        except AutobatchError:
+            pass
         return None
     try:
         with watch(quiet=quiet) as observer:
@@ -167,6 +174,7 @@ def _choose(
     """
     if arguments is not None:
         refuse_for_command(ranks)
+        refuse_launcher(os.environ, "searches a command")
         return CommandSearch(arguments, settings, command)
     if command != CommandSettings():
         raise SettingsError(

@@ -59,7 +59,7 @@ class TargetSearch:
         if self._launched is not None and ranks.nproc_per_node > 1:
             raise SettingsError(
                 f"`nproc_per_node={ranks.nproc_per_node}` is given, and a launcher has started "
-                f"{self._launched.num_ranks} processes already",
+                f"{self._launched.place.num_ranks} processes already",
                 hint="leave out one of them",
             )
         if ranks.per_rank and (ranks.nproc_per_node == 1 or settings.goal is Goal.MEMORY):
@@ -67,12 +67,12 @@ class TargetSearch:
                 "`per_rank` compares the speeds of processes that this command starts",
                 hint="add `nproc_per_node`, and leave goal=memory out",
             )
-        num_ranks = self._launched.num_ranks if self._launched else ranks.nproc_per_node
+        num_ranks = self._launched.place.num_ranks if self._launched else ranks.nproc_per_node
         settings = _for_axis(settings, num_ranks)
         if num_ranks > 1:
             settings = for_ranks(settings, num_ranks)
         self.name, self._settings, self._ranks = target, settings, ranks
-        self.leads = self._launched is None or self._launched.rank == 0
+        self.leads = self._launched is None or self._launched.place.rank == 0
 
     def run(self, observer: LineProgress, on_output: Callable[[str], None]) -> Finding:
         """Search in worker processes."""
@@ -100,14 +100,12 @@ class TargetSearch:
         return _find(prober, self.name, self._settings, observer, forecast)
 
     def _run_on_ranks(self, observer: LineProgress, on_output: Callable[[str], None]) -> Finding:
-        from autobatch.ranks.launch import LaunchedRanks
         from autobatch.ranks.prober import GroupProber
 
         def start(asked: RanksSettings) -> GroupProber:
-            ranks = LaunchedRanks(
+            return GroupProber.of_target(
                 self.name, self._settings, asked, on_output=on_output, on_stage=observer.doing
             )
-            return GroupProber(ranks, on_stage=observer.doing)
 
         def look_closer(finding: Finding) -> Finding:
             from autobatch.ranks.cost import examine_group

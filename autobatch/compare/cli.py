@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
 
 from autobatch.compare.records import CompareSettings, Comparison
 from autobatch.errors import ComparisonInterrupted
+from autobatch.ranks.launcher import refuse_launcher
 from autobatch.records import Settings
 from autobatch.shell.options import OUTPUT, GroupedCommand, output_options, settings_options
 from autobatch.shell.streams import (
@@ -113,6 +115,7 @@ def _train(
     from autobatch.probe.client import TargetProber
     from autobatch.workload.files import parse_target
 
+    refuse_launcher(os.environ, "compares sizes")
     parse_target(target)
     with show_activity(quiet=quiet) as activity:
         observer = CompareLines(activity)

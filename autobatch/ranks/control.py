@@ -56,14 +56,18 @@ class Control:
         self.store = PrefixStore(f"{number}/{attempt}", base)
         self._base, self._request = base, PrefixStore(str(number), base)
         self._num_decisions = 0
+        self._told: set[str] = set()
 
     def fail(self, why: str, part: str = "") -> None:
-        """Tell that this rank has failed; only the first to do so is heard.
+        """Tell that this rank has failed, once; only the first to do so is heard.
 
         Args:
             why: In one line.
             part: Names work whose failure does not end the trial.
         """
+        if part in self._told:
+            return
+        self._told.add(part)
         text = f"{self.rank} {why}"
         self.store.compare_set(part + _FAILED, "", text)
         if not part:

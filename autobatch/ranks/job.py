@@ -4,7 +4,8 @@
                                                        | order/K          ^ reply/K/RANK
     rank 1..: follow() <-------------------------------'--> its own worker
 
-Orders and replies go through the job's own store, by a connection of their own.
+Orders and replies go through the job's own store, by a connection of their own. A rank that waits
+looks at the pulse of those that it waits for.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+import torch
 from torch._C._distributed_c10d import PrefixStore, Store
+from torch.distributed import DistError
 
 from autobatch import errors
+from autobatch._version import __version__
 from autobatch.probe.client import to_error
 from autobatch.probe.isolation.endings import to_failure
 from autobatch.probe.protocol import Request
@@ -26,11 +31,29 @@ from autobatch.ranks.groups import reconnect
 from autobatch.ranks.joined import JoinedRanks, LocalWorker
 from autobatch.ranks.orders import Answer, End, Start, decode, encode
 from autobatch.ranks.prober import GroupProber
-from autobatch.records import Finding
+from autobatch.ranks.pulse import Pulse
+from autobatch.records import Finding, Settings
+from autobatch.records.options import options_of
 from autobatch.reporting.document import dumps, from_document
 
 _MEETING_S, _LEAVING_S, _POLL_S = 60.0, 60.0, 0.05
+# Rank 0 may be in a callback of the user's; the others do nothing but wait for orders.
+_SILENCE_OF_LEADER_S, _SILENCE_S = 60.0, 20.0
 _num_calls = 0
+
+
+def describe_search(settings: Settings) -> dict[str, Any]:
+    """What all ranks of a search must have in common, by names that a user knows.
+
+    Args:
+        settings: What to look for.
+    """
+    plain = msgspec.to_builtins(settings)
+    return {
+        **{name: plain[each.field] for name, each in options_of(Settings).items()},
+        "autobatch": __version__,
+        "torch": str(torch.__version__),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +91,12 @@ class Job:
         while not store.check(keys):
             if time.monotonic() > deadline:
                 came = [store.check([key]) for key in keys]
-                raise self._missing([rank for rank, has_come in enumerate(came) if not has_come])
+                missing = [rank for rank, has_come in enumerate(came) if not has_come]
+                raise errors.WorkloadError(
+                    f"rank {self.rank} of {self.num_ranks} asks for a batch size, and rank "
+                    f"{', '.join(map(str, missing))} does not in {timeout_s:g} s",
+                    hint="call it on every rank: take it out of `if rank == 0`",
+                )
             time.sleep(_POLL_S)
         all_said = [json.loads(store.get(key)) for key in keys]
         for rank, theirs in enumerate(all_said):
@@ -80,14 +108,6 @@ class Job:
                         hint="call it on every rank with the same options and the same model",
                     )
         return Meeting(store, prefix, self.rank, self.num_ranks)
-
-    def _missing(self, ranks: list[int]) -> errors.WorkloadError:
-        names = ", ".join(map(str, ranks))
-        return errors.WorkloadError(
-            f"rank {self.rank} of {self.num_ranks} asks for a batch size, and rank {names} does "
-            "not",
-            hint="call it on every rank: take it out of `if rank == 0`",
-        )
 
 
 class Meeting:
@@ -103,6 +123,9 @@ class Meeting:
     def __init__(self, store: Store, prefix: str, rank: int, num_ranks: int) -> None:
         self.store, self._prefix = store, prefix
         self.rank, self.num_ranks = rank, num_ranks
+        others = range(1, num_ranks) if rank == 0 else (0,)
+        silence_s = _SILENCE_S if rank == 0 else _SILENCE_OF_LEADER_S
+        self._pulse = Pulse(store, rank, others, silence_s)
 
     def base(self, generation: int, store: Store | None = None) -> Store:
         """What the workers of a generation talk through.
@@ -134,17 +157,23 @@ class Meeting:
 
         Raises:
             AutobatchError: What the search raised, on every rank.
+            WorkerError: If a rank is gone, or the store with rank 0.
         """
         local = LocalWorker(start, make_load_request, on_output)
         try:
             if self.rank == 0:
                 return self._lead(search, local)
             return self._follow(local)
+        except DistError as error:
+            raise errors.WorkerError(
+                f"the store of the {self.num_ranks} ranks is gone: {errors.first_line_of(error)}",
+                hint="see what ended the process that kept it, rank 0 or its launcher",
+            ) from None
         finally:
             local.end()
 
     def _lead(self, search: Callable[[GroupProber], Finding], local: LocalWorker) -> Finding:
-        ranks = JoinedRanks(self.store, self.base, local, self.num_ranks)
+        ranks = JoinedRanks(self.store, self.base, local, self.num_ranks, self._pulse)
         try:
             finding = search(GroupProber(ranks))
         except errors.SearchInterrupted as interrupt:
@@ -160,10 +189,11 @@ class Meeting:
         return finding
 
     def _let_all_leave(self) -> None:
-        """Stay until all have read the answer: the store may be in this process."""
-        keys = [f"left/{rank}" for rank in range(1, self.num_ranks)]
-        end = time.monotonic() + _LEAVING_S
-        while not self.store.check(keys) and time.monotonic() < end:
+        """Stay until all that live have read the answer: the store may be in this process."""
+        end, waits_for = time.monotonic() + _LEAVING_S, set(range(1, self.num_ranks))
+        while waits_for and time.monotonic() < end:
+            waits_for.difference_update(self._pulse.beat())
+            waits_for = {rank for rank in waits_for if not self.store.check([f"left/{rank}"])}
             time.sleep(_POLL_S)
 
     def _follow(self, local: LocalWorker) -> Finding:
@@ -179,8 +209,10 @@ class Meeting:
                 local.end()
             else:
                 local.send(order)
-                is_over = lambda: self.store.check([f"order/{number + 1}"])  # noqa: B023, E731
-                reply = local.wait(is_over)
+                while (reply := local.poll()) is None:
+                    self._pulse.require_all()
+                    if self.store.check([f"order/{number + 1}"]):  # nobody waits for it any more
+                        break
                 if reply is not None:
                     self.store.set(f"reply/{number}/{self.rank}", encode(reply))
         self.store.set(f"left/{self.rank}", "")
@@ -190,5 +222,6 @@ class Meeting:
 
     def _wait_for(self, key: str) -> Any:
         while not self.store.check([key]):  # in slices, so that Ctrl-C is heard
+            self._pulse.require_all()
             time.sleep(_POLL_S)
         return decode(self.store.get(key))

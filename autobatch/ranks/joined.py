@@ -14,6 +14,7 @@ from autobatch.probe.worker.process import Process, WorkerProcess
 from autobatch.ranks.control import Cause, find_first_failure, tell_gone
 from autobatch.ranks.launch import WorkerEnded
 from autobatch.ranks.orders import End, Ended, Load, Start, decode, encode
+from autobatch.ranks.pulse import Pulse
 from autobatch.ranks.requests import RankTrialRequest
 
 _SLICE_S = 0.02
@@ -69,13 +70,6 @@ class LocalWorker:
             return Ended(exit_code=exit_code, stderr_tail=worker.stderr_tail)
         return None
 
-    def wait(self, is_over: Callable[[], bool]) -> Reply | Ended | None:
-        """Its reply; ``None`` if nobody waits for it any more."""
-        while (reply := self.poll()) is None:
-            if is_over():
-                return None
-        return reply
-
     def end(self) -> None:
         """End it and every process that it started."""
         worker, self._worker = self._worker, None
@@ -91,12 +85,18 @@ class JoinedRanks:
         base: From a generation to what its workers talk through.
         local: The worker of rank 0.
         num_ranks: How many there are.
+        pulse: Looks whether the other ranks live.
     """
 
     def __init__(
-        self, store: Store, base: Callable[[int], Store], local: LocalWorker, num_ranks: int
+        self,
+        store: Store,
+        base: Callable[[int], Store],
+        local: LocalWorker,
+        num_ranks: int,
+        pulse: Pulse,
     ) -> None:
-        self._store, self._base, self._local = store, base, local
+        self._store, self._base, self._local, self._pulse = store, base, local, pulse
         self.num_ranks = num_ranks
         self._generation = self._num_orders = 0
 
@@ -116,6 +116,7 @@ class JoinedRanks:
 
         Raises:
             WorkerEnded: If a worker did not reply.
+            WorkerError: If the process of a rank is gone.
         """
         return self._ask(Load(number=number), timeout_s)
 
@@ -124,6 +125,7 @@ class JoinedRanks:
 
         Raises:
             WorkerEnded: If a worker did not reply.
+            WorkerError: If the process of a rank is gone.
         """
         return self._ask(request, timeout_s)
 
@@ -144,6 +146,7 @@ class JoinedRanks:
         gone: int | None = None
         while len(replies) < self.num_ranks:
             self._collect(replies)
+            self._pulse.require_all()
             if gone is None:
                 gone = next((r for r, each in replies.items() if isinstance(each, Ended)), None)
                 if gone is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from autobatch.ranks.control import Cause
 
 _HOST = "127.0.0.1"
-#: Python code of a worker. Its module's name tells others that a search runs here.
-ENTRY = (
-    "import gc; gc.disable(); from autobatch.probe.worker.worker import main; "
-    "from autobatch.ranks.worker import make_target_worker; gc.enable(); main(make_target_worker())"
+#: Python code of a worker that belongs to a search of another process.
+ENTRY_BESIDE = (
+    "import gc; gc.disable(); from autobatch.ranks.worker import be_rank; gc.enable(); be_rank()"
 )
+#: Of one that belongs to a search here: its module's name tells others that it runs.
+ENTRY = f"import autobatch.probe.worker; {ENTRY_BESIDE}"
 _SLICE_S = 0.02
 
 
@@ -44,6 +45,17 @@ class WorkerEnded(Exception):  # noqa: N818 - an outcome
         super().__init__(f"rank {rank}: {why}")
         self.rank, self.why = rank, why
         self.exit_code, self.stderr_tail = exit_code, stderr_tail
+
+
+def make_variables(settings: Settings, place: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables of the worker of a rank.
+
+    Args:
+        settings: Of the search.
+        place: What tells the target which rank it is.
+    """
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if settings.device == "cpu" else {}
+    return {**hidden, **settings.variables, **place}
 
 
 class LaunchedRanks:
@@ -118,11 +130,10 @@ class LaunchedRanks:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         replies: dict[int, Reply] = {}
         while len(replies) < self.num_ranks:
-            for rank, worker in enumerate(self.workers):
-                if rank in replies:
-                    continue
+            waits_for = [rank for rank in range(self.num_ranks) if rank not in replies]
+            for rank in waits_for:
                 with suppress(TimeoutError):
-                    reply = worker.receive(_SLICE_S)
+                    reply = self.workers[rank].receive(_SLICE_S if rank == waits_for[-1] else 0.0)
                     if reply is None:
                         raise self._ended(rank)
                     replies[rank] = reply
@@ -142,6 +153,8 @@ class LaunchedRanks:
         """End all workers and every process that they started."""
         workers, self.workers = self.workers, []
         for worker in workers:
+            worker.kill()
+        for worker in workers:
             worker.end()
 
     def _ended(self, rank: int) -> WorkerEnded:
@@ -155,17 +168,17 @@ class LaunchedRanks:
         self._on_output(f"[rank {rank}] {line}")
 
     def _make_variables(self, rank: int) -> dict[str, str]:
-        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self._settings.device == "cpu" else {}
-        return {
-            **hidden,
-            # As torchrun does where the user sets none.
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-            **self._settings.variables,
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(self.num_ranks),
-            "LOCAL_WORLD_SIZE": str(self.num_ranks),
-        }
+        # As torchrun does where the user sets none.
+        variables = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        return variables | make_variables(
+            self._settings,
+            {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(self.num_ranks),
+                "LOCAL_WORLD_SIZE": str(self.num_ranks),
+            },
+        )
 
     def _open_server(self) -> TCPStore:
         if self._server is None:

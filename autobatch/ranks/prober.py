@@ -23,7 +23,7 @@ from autobatch.probe.protocol import (
     TrialReply,
 )
 from autobatch.probe.worker.process import find_other_searches
-from autobatch.ranks.launch import WorkerEnded
+from autobatch.ranks.launch import ENTRY, LaunchedRanks, WorkerEnded
 from autobatch.ranks.merge import (
     WAITED,
     collect_readings,
@@ -33,7 +33,8 @@ from autobatch.ranks.merge import (
     merge_trials,
 )
 from autobatch.ranks.requests import RankTrialRequest
-from autobatch.records import Outcome, RankReading, Trial
+from autobatch.ranks.settings import RanksSettings
+from autobatch.records import Outcome, RankReading, Settings, Trial
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -96,6 +97,33 @@ class GroupProber:
         self._ranks, self._on_stage = ranks, on_stage
         self._number = 0
         self._loaded: Loaded | None = None
+        self._loading_timeout_s: float | None = None
+
+    @classmethod
+    def of_target(
+        cls,
+        target: str,
+        settings: Settings,
+        asked: RanksSettings,
+        *,
+        on_output: Callable[[str], None] = lambda line: None,
+        on_stage: Callable[[str], None] = lambda doing: None,
+        entry: str = ENTRY,
+    ) -> Self:
+        """A prober of a target, in processes that it starts on this machine.
+
+        Args:
+            target: As the user wrote it.
+            settings: Settings of the search.
+            asked: How many processes, and how they train together.
+            on_output: Receives each line that the user's code prints.
+            on_stage: Receives what it does now, in words, where that is not a trial.
+            entry: Python code of a worker.
+        """
+        ranks = LaunchedRanks(
+            target, settings, asked, on_output=on_output, on_stage=on_stage, entry=entry
+        )
+        return cls(ranks, on_stage=on_stage)
 
     def __enter__(self) -> Self:
         self._ranks.start()
@@ -113,6 +141,7 @@ class GroupProber:
             WorkerError: If a worker ended without saying why, or was not done in time.
         """
         self._number += 1
+        self._loading_timeout_s = timeout_s
         try:
             replies = self._ranks.load(self._number, timeout_s)
         except WorkerEnded as ended:
@@ -186,7 +215,7 @@ class GroupProber:
     ) -> Trial:
         if self._loaded is None:
             self._ranks.start()
-            self.load()
+            self.load(timeout_s=self._loading_timeout_s)
         assert self._loaded is not None
         self._number += 1
         request = RankTrialRequest(

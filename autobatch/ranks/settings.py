@@ -11,7 +11,7 @@ from functools import partial
 from autobatch.errors import SettingsError
 from autobatch.records import Goal, Settings
 from autobatch.records.kinds import COUNT, FLAG, choice_of
-from autobatch.records.options import check_options, option
+from autobatch.records.options import check_options, option, options_of
 
 _ranks = partial(option, group="Several processes")
 
@@ -55,11 +55,14 @@ def refuse_for_command(asked: RanksSettings) -> None:
     Raises:
         SettingsError: If any was.
     """
-    if asked != RanksSettings():
-        raise SettingsError(
-            f"`nproc_per_node={asked.nproc_per_node}` and `parallel` are for a target",
-            hint="start the processes in the command: -- torchrun --nproc-per-node 2 train.py",
-        )
+    for each in options_of(RanksSettings).values():
+        value = getattr(asked, each.field)
+        if value != each.default:
+            given = each.name if each.kind.is_flag else f"{each.name}={each.kind.show(value)}"
+            raise SettingsError(
+                f"`{given}` is for a target",
+                hint="start the processes in the command: -- torchrun --nproc-per-node 2 train.py",
+            )
 
 
 def for_ranks(settings: Settings, num_ranks: int) -> Settings:

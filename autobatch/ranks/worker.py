@@ -17,7 +17,7 @@ from autobatch.devices.select import select_device
 from autobatch.errors import DeviceError
 from autobatch.probe.isolation.base import Isolation
 from autobatch.probe.protocol import Failure, HasThreads, Loaded, LoadRequest, Reply, Request
-from autobatch.probe.worker.worker import Worker, load_target
+from autobatch.probe.worker.worker import Worker, load_target, main
 from autobatch.ranks.forked import ForkedRank, Member
 from autobatch.ranks.groups import open_stand_in
 from autobatch.ranks.merge import STOPPED, WAITED
@@ -118,6 +118,11 @@ def make_target_worker(
         return finish(wrap_task(replace(task, source=source), request.parallel))
 
     return RankWorker(make_task)
+
+
+def be_rank() -> None:
+    """Run the process of a worker that loads a target."""
+    main(make_target_worker())
 
 
 def make_objects_worker(member: Member, workload: Workload, file_pages: list[int]) -> RankWorker:

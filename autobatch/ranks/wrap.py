@@ -43,9 +43,6 @@ def wrap_task(task: TrainingTask, parallel: Parallel) -> TrainingTask:
         model = _wrap_in_ddp(task.model)
     else:
         model = _shard(task.model)
-    if any(isinstance(each, DistributedDataParallel) for each in model.modules()):
-        # DDP imports it with its first step, which every child would do anew.
-        pass
     return replace(
         task,
         model=model,

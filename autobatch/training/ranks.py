@@ -9,17 +9,15 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import torch
 from torch import distributed
 
-from autobatch._version import __version__
 from autobatch.errors import DeviceError, WorkloadError
 from autobatch.probe.isolation.put_back import plain_modes
 from autobatch.probe.live import can_fork
+from autobatch.ranks.launcher import find_place
 from autobatch.ranks.settings import for_ranks
 from autobatch.records import Finding, Settings
-from autobatch.records.options import options_of
 from autobatch.workload.contract import Workload
 
 if sys.platform == "linux":
@@ -38,12 +36,13 @@ def find_job() -> Job | None:
         WorkloadError: If a launcher has started several, and they do not know each other yet.
     """
     if not distributed.is_available() or not distributed.is_initialized():
-        num_ranks = os.environ.get("WORLD_SIZE", "1")
-        if num_ranks != "1" and "RANK" in os.environ:
+        place = find_place(os.environ)
+        if place is not None:
             raise WorkloadError(
-                f"a launcher has started {num_ranks} processes (`WORLD_SIZE`), and there is no "
-                "process group",
-                hint="call it after torch.distributed.init_process_group()",
+                f"a launcher has started {place.num_ranks} processes ({place.variable}), and there "
+                "is no process group",
+                hint="call it after torch.distributed.init_process_group(), or unset "
+                f"{place.variable} where each process trains by itself",
             )
         return None
     if distributed.get_world_size() == 1:
@@ -128,15 +127,14 @@ def find_in_job(
 
 def _describe(workload: Workload, settings: Settings, isolation: str) -> dict[str, Any]:
     """What all ranks must have in common, by names that a user knows."""
+    from autobatch.ranks.job import describe_search
+
     assert isinstance(workload.model, torch.nn.Module)
-    plain = msgspec.to_builtins(settings)
     parameters = [(name, *each.shape) for name, each in workload.model.named_parameters()]
     return {
-        **{name: plain[each.field] for name, each in options_of(Settings).items()},
+        **describe_search(settings),
         "isolation": isolation,
         "model": hashlib.sha256(repr(parameters).encode()).hexdigest()[:12],
-        "autobatch": __version__,
-        "torch": str(torch.__version__),
     }
 
 

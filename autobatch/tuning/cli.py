@@ -10,7 +10,7 @@ import click
 
 from autobatch.command.settings import CommandSettings
 from autobatch.errors import SettingsError, TuningInterrupted
-from autobatch.ranks.launcher import Launched
+from autobatch.ranks.launcher import refuse_launcher
 from autobatch.ranks.settings import RanksSettings, for_ranks, refuse_for_command
 from autobatch.records import Settings
 from autobatch.shell.options import (
@@ -134,6 +134,7 @@ def _open(
     """
     from autobatch.tuning.probers import CommandOpener, TargetOpener
 
+    refuse_launcher(os.environ, "tunes")
     arguments = choose_target_or_command(target, "tune")
     if target is None:
         refuse_for_command(asked.ranks)
@@ -143,11 +144,5 @@ def _open(
         raise SettingsError(
             f"`lever={name}={','.join(asked.placeholders[name])}` is for a command",
             hint="leave `lever` out: a target has levers of its own",
-        )
-    launched = Launched.read(os.environ)
-    if launched is not None:
-        raise SettingsError(
-            f"a launcher has started {launched.num_ranks} processes, and one alone tunes a target",
-            hint="start autobatch without it, or tune the command that it starts",
         )
     return TargetOpener(target, settings, on_output, on_stage, asked.ranks)

@@ -169,14 +169,12 @@ class TargetOpener:
             with alone() as prober:
                 yield AsTrained(prober)
             return
-        from autobatch.ranks.launch import LaunchedRanks
         from autobatch.ranks.prober import GroupProber
 
         entry = _ENTRY.format("main_of_rank", changes)
-        ranks = LaunchedRanks(
+        with GroupProber.of_target(
             self.name, settings, self._ranks, on_output=on_output, on_stage=on_stage, entry=entry
-        )
-        with GroupProber(ranks, on_stage=on_stage) as group:
+        ) as group:
             yield AsTrained(GroupWithJobs(group, alone))
 
 

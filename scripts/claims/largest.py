@@ -25,7 +25,6 @@ from autobatch.errors import NothingFitsError
 from autobatch.finder import find
 from autobatch.finder.plans import FINAL_PLAN
 from autobatch.probe.client import TargetProber
-from autobatch.ranks.launch import LaunchedRanks
 from autobatch.ranks.prober import GroupProber
 from autobatch.ranks.settings import Parallel, RanksSettings
 from autobatch.records import Goal, Settings, Trial
@@ -75,7 +74,7 @@ def make_prober(target: str, settings: Settings, ranks: RanksSettings) -> AnyPro
     """What runs the target: one process, or several."""
     if ranks.nproc_per_node == 1:
         return TargetProber(target, settings)
-    return GroupProber(LaunchedRanks(target, settings, ranks))
+    return GroupProber.of_target(target, settings, ranks)
 
 
 def search(make: Callable[[], AnyProber], settings: Settings, target: str) -> tuple[int, int, int]:

@@ -27,7 +27,6 @@ from statistics import median
 import psutil
 
 from autobatch.probe.protocol import TimingPlan
-from autobatch.ranks.launch import LaunchedRanks
 from autobatch.ranks.prober import GroupProber
 from autobatch.ranks.settings import RanksSettings
 from autobatch.records import Settings, Trial
@@ -172,8 +171,8 @@ def make_prober(config: str, path: Path, told: list[str]) -> GroupProber:
     settings = Settings(
         device="cpu", num_devices=num_ranks, variables=variables, memory_limit_bytes=2**32
     )
-    ranks = LaunchedRanks(str(TARGET), settings, RanksSettings(nproc_per_node=num_ranks))
-    return GroupProber(ranks, on_stage=told.append)
+    asked = RanksSettings(nproc_per_node=num_ranks)
+    return GroupProber.of_target(str(TARGET), settings, asked, on_stage=told.append)
 
 
 def measure_struck(prober: GroupProber, limit_s: float) -> tuple[str, str]:

@@ -171,9 +171,13 @@ class WorkerProcess:
             if look is not None:
                 look()
 
+    def kill(self) -> None:
+        """End the worker and every process that it started, without waiting for that."""
+        kill_with_descendants(self._process)
+
     def end(self) -> int:
         """End the worker and every process that it started; return its exit status."""
-        kill_with_descendants(self._process)
+        self.kill()
         exit_code = self._process.wait()
         for reader in self._readers:
             reader.join(timeout=5)

@@ -11,7 +11,9 @@ from torch.distributed import FileStore, Store
 
 from autobatch.errors import SettingsError, WorkloadError
 from autobatch.ranks import job as job_module
-from autobatch.ranks.job import Job, Meeting
+from autobatch.ranks.job import Job, Meeting, describe_search
+from autobatch.records import Settings
+from autobatch.records.options import options_of
 from autobatch.training import ranks as training_ranks
 
 On = Callable[..., list[Any]]
@@ -58,8 +60,18 @@ def test_a_call_on_one_rank_names_those_that_do_not_call(jobs: list[Job]) -> Non
 
 def test_a_launcher_without_a_process_group_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert training_ranks.find_job() is None
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
-    with pytest.raises(WorkloadError, match="started 2 processes") as raised:
-        training_ranks.find_job()
-    assert "init_process_group" in raised.value.hint
+    for name, num_ranks in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")):
+        with monkeypatch.context() as patch:
+            patch.setenv(num_ranks, "2")
+            patch.setenv(name, "0")
+            with pytest.raises(
+                WorkloadError, match=rf"started 2 processes \({num_ranks}\)"
+            ) as raised:
+                training_ranks.find_job()
+            assert "init_process_group" in raised.value.hint
+
+
+def test_all_that_is_asked_for_is_compared_between_ranks() -> None:
+    asked, other = (describe_search(Settings(max_batch_size=size)) for size in (8, 16))
+    assert {name for name in asked if asked[name] != other[name]} == {"max_batch_size"}
+    assert set(options_of(Settings)) <= set(asked)

@@ -8,7 +8,7 @@ import pytest
 
 from autobatch.cli.search import TargetSearch
 from autobatch.errors import SettingsError
-from autobatch.ranks.settings import RanksSettings, for_ranks
+from autobatch.ranks.settings import Parallel, RanksSettings, for_ranks, refuse_for_command
 from autobatch.records import Goal, Settings
 
 
@@ -47,3 +47,18 @@ def test_speeds_are_compared_where_processes_are_started_and_timed(
     with pytest.raises(SettingsError, match="`per_rank` compares the speeds") as caught:
         TargetSearch("package.model", Settings(goal=goal), RanksSettings(per_rank=True, **ranks))
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"nproc_per_node": 2}, "`nproc_per_node=2`"),
+        ({"parallel": Parallel.FSDP2}, "`parallel=fsdp2`"),
+        ({"per_rank": True}, "`per_rank`"),
+    ],
+)
+def test_a_command_starts_its_processes_itself(asked: dict[str, Any], named: str) -> None:
+    refuse_for_command(RanksSettings())
+    with pytest.raises(SettingsError, match=f"^{named} is for a target") as caught:
+        refuse_for_command(RanksSettings(**asked))
+    assert "torchrun" in caught.value.hint
