@@ -54,16 +54,14 @@ def trace_loop(
     card: CardFacts,
     *,
     torch_version: tuple[int, int],
-    num_steps: int = 2,
 ) -> Trace:
-    """Trace a loop in a process of its own.
+    """Trace two steps of a loop in a process of its own.
 
     Args:
         make: Makes it, in that process.
         batch_size: Samples of a step.
         card: For its compute capability.
         torch_version: The version that ran.
-        num_steps: Steps.
     """
 
     def work() -> Trace | str:
@@ -74,7 +72,7 @@ def trace_loop(
             with on_fake_cuda(loop.model, card.compute_capability, torch_version) as session:
                 place(loop.model, session.recorder)
                 step = loop.start()
-                for _ in range(num_steps):
+                for _ in range(2):
                     session.recorder.begin_step()
                     step()
                 return session.finish(batch_size)

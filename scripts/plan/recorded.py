@@ -19,7 +19,6 @@ from scripts.plan.verdict import Row, row_of_errors
 
 HOPPER = PlainFacts(compute_capability=(9, 0), num_sms=132)
 AMPERE = PlainFacts(compute_capability=(8, 0), num_sms=108)
-_NUM_STEPS = 2
 
 
 def check_recorded(folder: Path) -> Iterator[Row]:
@@ -98,7 +97,6 @@ def _replay(document: dict[str, Any], variant: Variant) -> Replayed:
         words["batch"],
         card,
         torch_version=_version_of(document["torch"]),
-        num_steps=_NUM_STEPS,
     )
     gives_back = "and empty_cache()" in words["recorded"]
     return replay_last_step(trace, card, empties_cache_before_it=gives_back)

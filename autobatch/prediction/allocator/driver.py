@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from heapq import heappop, heappush
+
+from autobatch.prediction.allocator.sizes import round_up
+
 # An expandable segment reserves somewhat more than the GPU's memory; any GPU's is below this.
 _ADDRESS_SPACE_BYTES = 2**45
-_FIRST_ADDRESS = 2**50
+_END_ADDRESS = 2**60
+# The driver for Linux hands out addresses in steps of so many bytes, from high to low.
+_GRANULE_BYTES = 32 * 2**20
 
 
 class Driver:
-    """Hands out addresses that were never used before.
+    """Hands out addresses that were never used before, in the order of the driver for Linux.
+
+    That is the order in which recorded traces have their segments: each below the one before, but
+    for what finds room behind one that does not fill its last 32 MiB. It matters because the
+    allocator takes the lower of two free blocks that fit alike.
 
     Args:
         capacity_bytes: Memory that there is for segments; ``None`` for no end of it.
@@ -20,13 +31,15 @@ class Driver:
     def __init__(self, capacity_bytes: int | None = None) -> None:
         self.capacity_bytes = capacity_bytes
         self.used_bytes = 0
-        self._next_address = _FIRST_ADDRESS
+        self._lowest_address = _END_ADDRESS
+        # Addresses of what is left behind segments, by its size; the lowest first.
+        self._room: defaultdict[int, list[int]] = defaultdict(list)
 
     def allocate(self, num_bytes: int) -> int | None:
         """Give a segment (``cudaMalloc``): its address, ``None`` if there is not so much."""
         if not self._take(num_bytes):
             return None
-        return self._advance(num_bytes)
+        return self._place(num_bytes)
 
     def free(self, address: int, num_bytes: int) -> None:
         """Take a segment back (``cudaFree``).
@@ -40,7 +53,7 @@ class Driver:
     def reserve(self) -> tuple[int, int]:
         """Set address space aside for an expandable segment: its address and size."""
         # The gap keeps two segments from being neighbours.
-        return self._advance(2 * _ADDRESS_SPACE_BYTES), _ADDRESS_SPACE_BYTES
+        return self._place(2 * _ADDRESS_SPACE_BYTES), _ADDRESS_SPACE_BYTES
 
     def map(self, address: int, num_bytes: int) -> bool:
         """Map memory (``cuMemMap``); whether there was so much.
@@ -66,6 +79,15 @@ class Driver:
         self.used_bytes += num_bytes
         return True
 
-    def _advance(self, num_bytes: int) -> int:
-        address, self._next_address = self._next_address, self._next_address + num_bytes
+    def _place(self, num_bytes: int) -> int:
+        left = [(at[0], size) for size, at in self._room.items() if at and size >= num_bytes]
+        if left:
+            address, size = min(left)
+            heappop(self._room[size])
+        else:
+            size = round_up(num_bytes, _GRANULE_BYTES)
+            self._lowest_address -= size
+            address = self._lowest_address
+        if size > num_bytes:
+            heappush(self._room[size - num_bytes], address + num_bytes)
         return address

@@ -31,6 +31,8 @@ from autobatch.records import Settings
 from autobatch.workload.batches import LoaderSource
 from autobatch.workload.task import TrainingTask, load_task
 
+# The first step makes the optimizer's state, the second finds it.
+_NUM_STEPS = 2
 _MASK = "attention_mask"
 _LIBRARIES = ("torch", "transformers", "timm", "torchvision", "lightning")
 
@@ -106,7 +108,7 @@ class Tracing:
 def _make_batches(task: TrainingTask, request: TraceRequest) -> list[Any]:
     """Batches of the largest samples, as many as there are passes."""
     source, is_transformer = task.source, _is_transformer(task.model)
-    number = request.num_steps * request.num_passes
+    number = _NUM_STEPS * request.num_passes
     worst = make_worst_batch(source, request.batch_size)
     if worst is not None:
         batches = [worst] * number

@@ -48,7 +48,6 @@ class TraceRequest:
         capability: Compute capability of the card.
         torch_version: Of the PyTorch whose choices of kernels and workspaces to follow.
         num_passes: Passes before the optimizer steps.
-        num_steps: Steps to trace: the first makes the optimizer's state, the second finds it.
         keeps_output: Whether what the model returned stays until the next pass returns, as the
             variable of a training loop does; where the target has a training step, that decides.
         timeout_s: Seconds after which to give up.
@@ -58,6 +57,5 @@ class TraceRequest:
     capability: tuple[int, int]
     torch_version: tuple[int, int]
     num_passes: int = 1
-    num_steps: int = 2
     keeps_output: bool = True
     timeout_s: float | None = None

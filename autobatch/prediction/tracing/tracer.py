@@ -37,7 +37,6 @@ class Tracer:
         keeps_output: Whether the training loop holds on to what the model returned through the
             backward pass, as ``output = model(x)`` does. A training step of the target's own
             decides that itself.
-        torch_version: Version of the PyTorch that will train, if it is another.
         timeout_s: Seconds that loading, or one trace, may take.
         on_output: Receives each line that the user's code prints.
         on_stage: Receives what is done now, in words.
@@ -56,7 +55,6 @@ class Tracer:
         settings: Settings,
         *,
         keeps_output: bool = True,
-        torch_version: tuple[int, int] | None = None,
         timeout_s: float = 600.0,
         on_output: Callable[[str], None] = lambda line: None,
         on_stage: Callable[[str], None] = lambda doing: None,
@@ -64,7 +62,6 @@ class Tracer:
         self._target = target
         self._settings = settings
         self._keeps_output = keeps_output
-        self._torch_version = torch_version
         self._timeout_s = timeout_s
         self._on_output = on_output
         self._on_stage = on_stage
@@ -159,7 +156,7 @@ class Tracer:
         request = TraceRequest(
             batch_size=batch_size,
             capability=capability,
-            torch_version=self._version,
+            torch_version=self.loaded.torch_version,
             num_passes=min(2, self._settings.gradient_accumulation_steps),
             keeps_output=self._keeps_output,
             timeout_s=self._timeout_s,
@@ -169,15 +166,11 @@ class Tracer:
         self._traces[batch_size].append(trace)
         return trace
 
-    @property
-    def _version(self) -> tuple[int, int]:
-        return self._torch_version or self.loaded.torch_version
-
     def _is_same(self, trace: Trace, capability: tuple[int, int]) -> bool:
         """Whether a card of another capability would choose the same kernels."""
         return all(
-            choose_kernel(call, capability, self._version)
-            is choose_kernel(call, trace.compute_capability, self._version)
+            choose_kernel(call, capability, self.loaded.torch_version)
+            is choose_kernel(call, trace.compute_capability, self.loaded.torch_version)
             for call in trace.attention
         )
 

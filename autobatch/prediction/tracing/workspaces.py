@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from autobatch.prediction.allocator.sizes import round_up
 from autobatch.prediction.trace import Category, Reduction, Storage, Workspace
 
 _aten = torch.ops.aten
@@ -18,6 +19,8 @@ _SUMS = frozenset({"sum", "mean", "amax", "amin", "prod", "any", "all"})
 # Since then the library for a product with a bias keeps a workspace of its own.
 _KEEPS_LT = (2, 9)
 _LT_BYTES = 2**20
+# What tensor cores multiply in float32's place (TF32) is a multiple of so many channels.
+_FEWEST_CHANNELS = 4
 _FLASH_BACKWARD = "_scaled_dot_product_flash_attention_backward"
 _EFFICIENT_BACKWARD = "_scaled_dot_product_efficient_attention_backward"
 
@@ -60,9 +63,9 @@ class Workspaces:
                 yield _storage(name, num_bytes), False
         elif name == _FLASH_BACKWARD:
             batch, heads, length, width = args[1].shape
-            rows = batch * heads * _round_up(length, 128) * 4
+            rows = batch * heads * round_up(length, 128) * 4
             yield _storage(name, rows), False
-            yield _storage(name, rows * _round_up(width, 32)), False
+            yield _storage(name, rows * round_up(width, 32)), False
         elif name == _EFFICIENT_BACKWARD:
             batch, heads, length, _ = args[1].shape
             yield _storage(name, batch * heads * length * 4), False
@@ -150,10 +153,11 @@ def _weight_gradient_bytes(
     That is for dense kernels of 3 x 3 in float32, without stride: Winograd's algorithm, not fused,
     transforms the input and the output's gradient as a whole, into a tile of 6 x 6 for each 4 x 4
     elements. On an A100 it is this product, and not the two others, that such networks need more
-    memory for than their tensors.
+    memory for than their tensors. Images of three channels are too few rows for its matrices.
     """
     is_simple = not is_transposed and groups == 1 and {*stride, *dilation} == {1}
-    if not is_simple or weight.shape[2:] != (3, 3) or weight.dtype is not torch.float32:
+    is_dense = is_simple and weight.shape[2:] == (3, 3) and weight.shape[1] >= _FEWEST_CHANNELS
+    if not is_dense or weight.dtype is not torch.float32:
         return 0
     num_tiles = gradient.shape[0] * math.prod(-(-size // 4) for size in gradient.shape[2:])
     return num_tiles * (source.shape[1] + gradient.shape[1]) * 36 * weight.element_size()
@@ -174,7 +178,3 @@ def _storage(
         workspace=workspace,
         reduction=reduction,
     )
-
-
-def _round_up(number: int, step: int) -> int:
-    return -(-number // step) * step

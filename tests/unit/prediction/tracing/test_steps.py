@@ -370,13 +370,13 @@ def test_hooks_and_attributes_of_parameters_stay() -> None:
 
 
 def test_the_gradient_of_a_dense_3x3_kernel_takes_a_workspace_in_float32() -> None:
-    def trace_images(model: nn.Module, precision: Precision = Precision.FP32) -> list[int]:
+    def trace_images(model: nn.Conv2d, precision: Precision = Precision.FP32) -> list[int]:
         traced = trace(
             nn.Sequential(model, nn.Flatten()),
             batch_size=2,
             precision=precision,
             loss=lambda output, target: output.sum(),
-            batch=lambda size: (torch.randn(size, 8, 10, 10), torch.zeros(size)),
+            batch=lambda size: (torch.randn(size, model.in_channels, 10, 10), torch.zeros(size)),
         )
         made = of_operator(traced, "convolution_backward")
         return [each.num_bytes for each in made if each.category is Category.WORKSPACE]
@@ -389,5 +389,6 @@ def test_the_gradient_of_a_dense_3x3_kernel_takes_a_workspace_in_float32() -> No
         nn.Conv2d(8, 16, 3, stride=2),
         nn.Conv2d(8, 16, 3, groups=8),
         nn.Conv2d(8, 16, 1),
+        nn.Conv2d(3, 16, 3),
     ):
         assert trace_images(other) == []
