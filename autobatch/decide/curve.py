@@ -33,11 +33,14 @@ class Fit:
         log_times: Log of the fitted step time at each size, shape ``(n,)``.
         jacobian: Derivative of ``log_times`` by the log of each coefficient in use, shape
             ``(n, k)``; the position of the hinge counts as a coefficient.
+        left_out: What a latency and a quadratic term would add to ``log_times`` where the fit has
+            none, in units of the most that each adds at any size, shape ``(n, m)``.
     """
 
     curve: ThroughputCurve
     log_times: np.ndarray
     jacobian: np.ndarray
+    left_out: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +95,10 @@ def fit_step_time(sizes: np.ndarray, times_s: np.ndarray, log_errors: np.ndarray
         begun = -late * model.late_from * (sizes > model.late_from)
         terms = np.column_stack([terms, begun])
     jacobian = (terms / fitted[:, None])[:, np.any(terms != 0, axis=0)]
-    return Fit(curve=curve, log_times=np.log(fitted), jacobian=jacobian)
+    absent = [(latency == 0, np.ones_like(sizes)), (late == 0 and quadratic == 0, sizes**2)]
+    shares = [term / fitted for is_absent, term in absent if is_absent]
+    left_out = np.array([share / share.max() for share in shares]).reshape(-1, len(sizes)).T
+    return Fit(curve=curve, log_times=np.log(fitted), jacobian=jacobian, left_out=left_out)
 
 
 def _models(sizes: np.ndarray) -> Iterator[_Model]:

@@ -71,6 +71,8 @@ class Decision:
         right: By size, the probability that it is the smallest of those that are.
         risk: By size, the probability that it is slower than the best by more than twice the
             tolerance.
+        unseen_risk: The same, where the curve may have terms that noise hides: a fit without a
+            latency says that no size can be slow, however little was seen.
         to_race: Sizes to time again, in turn; empty once more timing would not change the
             answer.
     """
@@ -83,6 +85,7 @@ class Decision:
     within: Mapping[int, float]
     right: Mapping[int, float]
     risk: Mapping[int, float]
+    unseen_risk: Mapping[int, float]
     to_race: tuple[int, ...]
 
     @property
@@ -142,7 +145,8 @@ class Decision:
             doubts: Reasons for low confidence other than timing noise.
         """
         is_about_time = self.asked.goal is not Goal.MEMORY
-        if is_about_time and not self.is_sure_of(self.answer):
+        risks = (each.get(self.answer, 1.0) for each in (self.risk, self.unseen_risk))
+        if is_about_time and max(risks) > 1 - self.asked.numbers.decided:
             doubts = (Doubt.NOISE, *doubts)
         return TimingDecision(
             estimates=tuple(self._estimate(size, trials[size]) for size in self.rates.sizes),
@@ -185,13 +189,11 @@ def decide(fitting: Mapping[int, Trial], asked: Asked) -> Decision:
     numbers, tolerance = asked.numbers, asked.tolerance_fraction
     timings = estimate(fitting, numbers)
     rates = timings.rates
-    draws = _draw(rates)
-    behind = draws - draws.max(axis=1, keepdims=True)
+    behind = _behind_best(rates)
     is_within = behind >= math.log1p(-tolerance)
     first = np.argmax(is_within, axis=1)
     within = dict(zip(rates.sizes, is_within.mean(axis=0), strict=True))
     right = {size: float(np.mean(first == index)) for index, size in enumerate(rates.sizes)}
-    risks = (np.exp(behind) < 1 - 2 * tolerance).mean(axis=0)
     knee = _find_knee(rates, within, asked)
     if asked.worth is not None:
         to_race = _find_challengers(asked.value(rates), asked)
@@ -210,18 +212,25 @@ def decide(fitting: Mapping[int, Trial], asked: Asked) -> Decision:
         knee=knee,
         within=within,
         right=right,
-        risk=dict(zip(rates.sizes, map(float, risks), strict=True)),
+        risk=_find_risks(rates, tolerance),
+        unseen_risk=_find_risks(timings.doubtful, tolerance),
         to_race=to_race,
     )
 
 
-def _draw(rates: Rates) -> np.ndarray:
-    """Posterior samples of the log rates, shape ``(draws, sizes)``; the same on every call."""
+def _behind_best(rates: Rates) -> np.ndarray:
+    """Posterior samples of log rates over the best, shape ``(draws, sizes)``; always the same."""
     count = len(rates.sizes)
     values, vectors = np.linalg.eigh(rates.covariance)
     root = vectors * np.sqrt(np.maximum(0.0, values))
     normal = np.random.default_rng(0).standard_normal((_NUM_DRAWS, count))
-    return np.asarray(rates.logs + normal @ root.T)
+    draws = rates.logs + normal @ root.T
+    return np.asarray(draws - draws.max(axis=1, keepdims=True))
+
+
+def _find_risks(rates: Rates, tolerance: float) -> dict[int, float]:
+    risks = (np.exp(_behind_best(rates)) < 1 - 2 * tolerance).mean(axis=0)
+    return dict(zip(rates.sizes, map(float, risks), strict=True))
 
 
 def _find_knee(rates: Rates, within: Mapping[int, float], asked: Asked) -> int:
@@ -283,9 +292,9 @@ def _find_unseen(
 def _find_challengers(values: Rates, asked: Asked) -> tuple[int, ...]:
     """Sizes that may beat the best by more than the tolerance, together with the best."""
     numbers, best = asked.numbers, values.best()
-    probability = (_draw(values) - _draw(values)[:, [values.sizes.index(best)]]) > math.log1p(
-        asked.tolerance_fraction
-    )
+    behind = _behind_best(values)
+    ahead = behind - behind[:, [values.sizes.index(best)]]
+    probability = ahead > math.log1p(asked.tolerance_fraction)
     challengers = [
         size
         for size, chance in zip(values.sizes, probability.mean(axis=0), strict=True)

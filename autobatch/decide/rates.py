@@ -91,6 +91,8 @@ class Timings:
         rates: Of the sizes that were timed.
         curve: The curve through them; ``None`` with fewer than three sizes.
         noise_fraction: Standard deviation of a cell's log rate beyond the scatter of its own steps.
+        doubtful: The same rates where the terms that the curve leaves out may be hidden by noise:
+            closer to what was measured, and less sure.
         outlying: Sizes with a single cell, which counts for less since it lies off: something
             disturbed it, or the size is not as the others are.
     """
@@ -98,6 +100,7 @@ class Timings:
     rates: Rates
     curve: ThroughputCurve | None
     noise_fraction: float
+    doubtful: Rates
     outlying: frozenset[int] = frozenset()
 
 
@@ -132,7 +135,8 @@ def estimate(trials: Mapping[int, Trial], numbers: Numbers) -> Timings:
     """
     cells = _collect(trials)
     if not cells.sizes:
-        return Timings(rates=Rates((), np.zeros(0), np.zeros((0, 0))), curve=None, noise_fraction=0)
+        none = Rates((), np.zeros(0), np.zeros((0, 0)))
+        return Timings(rates=none, curve=None, noise_fraction=0, doubtful=none)
     as_timed = cells.variances
     for _ in range(_NUM_PASSES):
         alone, _, _ = _combine(cells, None, numbers)
@@ -140,6 +144,7 @@ def estimate(trials: Mapping[int, Trial], numbers: Numbers) -> Timings:
         errors = np.sqrt(np.diag(alone.covariance)) + 1e-6
         fit = fit_step_time(sizes, sizes / np.exp(alone.logs), errors)
         rates, noise, band = _combine(cells, fit, numbers)
+        doubtful, _, _ = _combine(cells, fit, numbers, is_all_there=False)
         cells = _reweighted(cells, rates, noise, numbers)
     curve = None if fit is None else _finish(fit, rates, band, numbers)
     is_off = cells.variances > as_timed
@@ -149,7 +154,9 @@ def estimate(trials: Mapping[int, Trial], numbers: Numbers) -> Timings:
         for size, off, alone in zip(cells.sizes, is_off @ cells.of_size > 0, is_alone, strict=True)
         if off and alone
     )
-    return Timings(rates=rates, curve=curve, noise_fraction=noise, outlying=outlying)
+    return Timings(
+        rates=rates, curve=curve, noise_fraction=noise, doubtful=doubtful, outlying=outlying
+    )
 
 
 def _collect(trials: Mapping[int, Trial]) -> _Cells:
@@ -186,7 +193,7 @@ def _pool_step_variance(all_times_s: list[tuple[float, ...]], medians_s: list[fl
 
 
 def _combine(
-    cells: _Cells, fit: Fit | None, numbers: Numbers
+    cells: _Cells, fit: Fit | None, numbers: Numbers, *, is_all_there: bool = True
 ) -> tuple[Rates, float, np.ndarray | None]:
     """Solve the mixed model, averaged over noise and residual standard deviation.
 
@@ -213,6 +220,9 @@ def _combine(
     # Every pair of a noise and a residual standard deviation, along the first axis.
     precisions, pulls = (np.repeat(each, len(misfits), axis=0) for each in seen[:2])
     priors = from_curve + np.tile(misfits, len(_NOISES))[:, None, None] ** 2 * identity
+    if fit is not None and not is_all_there:  # what noise may hide is as large as noise
+        left_out = fit.left_out @ fit.left_out.T
+        priors += np.repeat(_NOISES, len(misfits))[:, None, None] ** 2 * left_out
     widening = identity + priors @ precisions
     shrinking = np.linalg.inv(widening)
     covariances = shrinking @ priors

@@ -235,3 +235,21 @@ def test_a_size_whose_only_run_lies_off_races_if_it_may_be_the_answer() -> None:
     assert decision.knee in decision.to_race
     slow = decide(quiet({**rates, 2: 0.7 * rates[2]}), asked())
     assert 2 not in slow.to_race
+
+
+def test_much_noise_makes_no_size_surely_as_fast_as_the_best() -> None:
+    # The best fit of a throughput that rises and that noise hides is often a cost per sample alone,
+    # by which all sizes are as fast.
+    rates = {64: 10e3, 128: 14e3, 256: 18e3, 512: 20e3, 1024: 21e3}
+    decisions = [
+        decide(noisy(rates, noise=0.4, seed=seed), asked(tolerance_fraction=0.1))
+        for seed in range(60)
+    ]
+    slow = [each for each in decisions if rates[each.answer] < 0.8 * rates[1024]]
+    assert len(slow) > 10
+    records = [
+        each.to_record(each.answer, {size: timed(size, {0: 1.0}) for size in rates})
+        for each in slow
+    ]
+    sure = [each for each in records if each.confidence is Confidence.HIGH]
+    assert len(sure) <= 2  # 9 by the fitted curve alone
