@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
@@ -26,15 +27,27 @@ with Tracer(sys.argv[1], Settings()) as tracer:
 
 
 def check_speed(folder: Path) -> Iterator[Row]:
-    """Time one prediction of each model, from the start of Python to its end."""
-    times = {}
+    """Time one prediction of each model, from the start of Python to its end.
+
+    Where other work is done, the time of its CPUs tells how long it would take without.
+    """
+    times, cpu_times = {}, {}
     for model in _MODELS:
-        begin = time.perf_counter()
+        begin, cpu_begin = time.perf_counter(), _cpu_time_s()
         subprocess.run([sys.executable, "-c", _CODE, model], check=True, capture_output=True)
         times[model] = time.perf_counter() - begin
+        cpu_times[model] = _cpu_time_s() - cpu_begin
     yield Row(
         name="time to a prediction",
         must=f"at most {_MOST_S:g} s each, imports included",
-        found=", ".join(f"{model} {seconds:.1f} s" for model, seconds in times.items()),
+        found=", ".join(
+            f"{model} {seconds:.1f} s ({cpu_times[model]:.1f} s of CPU)"
+            for model, seconds in times.items()
+        ),
         is_met=max(times.values()) <= _MOST_S,
     )
+
+
+def _cpu_time_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
