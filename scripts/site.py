@@ -14,6 +14,8 @@ _TO_SOURCE = re.compile(
 )
 _HELP = re.compile(r"^@help *(\w*)$", re.MULTILINE)
 _WIDTH = 80
+_INLINE_CODE = re.compile(r"<code>[^<]*</code>")
+_FLAG = re.compile(r"--[\w-]+")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -26,6 +28,16 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         markdown: The page.
     """
     return _HELP.sub(lambda found: _help_of(found[1]), _TO_SOURCE.sub(r"\1", markdown))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """What mkdocs calls with each page once it is HTML: no line breaks within an option.
+
+    Args:
+        html: The page.
+    """
+    whole = r'<span style="white-space: nowrap">\g<0></span>'
+    return _INLINE_CODE.sub(lambda code: _FLAG.sub(whole, code[0]), html)
 
 
 def _help_of(name: str) -> str:

@@ -33,24 +33,24 @@ _RULES = {
 _REASONS = {
     OptimizerFamily.SGD: "the step of {name} is proportional to the gradient: linear rule "
     "(Goyal et al. 2017)",
-    OptimizerFamily.ADAM: "{name} divides by the gradient's own size: square root rule "
+    OptimizerFamily.ADAM: "{name} divides by the gradient's own size: square-root rule "
     "(Malladi et al. 2022)",
-    OptimizerFamily.RMSPROP: "{name} divides by the gradient's own size: square root rule "
+    OptimizerFamily.RMSPROP: "{name} divides by the gradient's own size: square-root rule "
     "(Malladi et al. 2022)",
-    OptimizerFamily.LAYERWISE: "{name} scales each layer's step to its weights: square root "
+    OptimizerFamily.LAYERWISE: "{name} scales each layer's step to its weights: square-root "
     "rule (You et al. 2020)",
     OptimizerFamily.NORMALIZED: "{name} steps by the gradient's direction more than by its "
-    "size: square root rule, good at small batches and optimistic at large ones "
+    "size: square-root rule, good at small batches and optimistic at large ones "
     "(Li et al. 2024)",
     OptimizerFamily.SELF_TUNING: "{name} finds the size of its own steps: the rate stays",
-    OptimizerFamily.UNKNOWN: "{name}: square root rule (Krizhevsky 2014), "
+    OptimizerFamily.UNKNOWN: "{name}: square-root rule (Krizhevsky 2014), "
     "midway between linear and none",
 }
 
 
 _ASKED_REASONS = {
     LearningRateRule.LINEAR: "linear rule, as asked (Goyal et al. 2017)",
-    LearningRateRule.SQRT: "square root rule, as asked (Krizhevsky 2014)",
+    LearningRateRule.SQRT: "square-root rule, as asked (Krizhevsky 2014)",
     LearningRateRule.NONE: "the rate stays, as asked",
 }
 # Beyond this factor the reason says where the rule was shown to hold, and code that applies the

@@ -177,7 +177,8 @@ class LiveActivity:
     def _picture(self) -> Group:
         now_s = self._clock()
         here, whole = (_whole_seconds(now_s - since) for since in (self._since_s, self._began_s))
-        took = here if here == whole else f"{here}; {whole} in all"
+        is_first = self._since_s - self._began_s < 1
+        took = here if is_first else f"{here}; {whole} in all"
         what = printable(_joined(self._phase, self._detail), self.console.encoding)
         self._spinner.update(text=Text(f"{what} ({took})"))
         return Group(*self.show_above(), self._spinner)

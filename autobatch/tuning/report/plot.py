@@ -13,6 +13,10 @@ from autobatch.tuning.records import Tuning
 from autobatch.tuning.report.wording import describe_changes
 
 _MIB = 2**20
+# More settings than colours differ by these.
+_MARKERS = "os^D"
+# Names of points nearer than this would overlap.
+_APART = 1.04
 #: Peak in bytes, throughput in samples per second, batch size, name of the settings.
 Point: TypeAlias = "tuple[int, float, int, str]"
 
@@ -65,15 +69,20 @@ def draw_tuning(tuning: Tuning) -> NotebookFigure:
     for index, name in enumerate(dict.fromkeys(point[3] for point in points)):
         own = sorted(point for point in points if point[3] == name)
         axes.plot(
-            [peak / _MIB for peak, *_ in own], [point[1] for point in own], marker="o",
-            markersize=4, linewidth=0.8, alpha=0.7, label=name, color=PALETTE[index % len(PALETTE)],
+            [peak / _MIB for peak, *_ in own], [point[1] for point in own],
+            marker=_MARKERS[index // len(PALETTE) % len(_MARKERS)], markersize=4, linewidth=0.8,
+            alpha=0.7, label=name, color=PALETTE[index % len(PALETTE)],
         )  # fmt: skip
     front = find_front(points)
     axes.plot(
         [peak / _MIB for peak, *_ in front], [point[1] for point in front],
         color="black", linewidth=1.5, drawstyle="steps-post", label="front", zorder=1,
     )  # fmt: skip
+    named_bytes = 0
     for peak, rate, size, _ in front:
+        if peak < _APART * named_bytes:
+            continue
+        named_bytes = peak
         axes.annotate(units.format_count(size), (peak / _MIB, rate), fontsize=8, color=GREY,
                       xytext=(3, 4), textcoords="offset points")  # fmt: skip
     budget_bytes = tuning.start.budget.budget_bytes
@@ -81,9 +90,6 @@ def draw_tuning(tuning: Tuning) -> NotebookFigure:
     axes.axvline(budget_bytes / _MIB, color=RED, linestyle="--", linewidth=1.2, label=label)
     axes.set_ylabel("throughput (samples/s)", labelpad=8)
     axes.yaxis.set_major_formatter(plain_number)
-    dress(
-        axes,
-        [each // _MIB for each in (*(point[0] for point in points), budget_bytes)],
-        "peak memory (MiB)",
-    )
+    peaks = [max(1, each // _MIB) for each in (budget_bytes, *(point[0] for point in points))]
+    dress(axes, peaks, "peak memory (MiB)")
     return figure

@@ -47,5 +47,5 @@ def describe_attempt(attempt: Attempt) -> str:
     if attempt.peak_bytes is not None:
         parts.append(format_bytes(attempt.peak_bytes))
     if attempt.changes:
-        parts.append(format_change(attempt.ratio - 1))
+        parts.append(f"{format_change(attempt.ratio - 1)} samples/s")
     return f"{name}: {', '.join(parts)}, in {format_seconds(attempt.time_s)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from autobatch.tuning.asked import TuneSettings
 from autobatch.tuning.recipe import write_recipes
 from autobatch.tuning.records import Changes, Tuning
 from autobatch.tuning.report import TUNING, render_tuning, save_tuning_plot
-from autobatch.tuning.report.plot import find_front, list_points
+from autobatch.tuning.report.plot import draw_tuning, find_front, list_points
 from autobatch.tuning.session import tune
 
 GAINS = {"allocator": 0.6, "optimizer": 0.8, "checkpointing": 1.3}
@@ -209,3 +210,15 @@ def test_apply_puts_on_what_it_can_and_tells_the_rest(tuning: Tuning) -> None:
 
 def test_memory_that_binds_is_told(tuning: Tuning) -> None:
     assert f"{tuning.start.budget.budget_bytes / MIB / 1024:.1f} GiB" in render(tuning)
+
+
+def test_in_the_picture_no_two_settings_look_alike_and_no_two_sizes_overlap(
+    tuning: Tuning,
+) -> None:
+    [axes] = draw_tuning(tuning).axes
+    drawn = [line for line in axes.lines if line.get_marker() != "None"]
+    assert len(drawn) > 7, "more than there are colours"
+    assert len({(line.get_color(), line.get_marker()) for line in drawn}) == len(drawn)
+    peaks = sorted(text.xy[0] for text in axes.texts)
+    assert len(peaks) > 5
+    assert all(b > 1.03 * a for a, b in itertools.pairwise(peaks))
