@@ -41,7 +41,8 @@ def _verdict(plan: Plan) -> Text:
     what = plan.target if asked is None else f"{plan.target} at batch size {asked:,}"
     if plan.choice is None:
         cards = "any of these GPUs" if len(plan.cards) > 1 else plan.cards[0].gpu
-        return Text(f"{what} does not fit on {cards}", style="bold red")
+        words = "should not fit" if any(map(_may_fit, plan.cards)) else "does not fit"
+        return Text(f"{what} {words} on {cards}", style="bold red")
     chosen = next(each for each in plan.cards if each.gpu == plan.choice)
     parts = [f"{what} fits on {chosen.gpu}"]
     if asked is None:
@@ -54,7 +55,8 @@ def _verdict(plan: Plan) -> Text:
 
 def _next_step(plan: Plan) -> str:
     if plan.choice is None:
-        return "Try a smaller size, bf16, gradient checkpointing or a larger GPU."
+        smaller = "size" if any(each.largest.likely for each in plan.cards) else "model"
+        return f"Try a smaller {smaller}, bf16, gradient checkpointing or a larger GPU."
     return f"On {plan.choice}, autobatch probe {plan.target} measures it."
 
 
@@ -108,6 +110,12 @@ def _largest(sizes: SizeRange) -> str:
 
 def _peak(peak: PredictedPeak | None) -> str:
     return _NOTHING if peak is None else units.format_bytes(peak.peak_bytes)
+
+
+def _may_fit(card: CardPlan) -> bool:
+    """Whether a card on which it is not likely to fit may still hold it."""
+    asked = card.at_batch_size
+    return bool(card.largest.high) if asked is None else not asked.is_certain
 
 
 def _fit_words(peak: PredictedPeak | None) -> str:

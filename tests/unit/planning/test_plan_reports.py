@@ -99,10 +99,21 @@ def test_if_it_fits_nowhere_the_answer_says_so() -> None:
     card = make_card_plan(largest=nothing, at_largest=None)
     text = as_text(make_plan(card))
     assert text.startswith("model.py does not fit on rtx-4090\n")
-    assert "Try a smaller size, bf16, gradient checkpointing or a larger GPU." in " ".join(
+    assert "Try a smaller model, bf16, gradient checkpointing or a larger GPU." in " ".join(
         text.split()
     )
     assert "none" in text
+
+
+def test_a_size_that_may_fit_is_not_said_not_to() -> None:
+    doubtful = SizeRange(likely=0, low=0, high=31)
+    text = as_text(make_plan(make_card_plan(largest=doubtful, at_largest=None)))
+    assert text.startswith("model.py should not fit on rtx-4090\n")
+    for is_certain, words in ((True, "does not fit"), (False, "should not fit")):
+        peak = make_peak(8, fits=False, is_certain=is_certain)
+        text = as_text(make_plan(make_card_plan(at_batch_size=peak), batch_size=8))
+        assert text.startswith(f"model.py at batch size 8 {words} on rtx-4090\n")
+        assert "Try a smaller size, bf16" in text
 
 
 def test_it_is_said_where_the_memory_goes_and_what_was_assumed() -> None:
