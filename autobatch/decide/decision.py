@@ -70,9 +70,8 @@ class Decision:
         within: By size, the probability that it is within the tolerance of the best.
         right: By size, the probability that it is the smallest of those that are.
         risk: By size, the probability that it is slower than the best by more than twice the
-            tolerance.
-        unseen_risk: The same, where the curve may have terms that noise hides: a fit without a
-            latency says that no size can be slow, however little was seen.
+            tolerance, where the curve may have terms that noise hides: a fit without a latency says
+            that no size can be slow, however little was seen.
         to_race: Sizes to time again, in turn; empty once more timing would not change the
             answer.
     """
@@ -85,7 +84,6 @@ class Decision:
     within: Mapping[int, float]
     right: Mapping[int, float]
     risk: Mapping[int, float]
-    unseen_risk: Mapping[int, float]
     to_race: tuple[int, ...]
 
     @property
@@ -145,8 +143,7 @@ class Decision:
             doubts: Reasons for low confidence other than timing noise.
         """
         is_about_time = self.asked.goal is not Goal.MEMORY
-        risks = (each.get(self.answer, 1.0) for each in (self.risk, self.unseen_risk))
-        if is_about_time and max(risks) > 1 - self.asked.numbers.decided:
+        if is_about_time and not self.is_sure_of(self.answer):
             doubts = (Doubt.NOISE, *doubts)
         return TimingDecision(
             estimates=tuple(self._estimate(size, trials[size]) for size in self.rates.sizes),
@@ -194,6 +191,7 @@ def decide(fitting: Mapping[int, Trial], asked: Asked) -> Decision:
     first = np.argmax(is_within, axis=1)
     within = dict(zip(rates.sizes, is_within.mean(axis=0), strict=True))
     right = {size: float(np.mean(first == index)) for index, size in enumerate(rates.sizes)}
+    risks = (np.exp(_behind_best(timings.doubtful)) < 1 - 2 * tolerance).mean(axis=0)
     knee = _find_knee(rates, within, asked)
     if asked.worth is not None:
         to_race = _find_challengers(asked.value(rates), asked)
@@ -212,8 +210,7 @@ def decide(fitting: Mapping[int, Trial], asked: Asked) -> Decision:
         knee=knee,
         within=within,
         right=right,
-        risk=_find_risks(rates, tolerance),
-        unseen_risk=_find_risks(timings.doubtful, tolerance),
+        risk=dict(zip(rates.sizes, map(float, risks), strict=True)),
         to_race=to_race,
     )
 
@@ -226,11 +223,6 @@ def _behind_best(rates: Rates) -> np.ndarray:
     normal = np.random.default_rng(0).standard_normal((_NUM_DRAWS, count))
     draws = rates.logs + normal @ root.T
     return np.asarray(draws - draws.max(axis=1, keepdims=True))
-
-
-def _find_risks(rates: Rates, tolerance: float) -> dict[int, float]:
-    risks = (np.exp(_behind_best(rates)) < 1 - 2 * tolerance).mean(axis=0)
-    return dict(zip(rates.sizes, map(float, risks), strict=True))
 
 
 def _find_knee(rates: Rates, within: Mapping[int, float], asked: Asked) -> int:

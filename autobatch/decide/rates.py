@@ -220,9 +220,9 @@ def _combine(
     # Every pair of a noise and a residual standard deviation, along the first axis.
     precisions, pulls = (np.repeat(each, len(misfits), axis=0) for each in seen[:2])
     priors = from_curve + np.tile(misfits, len(_NOISES))[:, None, None] ** 2 * identity
-    if fit is not None and not is_all_there:  # what noise may hide is as large as noise
-        left_out = fit.left_out @ fit.left_out.T
-        priors += np.repeat(_NOISES, len(misfits))[:, None, None] ** 2 * left_out
+    if fit is not None and not is_all_there:
+        hidden = numbers.hidden_term * np.repeat(_NOISES, len(misfits))
+        priors += hidden[:, None, None] ** 2 * (fit.left_out @ fit.left_out.T)
     widening = identity + priors @ precisions
     shrinking = np.linalg.inv(widening)
     covariances = shrinking @ priors
