@@ -162,7 +162,8 @@ def examine_group(
 
 def _compare(cost: GroupCost, alone_s: float, together_s: float, finding: Finding) -> GroupCost:
     curve, enough = finding.throughput_curve, None
-    if curve is not None:
+    # What a straggler costs grows with the size.
+    if curve is not None and cost.straggler is None:
         tolerance = finding.settings.tolerance_fraction
         enough = find_enough(curve, together_s - alone_s, tolerance)
     return replace(

@@ -57,8 +57,8 @@ def run_in_child(
             does not count.
         timeout_s: End it after this time.
         meter: Makes what looks at the child's memory.
-        look: Called with the child's number now and then while it works, before its time is
-            looked at; may end it.
+        look: Called with the child's number now and then while it works, and once its time is up,
+            before it is ended; may end it.
 
     Returns:
         What ``work`` returned, or a ``ChildDied``.
@@ -110,7 +110,7 @@ def _be_child(work: Callable[[], Any], writer: int, parent_pid: int) -> None:
 
 
 class _Watch:
-    """Samples a child, and stops it if it exceeds its memory or time."""
+    """Samples a child, and tells if it exceeds its memory or time."""
 
     def __init__(
         self, pid: int, budget_bytes: int | None, timeout_s: float | None, meter: ProcessMeter
@@ -123,15 +123,13 @@ class _Watch:
         self._budget_bytes = budget_bytes
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
 
-    def look(self) -> None:
+    def must_end(self) -> bool:
         self.held_bytes = self._meter.look() or self.held_bytes
         if self._budget_bytes is not None and (self.held_bytes or 0) > self._budget_bytes:
             self.was_over_budget = True
         elif self._deadline is not None and time.monotonic() > self._deadline:
             self.was_too_slow = True
-        else:
-            return
-        os.kill(self.pid, signal.SIGKILL)
+        return self.was_over_budget or self.was_too_slow
 
 
 def _collect(reader: int, watch: _Watch, look: Callable[[int], None]) -> bytes:
@@ -147,8 +145,10 @@ def _collect(reader: int, watch: _Watch, look: Callable[[int], None]) -> bytes:
         # Without the pipe's end it has left a process behind, such as a loader's worker.
         if ready or has_ended:
             return b"".join(chunks)
+        must_end = watch.must_end()
         look(watch.pid)
-        watch.look()
+        if must_end:
+            os.kill(watch.pid, signal.SIGKILL)
 
 
 def _has_ended(pid: int) -> bool:

@@ -102,9 +102,9 @@ class Probing:
 
 @pytest.fixture
 def finding(make_finding: Any, make_trial: Any) -> Callable[..., Any]:
-    def make(**changes: Any) -> Any:
+    def make(busy_s: tuple[float, float] = (1.0, 3.0), **changes: Any) -> Any:
         trials = tuple(
-            replace(make_trial(size), ranks=timed(size, 1.0, 3.0).ranks) for size in SIZES
+            replace(make_trial(size), ranks=timed(size, *busy_s).ranks) for size in SIZES
         )
         found = make_finding(trials, **changes)
         return describe_group(replace(found, workload=replace(found.workload, num_ranks=2)))
@@ -120,7 +120,16 @@ def test_a_step_of_all_is_compared_with_one_of_a_rank_by_itself(finding: Any) ->
     assert group.asked == [found.batch_size]
     assert cost.scaling_efficiency == pytest.approx(0.8)
     assert (cost.straggler, cost.sizes, cost.reason) == (1, (), "")
-    assert cost.enough_batch_size == find_enough(found.throughput_curve, 0.02, 0.05)
+
+
+def test_enough_is_said_where_no_rank_is_slow_whose_cost_would_grow(finding: Any) -> None:
+    told = []
+    for busy_s in ((1.0, 1.0), (1.0, 3.0)):
+        found = finding(busy_s)
+        alone = nullcontext(Probing(0.08))
+        cost = examine_group(Probing(0.1), found, lambda: alone, per_rank=False).group  # noqa: B023
+        told.append(cost.enough_batch_size)
+    assert told == [find_enough(found.throughput_curve, 0.02, 0.05), None]
 
 
 def test_sizes_of_their_own_are_run(finding: Any) -> None:

@@ -151,6 +151,28 @@ def test_a_child_within_its_budget_is_left_alone() -> None:
     assert run_in_child(work, budget_bytes=budget_bytes) == "done"
 
 
+def test_a_child_is_looked_at_once_its_time_is_up_before_it_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin, timeout_s, kill = time.monotonic(), 0.5, os.kill
+    looked_s: list[float] = []
+    last_before_its_end_s: list[float] = []
+
+    def look(pid: int) -> None:
+        looked_s.append(time.monotonic() - begin)
+        if len(looked_s) == 1:  # as if this process had to wait for a core
+            time.sleep(2 * timeout_s)
+
+    def note(pid: int, number: int) -> None:
+        last_before_its_end_s.append(looked_s[-1])
+        kill(pid, number)
+
+    monkeypatch.setattr(os, "kill", note)
+    died = run_in_child(lambda: time.sleep(60), timeout_s=timeout_s, look=look)
+    assert died.was_too_slow
+    assert last_before_its_end_s[0] > timeout_s
+
+
 def test_a_child_is_the_first_to_be_killed_when_memory_runs_out() -> None:
     def read() -> str:
         with open("/proc/self/oom_score_adj") as file:
