@@ -155,6 +155,8 @@ def _wrap(trainer: Any) -> Any:
     if trainer.args.world_size == 1:
         return trainer.model
     meet_all_ranks()  # DDP would wait half an hour for a rank that does not come
+    if trainer.accelerator.ddp_handler is None:  # Transformers 5.0 makes it as training begins
+        trainer._wrap_model(trainer.model)
     handler = trainer.accelerator.ddp_handler
     wrapped = DistributedDataParallel(trainer.model, **handler.to_kwargs())
     handler.register_comm_hook(wrapped)

@@ -48,3 +48,11 @@ def test_the_lowest_versions_that_are_declared_are_ones_that_were_tried() -> Non
             assert version in {torch for _, torch in rows}
         else:
             assert f"{name} {version}" in lowest, requirement
+
+
+def test_the_lowest_frameworks_that_are_declared_have_passed_their_cases() -> None:
+    rows = (ROOT / "docs" / "versions.md").read_text().partition("## Frameworks")[2].lower()
+    extras = PROJECT["project"]["optional-dependencies"]
+    for name in ("transformers", "timm", "torchvision", "lightning", "accelerate"):
+        for requirement in extras[name]:
+            assert requirement.replace(">=", " ") in rows, requirement
