@@ -19,16 +19,16 @@ ELSEWHERE = {
     "pip ": "done to run the tests",
     "pytest": "these tests",
     "python -m scripts": "scripts have tests of their own",
-    "python main.py": "scripts of others: scripts.fastest",
-    "--data-dir": "scripts of others: scripts.fastest",
-    "backbone_image_classifier": "scripts of others: scripts.fastest",
+    "python main.py": "scripts of others; integration/command has loops like theirs",
+    "--data-dir": "scripts of others; integration/command has loops like theirs",
+    "backbone_image_classifier": "scripts of others; integration/command has loops like theirs",
     "srun ": "needs Slurm",
     "docker ": "needs a container's engine",
     "--node-rank R": "needs two nodes: integration/ranks",
-    "--min-devices": "needs a GPU: gpu/test_devices.py",
-    "torchvision:": "the models of integration/test_catalogue.py",
-    "timm:": "the models of integration/test_catalogue.py",
-    "snapshot.pickle": "needs a recording: integration/test_plan_command.py",
+    "--min-devices": "needs a GPU",
+    "torchvision:": "integration/frameworks/cases_catalogues.py",
+    "timm:": "integration/frameworks/cases_catalogues.py",
+    "snapshot.pickle": "needs a recording of a GPU: unit/planning, unit/prediction/snapshot",
 }
 TRAIN = """
 import argparse
