@@ -18,7 +18,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGE = (ROOT / "docs" / "ci.md").read_text()
+PAGE = (ROOT / "docs" / "ci.md").read_text().replace("\\\n", " ")
 WORKFLOW = (ROOT / "examples" / "ci" / "check.yml").read_text()
 COMMANDS = sorted(
     {
