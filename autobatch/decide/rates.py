@@ -139,13 +139,16 @@ def estimate(trials: Mapping[int, Trial], numbers: Numbers) -> Timings:
         return Timings(rates=none, curve=None, noise_fraction=0, doubtful=none)
     as_timed = cells.variances
     for _ in range(_NUM_PASSES):
+        weighted = cells
         alone, _, _ = _combine(cells, None, numbers)
         sizes = np.array(cells.sizes, dtype=float)
         errors = np.sqrt(np.diag(alone.covariance)) + 1e-6
         fit = fit_step_time(sizes, sizes / np.exp(alone.logs), errors)
         rates, noise, band = _combine(cells, fit, numbers)
-        doubtful, _, _ = _combine(cells, fit, numbers, is_all_there=False)
         cells = _reweighted(cells, rates, noise, numbers)
+    doubtful = rates
+    if fit is not None and fit.left_out.size:
+        doubtful, _, _ = _combine(weighted, fit, numbers, hidden_term=numbers.hidden_term)
     curve = None if fit is None else _finish(fit, rates, band, numbers)
     is_off = cells.variances > as_timed
     is_alone = cells.of_size.sum(axis=0) == 1
@@ -193,7 +196,7 @@ def _pool_step_variance(all_times_s: list[tuple[float, ...]], medians_s: list[fl
 
 
 def _combine(
-    cells: _Cells, fit: Fit | None, numbers: Numbers, *, is_all_there: bool = True
+    cells: _Cells, fit: Fit | None, numbers: Numbers, *, hidden_term: float = 0.0
 ) -> tuple[Rates, float, np.ndarray | None]:
     """Solve the mixed model, averaged over noise and residual standard deviation.
 
@@ -220,8 +223,8 @@ def _combine(
     # Every pair of a noise and a residual standard deviation, along the first axis.
     precisions, pulls = (np.repeat(each, len(misfits), axis=0) for each in seen[:2])
     priors = from_curve + np.tile(misfits, len(_NOISES))[:, None, None] ** 2 * identity
-    if fit is not None and not is_all_there:
-        hidden = numbers.hidden_term * np.repeat(_NOISES, len(misfits))
+    if fit is not None and hidden_term:
+        hidden = hidden_term * np.repeat(_NOISES, len(misfits))
         priors += hidden[:, None, None] ** 2 * (fit.left_out @ fit.left_out.T)
     widening = identity + priors @ precisions
     shrinking = np.linalg.inv(widening)
