@@ -75,7 +75,6 @@ class Bench:
         self.activity = PlainActivity(sys.stderr)
         self.opener = TargetOpener(target, self.settings)
         self.measurer = Measurer(self.opener, self.settings, self.asked, self.activity)
-        self.times_s: dict[str, float] = {}  # of what the grid ran last of each combination
 
     def tune(self) -> Tuning:
         """Tune it."""
@@ -83,14 +82,18 @@ class Bench:
 
     def run_grid(
         self, tuning: Tuning, combinations: list[Changes], sizes: list[int]
-    ) -> Iterator[Cell]:
+    ) -> tuple[list[Cell], dict[str, float]]:
         """Run combinations at sizes, up to the first that does not fit or is past the knee.
 
         Args:
             tuning: Says what every run needs.
             combinations: Levers to put on.
             sizes: In ascending order.
+
+        Returns:
+            What ran, and the seconds that each combination took, by its name.
         """
+        cells, times_s = list[Cell](), dict[str, float]()
         for changes in combinations:
             best, begin = 0.0, time.monotonic()
             try:
@@ -102,13 +105,14 @@ class Bench:
                         )
                         if not rate:
                             break
-                        yield Cell(changes, size, rate)
+                        cells.append(Cell(changes, size, rate))
                         best = max(best, rate)
                         if rate < (1 - _PAST_FRACTION) * best:
                             break
             except AutobatchError as error:
                 report("grid", describe_changes(changes), str(error).partition("\n")[0])
-            self.times_s[describe_changes(changes)] = time.monotonic() - begin
+            times_s[describe_changes(changes)] = time.monotonic() - begin
+        return cells, times_s
 
     def hold(self, tuning: Tuning, sides: list[tuple[Changes, int]], rounds: int) -> list[float]:
         """Median throughput of each side, run in turn in fresh processes."""
@@ -188,21 +192,22 @@ def run_all(bench: Bench, tuning: Tuning, keep: int | None) -> tuple[str, list[C
     wrong = [each.changes for each in tuning.attempts if each.outcome is AttemptOutcome.NOT_EXACT]
     sizes = [*itertools.takewhile(lambda size: size <= limits.largest, map(_power, range(27)))]
     exact = [each for each in combinations if not any(is_part(part, each) for part in wrong)]
-    chosen, cells, ran = combinations, list[Cell](), f"all of {len(combinations)} combinations"
+    chosen, cells, at_two_s = combinations, list[Cell](), dict[str, float]()
+    ran = f"all of {len(combinations)} combinations"
     if keep is not None and keep < len(exact):
         two = [size for size in (limits.first, 4 * limits.first) if size <= limits.largest]
-        cells = find_fastest(bench.run_grid(tuning, exact, two))
+        cells, at_two_s = bench.run_grid(tuning, exact, two)
+        cells = find_fastest(cells)
         chosen = [cell.changes for cell in cells[:keep]]
         ran = f"{len(exact)} of {len(combinations)} combinations, {keep} at all sizes"
-    at_two_s = dict(bench.times_s)
-    bench.times_s.clear()
-    cells += bench.run_grid(tuning, chosen, sizes)
-    grid_time_s = whole_s = sum(bench.times_s.values())
-    others_s = sum(each for name, each in at_two_s.items() if name not in bench.times_s)
+    more, whole_s = bench.run_grid(tuning, chosen, sizes)
+    cells += more
+    grid_time_s = sum(whole_s.values())
+    others_s = sum(each for name, each in at_two_s.items() if name not in whole_s)
     if others_s:
-        grid_time_s += others_s * whole_s / sum(at_two_s[name] for name in bench.times_s)
+        grid_time_s *= 1 + others_s / sum(at_two_s[name] for name in whole_s)
     # Those that are not exact were not run, and would take as long as the others.
-    grid_time_s *= len(combinations) / max(len(bench.times_s), len(at_two_s))
+    grid_time_s *= len(combinations) / max(len(whole_s), len(at_two_s))
     return ran, find_fastest(cell for cell in cells if cell.changes in exact), grid_time_s
 
 
