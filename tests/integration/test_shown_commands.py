@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fixtures.pages import ROOT, find_files, find_lines, run_in_shell
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: What a command says that cannot run here, and who runs it.
 ELSEWHERE = {
@@ -89,11 +86,10 @@ def find_shown() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         if page.name == "tutorial.md":  # run in order by test_site.py
             continue
-        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
-            for line in block.replace("\\\n", " ").splitlines():
-                command = re.sub(r"(^|\s)#.*", "", line).strip()
-                if command:
-                    yield page.name, command
+        for line in find_lines(page.read_text()):
+            command = re.sub(r"(^|\s)#.*", "", line).strip()
+            if command:
+                yield page.name, command
 
 
 def runs_here(command: str) -> bool:
@@ -112,12 +108,10 @@ def test_no_reason_for_leaving_a_command_out_is_stale() -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, its script, and the model of a pull request's base."""
     path = tmp_path_factory.mktemp("project")
-    tutorial = (ROOT / "docs" / "tutorial.md").read_text()
-    model = re.search(r"^```python\n(# model.py\n.*?)^```", tutorial, re.MULTILINE | re.DOTALL)
-    assert model is not None
+    model = find_files((ROOT / "docs" / "tutorial.md").read_text())["model.py"]
     (path / "base").mkdir()
     for file in (path / "model.py", path / "base" / "model.py"):
-        file.write_text(model[1])
+        file.write_text(model)
     (path / "train.py").write_text(TRAIN)
     (path / "tokens.py").write_text(TOKENS)
     return path
@@ -133,17 +127,6 @@ def test_what_is_shown_runs(folder: Path, page: str, command: str) -> None:
         command = command.replace("model.py", "tokens.py")
     # The search of a large model takes minutes on a CPU, and ends here with the best so far.
     line = re.sub(r"autobatch (probe|tune) ", r"autobatch \1 --time-limit 60s ", command)
-    bin_folder = str(Path(sys.executable).parent)
-    done = subprocess.run(
-        ["bash", "-euc", line],
-        cwd=folder,
-        env={
-            **os.environ,
-            "PATH": os.pathsep.join([bin_folder, os.environ["PATH"]]),
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]),
-        },
-        capture_output=True,
-        text=True,
-    )
+    done = run_in_shell(line, folder)
     assert done.returncode == 0, f"{page}: {shlex.quote(line)}\n{done.stdout}{done.stderr}"
     assert "Traceback" not in done.stderr

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from fixtures.pages import ROOT, find_blocks, find_files, run_in_shell
 
-ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 
@@ -35,21 +34,13 @@ def test_the_site_builds_and_every_link_in_it_leads_somewhere(tmp_path: Path) ->
 @pytest.mark.timeout(800)
 def test_the_commands_of_the_tutorial_run_in_order(tmp_path: Path) -> None:
     text = TUTORIAL.read_text()
-    for name, body in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", text, re.M | re.S):
+    for name, body in find_files(text).items():
         (tmp_path / name).write_text(body)
     # Installing is what has been done to run the tests.
-    commands = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
-    commands = [each for each in commands if not each.startswith("pip ")]
+    commands = [each for each in find_blocks(text) if not each.startswith("pip ")]
     assert len(commands) >= 5
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for command in commands:
-        done = subprocess.run(
-            ["bash", "-euc", command],
-            cwd=tmp_path,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
+        done = run_in_shell(command, tmp_path)
         assert done.returncode == 0, command + done.stdout + done.stderr
         assert "Traceback" not in done.stderr
     assert (tmp_path / "curve.png").stat().st_size > 10_000

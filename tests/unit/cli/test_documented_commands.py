@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 import pytest
+from fixtures.pages import ROOT, find_lines
 
 from autobatch.cli import command as autobatch
 
-ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "docs" / "llms.txt"]
 
 
@@ -22,8 +21,7 @@ def find_commands(text: str) -> Iterator[str]:
     Args:
         text: A page.
     """
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines = find_lines(text)
     lines += re.findall(r"^\$ (.*)$", text, re.MULTILINE)
     lines += re.findall(r"`(autobatch [^`]+)`", text)
     for line in lines:
