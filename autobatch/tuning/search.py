@@ -2,6 +2,8 @@
 
 start -> each value of each lever -> what gains, together, fastest first -> the others -> pairs
 
+What gains alone but not beside the fastest is put together without it where that may be faster:
+channels-last may gain nothing under `torch.compile`, and more than it together with the allocator.
 The others are those that alone made no difference: what they save may be a larger part of a step
 that others have made faster, and the noise may have hidden it. They are tried all at once on top of
 what gains, and one at a time only where that is faster.
@@ -9,6 +11,7 @@ what gains, and one at a time only where that is faster.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -68,6 +71,7 @@ class Search:
         gaining = [each for each in fastest_first if _gains(self.ladder[0], each)]
         for each in gaining:
             self._add(each.changes)
+        self._replace_by([each for each in gaining if not self._has(each.changes)])
         if gaining:
             self._add_others([each for each in fastest_first if each not in gaining])
         for pair in PAIRS:
@@ -75,6 +79,21 @@ class Search:
                 together = {name: alone[name].changes[name] for name in pair}
                 if not together.keys() <= self.best.changes.keys():
                     self._add({**together, **self.best.changes})
+
+    def _replace_by(self, left_out: Sequence[Attempt]) -> None:
+        """Put together what did not go with the fastest, where it may be faster without it."""
+        if math.prod(each.ratio for each in left_out) < (1 + LEAST_GAIN_FRACTION) * self.best.ratio:
+            return
+        before, self.ladder = self.ladder, self.ladder[:1]
+        try:
+            for each in left_out:
+                self._add(each.changes)
+        finally:  # also where time runs out
+            if not _gains(before[-1], self.best):
+                self.ladder = before
+
+    def _has(self, changes: Changes) -> bool:
+        return changes.items() <= self.best.changes.items()
 
     def _add_others(self, others: Sequence[Attempt]) -> None:
         now, first = self.best.batch_size or 1, self.ladder[0].batch_size or 1

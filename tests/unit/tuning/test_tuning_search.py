@@ -72,6 +72,44 @@ def test_what_no_longer_gains_beside_another_is_left_out() -> None:
     assert search.best.changes == {"allocator": "keep"}
 
 
+@pytest.mark.parametrize(
+    ("alone", "together", "expected"),
+    [
+        (1.4, 1.6, {"channels_last": "on", "allocator": "keep"}),
+        (1.4, 1.41, {"compile": "inductor"}),  # the product of both promised more
+        (1.7, 1.6, {"compile": "inductor"}),  # promises less
+    ],
+)
+def test_what_does_not_go_with_the_fastest_is_put_together_without_it(
+    alone: float, together: float, expected: Changes
+) -> None:
+    def ratio_of(changes: Changes) -> float:
+        if "compile" in changes:
+            return alone - 0.05 * (len(changes) - 1)
+        ratios = {0: 1.0, 1: 1.3 if "channels_last" in changes else 1.25, 2: together}
+        return ratios[len(changes)]
+
+    trying = Trying(ratio_of)
+    offers = {"channels_last": ["on"], "allocator": ["keep"], "compile": ["inductor"]}
+    search = Search(offers, trying)
+    search.run()
+    assert search.best.changes == expected
+    assert ({"channels_last": "on", "allocator": "keep"} in trying.tried) == (alone < 1.6)
+
+
+def test_the_best_so_far_stays_where_time_runs_out_beside_it() -> None:
+    def ratio_of(changes: Changes) -> float:
+        if len(changes) == 2 and "compile" not in changes:
+            raise TimeoutError
+        return 1.3 if len(changes) == 1 else 1.0
+
+    offers = {"channels_last": ["on"], "allocator": ["keep"], "compile": ["inductor"]}
+    search = Search(offers, Trying(ratio_of))
+    with pytest.raises(TimeoutError):
+        search.run()
+    assert search.best.ratio == 1.3
+
+
 def test_what_alone_makes_no_difference_is_tried_on_top_of_what_gains() -> None:
     def ratio_of(changes: Changes) -> float:
         return 1.0 + 0.3 * ("channels_last" in changes) * (1 + ("allocator" in changes))
