@@ -1,6 +1,6 @@
 """The batch size that goes with settings: a short climb from the start's, then rounds in turn.
 
-    reference, size, 2 size, 4 size ... | reference, best | best, reference | ...
+    reference, size, 2 size, 4 size ... | reference, best | reference, best | ...
 
 Knees move little and memory lines shift, so the climb begins where the start ended, and is warned
 by the slope of the start's memory. What a machine does to a round cancels in the ratio.
@@ -166,12 +166,10 @@ def find_size(
     while not rounds or (len(rounds) < _MOST_ROUNDS and not is_over()):
         if rounds and is_clear(rounds, limits.noise_fraction):
             break
-        if len(rounds) % 2:
-            rate = run(chosen, Purpose.RACE)[1]
-            rounds.append(rate / reference())
-        else:
-            own = reference()
-            rounds.append(run(chosen, Purpose.RACE)[1] / own)
+        # Never twice the same in a row: a moment in which others take the cores would slow both, and
+        # two rounds would agree on it.
+        own = reference()
+        rounds.append(run(chosen, Purpose.RACE)[1] / own)
         if not rounds[-1]:
             raise NothingFitsError(
                 f"batch size {chosen} fitted, and does not any more", hint="leave this lever out"

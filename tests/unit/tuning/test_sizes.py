@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -150,3 +151,18 @@ def test_one_round_in_a_bad_moment_of_the_machine_moves_neither_mean_nor_climb()
     sized = find_size(runs, lambda: next(moments, 1.0), LIMITS, lambda: False)
     assert mean_of(sized.ratios) == pytest.approx(1.2)
     assert sized.climbed[sized.batch_size] == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+@pytest.mark.parametrize("begin", range(8))
+def test_a_bad_moment_of_several_runs_costs_no_lever_that_gains(begin: int, length: int) -> None:
+    clock = itertools.count()
+
+    def slowed(rate: float) -> float:
+        return rate * (0.4 if begin <= next(clock) < begin + length else 1.0)
+
+    runs = Runs(lambda size: slowed(1.3))
+    limits = replace(LIMITS, largest=LIMITS.first)
+    sized = find_size(runs, lambda: slowed(1.0), limits, lambda: False)
+    assert mean_of(sized.ratios) == pytest.approx(1.3, rel=0.25)
+    assert mean_of(sized.ratios) > 1.02
