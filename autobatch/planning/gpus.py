@@ -37,7 +37,7 @@ def choose_cards(asked: PlanSettings, finding: Finding | None = None) -> list[Ca
     cards = list_cards() if names == ("all",) else [find_card(name) for name in names]
     cards += [read_unlisted(text) for text in asked.gpu_memory or ()]
     if finding is not None:
-        measured = _card_of(finding)
+        measured = card_of(finding)
         cards = [measured if card.name == measured.name else card for card in cards or [measured]]
         if measured not in cards:
             raise SettingsError(
@@ -86,7 +86,7 @@ def outside_of(
         SettingsError: If the finding does not tell.
     """
     found = USUAL_OUTSIDE
-    if finding is not None and _card_of(finding).name == card.name:
+    if finding is not None and card_of(finding).name == card.name:
         found = _measured_outside(asked, finding)
     if num_devices == 1:
         return found
@@ -97,7 +97,8 @@ def outside_of(
     )
 
 
-def _card_of(finding: Finding) -> Card:
+def card_of(finding: Finding) -> Card:
+    """The card that a probe ran on, with the memory that it saw."""
     card = find_card(finding.environment.device_name)
     return replace(card, memory_bytes=finding.budget.capacity_bytes, memory_source="calibration")
 

@@ -145,6 +145,9 @@ class CardPlan:
         at_largest: The peak there; ``None`` if no size fits.
         at_batch_size: The peak at the size that was asked about; ``None`` if none was.
         price: As given.
+        estimated_samples_per_s: Throughput at the size that was asked about, else at the largest
+            that is likely to fit: an estimate, for cards whose speed others measured, and for that
+            of the calibration; ``None`` for others.
     """
 
     gpu: str
@@ -158,6 +161,7 @@ class CardPlan:
     at_largest: PredictedPeak | None
     at_batch_size: PredictedPeak | None
     price: float | None = None
+    estimated_samples_per_s: float | None = None
 
     @property
     def fits(self) -> bool:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from autobatch.cards import Card
 from autobatch.planning.buckets import with_buckets
 from autobatch.planning.fitting import CardFit
-from autobatch.planning.gpus import choose_cards, outside_of, read_prices
+from autobatch.planning.gpus import card_of, choose_cards, outside_of, read_prices
+from autobatch.planning.pace import Pace
 from autobatch.planning.records import CardPlan, Plan, PlanSettings, Timeline
 from autobatch.planning.timeline import make_timeline
 from autobatch.prediction.allocator import AllocatorSettings
@@ -49,8 +50,11 @@ def plan_target(
     # Where a learning rate is scaled from moves no byte, and need not be assumed.
     traced = replace(settings, base_batch_size=1)
     with Tracer(target, traced, on_output=on_output, on_stage=on_stage) as tracer:
-        session = _Session(tracer, settings, asked)
+        session = _Session(tracer, target, settings, asked)
         session.trace({card.compute_capability for card in cards})
+        if finding is not None:
+            on_stage("tracing what the calibration ran")
+            session.pace.calibrate(card_of(finding), finding)
         trace_time_s = time.monotonic() - begin
         plans = []
         for card in cards:
@@ -70,7 +74,7 @@ def plan_target(
             timeline=session.draw(cards, plans, choice),
             band_fraction=session.unseen.band_fraction,
             unseen=session.unseen.reasons,
-            assumed=(*workload.guesses, *session.assume()),
+            assumed=(*workload.guesses, *session.assume(cards, plans)),
             versions=dict(tracer.loaded.libraries),
             traced_batch_sizes=tuple(session.traced_batch_sizes()),
             trace_time_s=trace_time_s,
@@ -93,12 +97,15 @@ def choose(plans: Iterable[CardPlan]) -> str | None:
 class _Session:
     """A tracer, and the traces that were asked of it."""
 
-    def __init__(self, tracer: Tracer, settings: Settings, asked: PlanSettings) -> None:
+    def __init__(
+        self, tracer: Tracer, target: str, settings: Settings, asked: PlanSettings
+    ) -> None:
         self._tracer = tracer
         self._settings = settings
         self._asked = asked
         self._traces: dict[tuple[int, tuple[int, int]], Trace] = {}
         self.unseen: Unseen
+        self.pace = Pace(tracer, target, settings)
 
     def trace(self, capabilities: Iterable[tuple[int, int]]) -> None:
         """Trace for each compute capability, before anything is said of a card."""
@@ -116,6 +123,7 @@ class _Session:
         )
         largest = fit.largest()
         asked_size = self._asked.batch_size
+        size = asked_size or largest.likely
         return CardPlan(
             gpu=card.name,
             compute_capability="{}.{}".format(*card.compute_capability),
@@ -128,6 +136,7 @@ class _Session:
             at_largest=fit.at(largest.likely) if largest.likely else None,
             at_batch_size=None if asked_size is None else fit.at(asked_size),
             price=price,
+            estimated_samples_per_s=self.pace.samples_per_s(card, size) if size else None,
         )
 
     def draw(
@@ -140,8 +149,15 @@ class _Session:
         card = next(each for each in cards if each.name == plan.gpu)
         return make_timeline(self._at(size, card.compute_capability), card)
 
-    def assume(self) -> Iterator[str]:
+    def assume(self, cards: Sequence[Card], plans: Sequence[CardPlan]) -> Iterator[str]:
         """What else was assumed, one sentence each."""
+        if any(each.estimated_samples_per_s for each in plans):
+            yield (
+                "samples/s are estimated from operators, loading left out: half of such estimates "
+                "were within 13 %, nine of ten within 35 %"
+            )
+        elif reason := self.pace.explain_missing(cards[0]):
+            yield f"throughput is not estimated: {reason}"
         if self._tracer.loaded.is_compiled:
             yield "the model was traced without torch.compile, which may need more or less"
         if self._settings.num_devices > 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from autobatch.prediction.trace import Reduction, Storage, Trace
+from autobatch.prediction.work import Operation
 
 #: The sizes to trace: the smallest that BatchNorm takes, and its neighbour.
 SMALL, LARGE = 2, 3
@@ -38,6 +39,23 @@ class TraceLine:
                 self._storage_at(batch_size, one, other) if one != other else other
                 for one, other in zip(self.small.storages, self.large.storages, strict=True)
             ),
+        )
+
+    def operations_at(self, batch_size: int) -> tuple[Operation, ...]:
+        """What the last step computes at a batch size; empty if the two compute unlike things."""
+        pairs = [*zip(self.small.operations, self.large.operations, strict=False)]
+        is_same = len(self.small.operations) == len(self.large.operations) and all(
+            (one.kind, one.units) == (other.kind, other.units) for one, other in pairs
+        )
+        if not is_same:
+            return ()
+        return tuple(
+            replace(
+                one,
+                num_flops=self._number_at(batch_size, one.num_flops, other.num_flops),
+                num_bytes=self._number_at(batch_size, one.num_bytes, other.num_bytes),
+            )
+            for one, other in pairs
         )
 
     @property

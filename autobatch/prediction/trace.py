@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Protocol
 
 from autobatch.prediction.attention import AttentionCall
+from autobatch.prediction.work import Operation
 
 #: Workspace that PyTorch sets aside for each cuBLAS handle: ``:4096:2:16:8`` in KiB, and
 #: ``:4096:8`` on Hopper (``parseChosenWorkspaceSize`` in ``CublasHandlePool.cpp``).
@@ -180,6 +181,7 @@ class Trace:
             of them needs a trace of its own.
         unseen: Operators with memory of their own that no trace sees, such as convolutions, whose
             workspaces cuDNN chooses on the card; the names, each once.
+        operations: What the last step computes, in order.
     """
 
     batch_size: int
@@ -189,6 +191,7 @@ class Trace:
     marks: tuple[Mark, ...] = field(repr=False, default=())
     attention: tuple[AttentionCall, ...] = ()
     unseen: tuple[str, ...] = ()
+    operations: tuple[Operation, ...] = field(repr=False, default=())
 
     @property
     def last_step(self) -> int:

@@ -19,6 +19,7 @@ from scripts.plan.milabench import check_milabench
 from scripts.plan.recorded import check_recorded
 from scripts.plan.replay_traces import check_replay
 from scripts.plan.speed import check_speed
+from scripts.plan.step_times import check_step_times
 from scripts.plan.timm_models import check_gpumemnet, check_largest
 from scripts.plan.verdict import Row
 from scripts.workbench import make_parser, print_table, report
@@ -32,6 +33,7 @@ CHECKS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "hostile": check_hostile,
     "largest": check_largest,
     "gpumemnet": check_gpumemnet,
+    "steptimes": check_step_times,
     "speed": check_speed,
 }
 

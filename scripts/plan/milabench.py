@@ -37,7 +37,7 @@ class Measured(NamedTuple):
 
 def check_milabench(folder: Path) -> Iterator[Row]:
     """Predict each row. Memory outside the allocator is that of one row of BERT on each card."""
-    rows = [each for each in _read(folder) if _loop_of(each.benchmark) is not None]
+    rows = [each for each in _read(folder) if loop_of(each.benchmark) is not None]
     reserved = _predict_all(rows)
     outside = {
         gpu: next(
@@ -92,7 +92,7 @@ def _predict_all(rows: list[Measured]) -> dict[Measured, int]:
     singles: dict[tuple[str, bool], Trace] = {}
     reserved = {}
     for row in rows:
-        make, card = _loop_of(row.benchmark), CARDS[row.gpu]
+        make, card = loop_of(row.benchmark), CARDS[row.gpu]
         assert make is not None, "others are left out"
         key = (row.benchmark, card.compute_capability == (9, 0))
         if row.batch_size == 1:
@@ -107,7 +107,7 @@ def _predict_all(rows: list[Measured]) -> dict[Measured, int]:
     return reserved
 
 
-def _loop_of(benchmark: str) -> Callable[[int], Loop] | None:
+def loop_of(benchmark: str) -> Callable[[int], Loop] | None:
     """The loop of a benchmark; ``None`` for one that is not rebuilt."""
     name, _, precision = benchmark.partition("-")
     is_half = precision.endswith("fp16") or (not precision and name != "lightning")

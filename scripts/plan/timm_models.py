@@ -29,7 +29,7 @@ T = TypeVar("T")
 _MIB = 2**20
 _MODELS_ON_RTX_3090, _MODELS_ON_A100 = 68, 36
 _FEWEST_MODELS = 30
-_RTX_3090 = PlainFacts(compute_capability=(8, 6), num_sms=82)
+RTX_3090 = PlainFacts(compute_capability=(8, 6), num_sms=82)
 #: Memory of that card less 2,000 MiB, which puts most of the models in their bracket.
 _RTX_3090_BYTES = (24_268 - 2_000) * _MIB
 _A100 = PlainFacts(compute_capability=(8, 0), num_sms=108)
@@ -59,7 +59,7 @@ def check_largest(folder: Path) -> Iterator[Row]:
     """Is the predicted limit between the size that ran and the next one?"""
     details, wrong_refusals, wrong_acceptances = [], 0, 0
     for each in _even(_read_brackets(folder), _MODELS_ON_RTX_3090):
-        line = _trace(partial(_make_timm_step, each.model, each.image_size), _RTX_3090, (1, 12))
+        line = _trace(partial(make_timm_step, each.model, each.image_size), RTX_3090, (1, 12))
         if line is None:
             continue
         fits = _fits(line, each.ran)
@@ -110,7 +110,7 @@ def check_gpumemnet(folder: Path) -> Iterator[Row]:
 
 def _fits(line: TraceLine, batch_size: int) -> bool:
     allocator = CachingAllocator(Driver(_RTX_3090_BYTES))
-    return predict(line.at(batch_size), _RTX_3090, allocator).fits
+    return predict(line.at(batch_size), RTX_3090, allocator).fits
 
 
 def _trace(
@@ -159,7 +159,7 @@ def _read_gpumemnet(folder: Path) -> dict[str, dict[int, int]]:
     return found
 
 
-def _make_timm_step(name: str, image_size: int, batch_size: int) -> Loop:
+def make_timm_step(name: str, image_size: int, batch_size: int) -> Loop:
     """The training benchmark of timm: fp16 autocast around all, SGD one tensor at a time."""
     import timm
     from timm.layers import set_fused_attn

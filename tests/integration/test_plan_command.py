@@ -90,6 +90,18 @@ def test_the_choice_is_the_cheapest_and_nothing_was_run(plan: autobatch.Plan) ->
     assert set(plan.timeline.begins) >= {"forward", "backward", "optimizer"}
 
 
+def test_throughput_is_estimated_from_what_the_step_computes(model: Path) -> None:
+    plan = autobatch.plan(str(model), gpu=["rtx-3090", "rtx-4090", "l4"], batch_size=65536)
+    slow, fast, unknown = (each.estimated_samples_per_s for each in plan.cards)
+    # The first layer and its weight's gradient, in float32, which the data sheets bound.
+    flops = 2 * 2 * 4096 * 4096
+    assert slow is not None and fast is not None
+    assert 0.5 * 35.6e12 / flops < slow < 1.6 * 35.6e12 / flops
+    assert 1.5 < fast / slow < 3
+    assert unknown is None
+    assert "est. samples/s" in str(plan)
+
+
 def test_the_command_saves_draws_and_shows_again(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

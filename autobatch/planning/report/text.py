@@ -16,6 +16,7 @@ from autobatch.reporting.tables import Column, Row, fitting_table, labelled
 _NOTHING = "-"
 #: In every report.
 NOTHING_RUN = "Predicted; nothing was run on a GPU."
+_ESTIMATE = "est. samples/s"
 _MAX_MODULES = 3
 
 
@@ -91,11 +92,13 @@ def _cards_table(plan: Plan, width: int) -> Table:
                 "", tuple(map(_fit_words, peaks)), is_words=True, styles=tuple(map(_style, peaks))
             )
         )
+    if any(each.estimated_samples_per_s is not None for each in cards):
+        columns.append(Column(_ESTIMATE, tuple(map(_throughput, cards))))
     if any(each.price is not None for each in cards):
         prices = (_NOTHING if each.price is None else f"{each.price:g}" for each in cards)
         columns.append(Column("price", tuple(prices)))
     marked = [index for index, each in enumerate(cards) if each.gpu == plan.choice]
-    dropped = ("peak there", "memory", f"at {asked or 0:,}", "price")
+    dropped = ("memory", "peak there", _ESTIMATE, f"at {asked or 0:,}", "price")
     return fitting_table(columns, width=width, dropped=dropped, marked=marked)
 
 
@@ -110,6 +113,13 @@ def _largest(sizes: SizeRange) -> str:
 
 def _peak(peak: PredictedPeak | None) -> str:
     return _NOTHING if peak is None else units.format_bytes(peak.peak_bytes)
+
+
+def _throughput(card: CardPlan) -> str:
+    estimate = card.estimated_samples_per_s
+    if estimate is None:
+        return _NOTHING
+    return "~" + units.format_rate(estimate).removesuffix(" samples/s")
 
 
 def _may_fit(card: CardPlan) -> bool:

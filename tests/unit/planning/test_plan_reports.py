@@ -87,6 +87,18 @@ def test_how_sure_it_is_that_a_size_fits_is_said(changes: dict[str, Any], words:
     assert row.endswith(words)
 
 
+def test_an_estimated_throughput_looks_like_one() -> None:
+    text = as_text(make_plan(make_card_plan(estimated_samples_per_s=1234.5), A100))
+    header, known, unknown = (
+        next(line for line in text.splitlines() if word in line)
+        for word in ("est. samples/s", "24.0 GiB", "39.0 GiB")
+    )
+    assert header.split()[-2:] == ["est.", "samples/s"]
+    assert known.endswith("~1,234")
+    assert unknown.endswith(" -")
+    assert "est. samples/s" not in as_text(make_plan(make_card_plan(), A100))
+
+
 def test_with_prices_the_cheapest_is_named() -> None:
     cards = [replace(A100, price=1.29), make_card_plan(price=0.4)]
     text = as_text(make_plan(*cards, choice="rtx-4090"))
@@ -163,7 +175,7 @@ def test_the_keys_of_the_document_are_those_that_were_agreed_on() -> None:
     )
     assert " ".join(document["cards"][0]) == (
         "gpu compute_capability memory_bytes memory_source outside_low_bytes outside_high_bytes "
-        "outside_source largest at_largest at_batch_size price"
+        "outside_source largest at_largest at_batch_size price estimated_samples_per_s"
     )
     assert " ".join(document["cards"][0]["at_largest"]) == (
         "batch_size fits is_certain peak_bytes allocated_bytes parts_bytes modules_bytes "

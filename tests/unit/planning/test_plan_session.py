@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from fixtures.plans import GIB, MIB, make_trace
 
+from autobatch.cards.peaks import Units
 from autobatch.errors import SettingsError
 from autobatch.planning import session
 from autobatch.planning.records import Plan, PlanSettings
 from autobatch.planning.session import plan_target
 from autobatch.prediction.trace import Trace
 from autobatch.prediction.tracing.request import LoadedTask
+from autobatch.prediction.work import Operation, WorkKind
 from autobatch.records import Precision, Settings
 
 
@@ -40,6 +42,19 @@ class FakeTracer:
     def at(self, batch_size: int, capability: tuple[int, int]) -> Trace:
         self.asked.append((batch_size, capability))
         return replace(make_trace(batch_size), unseen=self.unseen)
+
+    def trace(self, batch_size: int, capability: tuple[int, int]) -> Trace:
+        return replace(make_trace(batch_size), unseen=self.unseen)
+
+    def operations_at(self, batch_size: int, capability: tuple[int, int]) -> tuple[Operation, ...]:
+        return (
+            Operation(
+                kind=WorkKind.POINTWISE,
+                units=Units.SINGLE,
+                num_flops=0,
+                num_bytes=batch_size * 32 * MIB,
+            ),
+        )
 
     @property
     def reason_for_each(self) -> str:
@@ -142,6 +157,19 @@ def test_the_trace_is_of_the_precision_that_was_asked_for(make: Callable[..., Pl
     traced = make.tracer.settings  # type: ignore[attr-defined]
     assert (traced.precision, traced.gradient_accumulation_steps) == (Precision.BF16, 4)
     assert plan.settings.base_batch_size is None
+
+
+def test_throughput_is_estimated_where_others_timed_the_card(make: Callable[..., Plan]) -> None:
+    plan = make(gpus=("rtx-4090", "h100-80gb"), gpu_memory=None)
+    timed, untimed = (each.estimated_samples_per_s for each in plan.cards)
+    # 32 MiB a sample, at 1 TB/s at the most.
+    assert timed is not None
+    assert 10_000 < timed < 100_000
+    assert untimed is None
+    assert any("samples/s are estimated" in each for each in plan.assumed)
+    unknown = make(unseen=("rnn",), gpus=("rtx-4090",), gpu_memory=None)
+    assert unknown.cards[0].estimated_samples_per_s is None
+    assert "throughput is not estimated: cuDNN runs recurrent layers as a whole" in unknown.assumed
 
 
 def test_an_unknown_card_is_refused_before_anything_is_traced(make: Callable[..., Plan]) -> None:

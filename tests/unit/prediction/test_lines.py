@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from autobatch.cards.peaks import Units
 from autobatch.prediction.lines import TraceLine, explain_difference
 from autobatch.prediction.trace import Category, Reduction, Storage, Trace, Workspace
+from autobatch.prediction.work import Operation, WorkKind
 
 
 def make_trace(batch_size: int, *sizes: int, operator: str = "mm") -> Trace:
@@ -24,6 +28,28 @@ def test_constant_and_proportional_storages_need_no_third_trace() -> None:
     assert not line.needs_third
     assert [each.num_bytes for each in line.at(16).storages] == [100, 160]
     assert line.at(16).batch_size == 16
+
+
+def test_what_a_step_computes_is_on_the_line_too() -> None:
+    def with_work(batch_size: int, *works: tuple[WorkKind, int, int]) -> Trace:
+        operations = tuple(
+            Operation(kind=kind, units=Units.HALF, num_flops=flops, num_bytes=num_bytes)
+            for kind, flops, num_bytes in works
+        )
+        return replace(make_trace(batch_size, 100), operations=operations)
+
+    line = TraceLine(
+        small=with_work(2, (WorkKind.PRODUCT, 200, 30), (WorkKind.COPY, 0, 8)),
+        large=with_work(3, (WorkKind.PRODUCT, 300, 40), (WorkKind.COPY, 0, 8)),
+    )
+    assert [(each.num_flops, each.num_bytes) for each in line.operations_at(16)] == [
+        (1600, 170),
+        (0, 8),
+    ]
+    other = with_work(3, (WorkKind.PRODUCT, 300, 40), (WorkKind.POINTWISE, 0, 8))
+    assert replace(line, large=other).operations_at(16) == ()
+    fewer = with_work(3, (WorkKind.PRODUCT, 300, 40))
+    assert replace(line, large=fewer).operations_at(16) == ()
 
 
 def test_a_square_is_found_by_a_third_trace() -> None:
