@@ -1,6 +1,6 @@
 """Step times that others measured on GPUs, beside those that `plan` estimates from operators.
 
-    python -m scripts.plan.step_times FOLDER [--models 90]
+    python -m scripts.plan.step_times FOLDER [--models 60]
 
 fits the factors of kinds and the scales of cards that ``autobatch.prediction.step_time`` has, and
 prints them with the errors of models that were left out of the fit, a fifth of them at a time.
@@ -33,6 +33,8 @@ from scripts.plan.timm_models import RTX_3090, make_timm_step
 from scripts.plan.verdict import Row, percentile, row_of_errors
 from scripts.workbench import make_parser, print_table, report
 
+# Of forward passes and of training, that the constants were fitted to.
+_NUM_FITTED = 60
 _NUM_MODELS = 40
 _FEWEST_MODELS = 30
 _NUM_FOLDS = 5
@@ -73,10 +75,15 @@ class Timed(NamedTuple):
 
 
 def check_step_times(folder: Path) -> Iterator[Row]:
-    """Is the time of a forward pass near, on two cards, by constants that other models gave?"""
-    steps = _pick(_read(folder / "timm_infer.csv.gz", is_training=False), _NUM_MODELS)
+    """Is the time of a forward pass near, on two cards, by constants that other models gave?
+
+    Which models those were is known for one folder. In another one as many are left out, too.
+    """
+    steps = _read(folder / "timm_infer.csv.gz", is_training=False)
+    fitted = _pick(steps, _NUM_FITTED)
+    others = {key: each for key, each in steps.items() if each not in fitted}
     errors: dict[str, dict[str, float]] = {"RTX 4090": {}, "RTX 5090": {}}
-    for line, each in _trace_all(steps):
+    for line, each in _trace_all(_pick(others, _NUM_MODELS)):
         if each.gpu in errors and (time_s := _estimate_s(line, each)):
             errors[each.gpu][f"{each.model} {each.batch_size}"] = time_s / each.time_s - 1
     for gpu, found in errors.items():
@@ -107,7 +114,9 @@ def main() -> int:
     """Fit and print."""
     parser = make_parser(__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--models", type=int, default=90, help="of forward passes and of training")
+    parser.add_argument(
+        "--models", type=int, default=_NUM_FITTED, help="of forward passes and of training"
+    )
     arguments = parser.parse_args()
     folder, number = arguments.folder, arguments.models
     steps = _pick(_read(folder / "timm_infer.csv.gz", is_training=False), number)

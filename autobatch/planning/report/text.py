@@ -117,9 +117,7 @@ def _peak(peak: PredictedPeak | None) -> str:
 
 def _throughput(card: CardPlan) -> str:
     estimate = card.estimated_samples_per_s
-    if estimate is None:
-        return _NOTHING
-    return "~" + units.format_rate(estimate).removesuffix(" samples/s")
+    return _NOTHING if estimate is None else f"~{float(f'{estimate:.2g}'):,g}"
 
 
 def _may_fit(card: CardPlan) -> bool:
