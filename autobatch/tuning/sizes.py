@@ -166,8 +166,8 @@ def find_size(
     while not rounds or (len(rounds) < _MOST_ROUNDS and not is_over()):
         if rounds and is_clear(rounds, limits.noise_fraction):
             break
-        # Never twice the same in a row: a moment in which others take the cores would slow both, and
-        # two rounds would agree on it.
+        # Never twice the same in a row: a moment in which others take the cores would slow both
+        # runs, and two rounds would agree on it.
         own = reference()
         rounds.append(run(chosen, Purpose.RACE)[1] / own)
         if not rounds[-1]:
