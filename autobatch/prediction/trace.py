@@ -181,7 +181,7 @@ class Trace:
             of them needs a trace of its own.
         unseen: Operators with memory of their own that no trace sees, such as convolutions, whose
             workspaces cuDNN chooses on the card; the names, each once.
-        operations: What the last step computes, in order.
+        operations: What the last step computes, in order; nothing of a first one.
     """
 
     batch_size: int

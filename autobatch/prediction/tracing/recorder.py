@@ -176,10 +176,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._allocate(replace(storage, module=self._places.find(maker)))
                 if not stays:
                     self._events.append(~(len(self._storages) - 1))
-        is_update = self._part == "optimizer"
-        done = describe_operation(func, args, kwargs or {}, result, is_update=is_update)
-        if done is not None:
-            self._operations.append(done)
+        if self._step > 1:  # the first step also makes what later ones find
+            is_update = self._part == "optimizer"
+            done = describe_operation(func, args, kwargs or {}, result, is_update=is_update)
+            if done is not None:
+                self._operations.append(done)
         return result
 
     def _track(self, tensor: torch.Tensor, func: Any, args: Any, maker: int) -> None:

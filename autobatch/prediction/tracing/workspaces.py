@@ -19,7 +19,8 @@ _SUMS = frozenset({"sum", "mean", "amax", "amin", "prod", "any", "all"})
 # Since then the library for a product with a bias keeps a workspace of its own.
 _KEEPS_LT = (2, 9)
 _LT_BYTES = 2**20
-# What tensor cores multiply in float32's place (TF32) is a multiple of so many channels.
+# Channels that tensor cores multiply in float32's place (TF32) are a multiple of it (NVIDIA,
+# Convolutional Layers User's Guide).
 _FEWEST_CHANNELS = 4
 _FLASH_BACKWARD = "_scaled_dot_product_flash_attention_backward"
 _EFFICIENT_BACKWARD = "_scaled_dot_product_efficient_attention_backward"

@@ -16,6 +16,7 @@ from autobatch.prediction.predict import predict
 from autobatch.prediction.trace import Category, PlainFacts, Storage, Trace
 from autobatch.prediction.tracing.request import TraceRequest
 from autobatch.prediction.tracing.steps import trace_steps
+from autobatch.prediction.work import WorkKind
 from autobatch.records import Precision
 from autobatch.workload.batches import make_source
 from autobatch.workload.contract import Workload
@@ -392,3 +393,14 @@ def test_the_gradient_of_a_dense_3x3_kernel_takes_a_workspace_in_float32() -> No
         nn.Conv2d(3, 16, 3),
     ):
         assert trace_images(other) == []
+
+
+def test_what_a_step_computes_is_that_of_the_last_one() -> None:
+    traced = trace(linear(), batch_size=4)
+    products = [each for each in traced.operations if each.kind is WorkKind.PRODUCT]
+    # Forward, and the weight's gradient: the input has none.
+    assert [each.num_flops for each in products] == [2 * 4 * WIDTH * WIDTH] * 2
+    updates = [each for each in traced.operations if each.kind is WorkKind.OPTIMIZER]
+    assert sum(each.num_bytes for each in updates) >= 5 * SQUARE_BYTES
+    two_passes = trace(linear(), batch_size=4, num_passes=2)
+    assert sum(each.kind is WorkKind.PRODUCT for each in two_passes.operations) == 4
