@@ -20,8 +20,9 @@ from autobatch.tuning.asked import TuneSettings
 from autobatch.tuning.jobs import FactsJob, TruthJob
 from autobatch.tuning.levers import loader_value, offer_levers, touches_step
 from autobatch.tuning.probers import Opener, Trainer
+from autobatch.tuning.ratios import mean_of
 from autobatch.tuning.records import Attempt, AttemptOutcome, Changes, Facts, Start
-from autobatch.tuning.sizes import Limits, Sized, find_size, mean_of
+from autobatch.tuning.sizes import Limits, Sized, find_size
 
 _COMPILING_RATIO = 3
 # By as much a larger size is slower for a reason that a lever may remove, such as page faults.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from autobatch.recommend.accumulation import split_global_batch
 from autobatch.records import Contention, Environment, MemoryBudget, Settings, WorkloadSummary
 from autobatch.tuning.asked import TuneSettings
-from autobatch.tuning.sizes import Limits, interval_of, mean_of
+from autobatch.tuning.ratios import interval_of, mean_of
+from autobatch.tuning.sizes import Limits
 
 if TYPE_CHECKING:
     import torch

@@ -15,11 +15,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from autobatch.tuning.ratios import LEAST_GAIN_FRACTION
+
 if TYPE_CHECKING:
     from autobatch.tuning.records import Attempt, Changes
 
-#: What gains less than this is not worth a setting more.
-LEAST_GAIN_FRACTION = 0.02
 # What was slower alone by less than this may gain at another batch size: glibc gives large tensors
 # back to the kernel, and keeps small ones anyway.
 _LEAST_ELSEWHERE_FRACTION = 0.1

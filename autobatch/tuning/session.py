@@ -12,10 +12,10 @@ from autobatch.reporting.activity import Activity
 from autobatch.tuning.asked import TuneSettings
 from autobatch.tuning.measure import Measurer, failed
 from autobatch.tuning.probers import Opener
+from autobatch.tuning.ratios import LEAST_GAIN_FRACTION, is_clear
 from autobatch.tuning.records import Attempt, Changes, Held, Start, Tuning
 from autobatch.tuning.report.wording import describe_attempt, describe_changes
-from autobatch.tuning.search import LEAST_GAIN_FRACTION, Search, find_runner_up
-from autobatch.tuning.sizes import is_clear
+from autobatch.tuning.search import Search, find_runner_up
 
 # Rounds in fresh processes, each of them a final run.
 _FEWEST_ROUNDS, _MOST_ROUNDS = 3, 7

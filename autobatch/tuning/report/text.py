@@ -13,6 +13,7 @@ from autobatch import units
 from autobatch.reporting.screen import show
 from autobatch.reporting.tables import Column, Row, fitting_table, labelled
 from autobatch.shell.flags import to_flags
+from autobatch.tuning.ratios import mean_of
 from autobatch.tuning.recipe import write_recipes
 from autobatch.tuning.records import Attempt, AttemptOutcome, Tuning
 from autobatch.tuning.report.wording import (
@@ -21,7 +22,6 @@ from autobatch.tuning.report.wording import (
     describe_changes,
     describe_lever,
 )
-from autobatch.tuning.sizes import mean_of
 
 _NOTHING = "-"
 _LEGEND = "samples/s: on the scale of the start, each timed in turn with it; interval of 90 %"

@@ -12,7 +12,8 @@ import pytest
 from autobatch.errors import NothingFitsError
 from autobatch.probe.protocol import Purpose
 from autobatch.records import Outcome, Trial
-from autobatch.tuning.sizes import Limits, Sized, find_size, interval_of, is_clear, mean_of
+from autobatch.tuning.ratios import interval_of, is_clear, mean_of
+from autobatch.tuning.sizes import Limits, Sized, find_size
 
 MIB = 2**20
 LIMITS = Limits(
