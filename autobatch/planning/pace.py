@@ -25,6 +25,11 @@ class Pace:
         self._tracer, self._target, self._settings = tracer, target, settings
         self._scales: dict[str, float] = {}
 
+    @property
+    def calibrated(self) -> tuple[str, ...]:
+        """Cards whose scale a probe told."""
+        return tuple(self._scales)
+
     def samples_per_s(self, card: Card, batch_size: int) -> float | None:
         """Estimate the samples of a second; ``None`` where too little is known.
 

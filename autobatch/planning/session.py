@@ -156,6 +156,8 @@ class _Session:
                 "samples/s are estimated from operators, loading left out: half of such estimates "
                 "were within 13 %, nine of ten within 35 %"
             )
+            for name in self.pace.calibrated:
+                yield f"{name} is as fast for its data sheet as it was in {self._asked.calibration}"
         elif reason := self.pace.explain_missing(cards[0]):
             yield f"throughput is not estimated: {reason}"
         if self._tracer.loaded.is_compiled:

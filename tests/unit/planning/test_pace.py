@@ -124,6 +124,7 @@ def test_a_probe_tells_how_fast_its_card_is(
 ) -> None:
     made = make()
     made.calibrate(A100, measured(make_finding, 1.7))
+    assert made.calibrated == (A100.name,)
     assert made.samples_per_s(A100, 64) == pytest.approx(64 / (1.7 * step_s(64, A100)))
     assert made.samples_per_s(RTX_4090, 64) == make().samples_per_s(RTX_4090, 64)
 
