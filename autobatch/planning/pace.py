@@ -92,7 +92,10 @@ def _explain_missing(tracer: Tracer, settings: Settings, card: Card) -> str:
         return "the model is compiled"
     if settings.num_devices > 1:
         return "several devices wait for each other"
-    unseen = tracer.trace(SMALL, card.compute_capability).unseen
-    if "rnn" in unseen:
+    trace = tracer.trace(SMALL, card.compute_capability)
+    if "rnn" in trace.unseen:
         return "cuDNN runs recurrent layers as a whole"
-    return next((f"{each} does not tell its arithmetic" for each in unseen if "::" in each), "")
+    untold = [each for each in trace.unseen if "::" in each]
+    if untold or not trace.operations:
+        return f"{untold[0] if untold else 'an operator'} does not tell its arithmetic"
+    return ""

@@ -181,7 +181,8 @@ class Trace:
             of them needs a trace of its own.
         unseen: Operators with memory of their own that no trace sees, such as convolutions, whose
             workspaces cuDNN chooses on the card; the names, each once.
-        operations: What the last step computes, in order; nothing of a first one.
+        operations: What the last step computes, in order; nothing of a first one, and
+            nothing if what an operator computes is not known.
     """
 
     batch_size: int

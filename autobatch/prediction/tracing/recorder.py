@@ -62,6 +62,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._events: list[int] = []
         self._marks: list[Mark] = []
         self._operations: list[Operation] = []
+        self._knows_work = True
         self._index_of: dict[int, int] = {}
         self._makers: dict[int, int] = {}
         # cuDNN runs a recurrent layer as a whole, in memory that it keeps.
@@ -130,7 +131,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             marks=tuple(self._marks),
             attention=attention,
             unseen=tuple(self._unseen),
-            operations=tuple(self._operations),
+            operations=tuple(self._operations) if self._knows_work else (),
         )
 
     def label(self, tensors: Iterable[Any], category: Category) -> None:
@@ -176,12 +177,19 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._allocate(replace(storage, module=self._places.find(maker)))
                 if not stays:
                     self._events.append(~(len(self._storages) - 1))
-        if self._step > 1:  # the first step also makes what later ones find
-            is_update = self._part == "optimizer"
-            done = describe_operation(func, args, kwargs or {}, result, is_update=is_update)
-            if done is not None:
-                self._operations.append(done)
+        if self._step > 1 and self._knows_work:  # the first step also makes what later ones find
+            self._describe(func, args, kwargs or {}, result)
         return result
+
+    def _describe(self, func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> None:
+        is_update = self._part == "optimizer"
+        try:
+            done = describe_operation(func, args, kwargs, result, is_update=is_update)
+        except Exception:  # a formula of PyTorch's that does not take these arguments
+            self._knows_work = False
+            return
+        if done is not None:
+            self._operations.append(done)
 
     def _track(self, tensor: torch.Tensor, func: Any, args: Any, maker: int) -> None:
         storage = tensor.untyped_storage()

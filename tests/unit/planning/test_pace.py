@@ -41,7 +41,8 @@ class FakeTracer:
         pass
 
     def trace(self, batch_size: int, capability: tuple[int, int]) -> Trace:
-        return replace(make_trace(batch_size), unseen=self.unseen)
+        operations = () if "nothing" in self.unseen else self.operations_at(batch_size, capability)
+        return replace(make_trace(batch_size), unseen=self.unseen, operations=operations)
 
     def operations_at(self, batch_size: int, capability: tuple[int, int]) -> tuple[Operation, ...]:
         return tuple(
@@ -95,6 +96,7 @@ def test_passes_share_the_optimizer(make: Callable[..., Pace]) -> None:
         (Settings(), ("rnn",), {}, "cuDNN runs recurrent layers as a whole"),
         (Settings(), ("convolution", "mine::attend"), {},
          "mine::attend does not tell its arithmetic"),
+        (Settings(), ("nothing",), {}, "an operator does not tell its arithmetic"),
     ],
 )  # fmt: skip
 def test_what_is_not_known_is_not_estimated(

@@ -44,7 +44,8 @@ class FakeTracer:
         return replace(make_trace(batch_size), unseen=self.unseen)
 
     def trace(self, batch_size: int, capability: tuple[int, int]) -> Trace:
-        return replace(make_trace(batch_size), unseen=self.unseen)
+        operations = self.operations_at(batch_size, capability)
+        return replace(make_trace(batch_size), unseen=self.unseen, operations=operations)
 
     def operations_at(self, batch_size: int, capability: tuple[int, int]) -> tuple[Operation, ...]:
         return (

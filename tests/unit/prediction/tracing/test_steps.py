@@ -14,6 +14,7 @@ from torch import nn
 from autobatch.errors import WorkloadError
 from autobatch.prediction.predict import predict
 from autobatch.prediction.trace import Category, PlainFacts, Storage, Trace
+from autobatch.prediction.tracing import recorder
 from autobatch.prediction.tracing.request import TraceRequest
 from autobatch.prediction.tracing.steps import trace_steps
 from autobatch.prediction.work import WorkKind
@@ -404,3 +405,16 @@ def test_what_a_step_computes_is_that_of_the_last_one() -> None:
     assert sum(each.num_bytes for each in updates) >= 5 * SQUARE_BYTES
     two_passes = trace(linear(), batch_size=4, num_passes=2)
     assert sum(each.kind is WorkKind.PRODUCT for each in two_passes.operations) == 4
+
+
+def test_an_operator_whose_arithmetic_is_not_known_costs_no_more_than_the_estimate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*args: Any, **keywords: Any) -> None:
+        raise TypeError("of another version")
+
+    expected = trace(linear(), batch_size=4)
+    monkeypatch.setattr(recorder, "describe_operation", refuse)
+    traced = trace(linear(), batch_size=4)
+    assert traced.operations == ()
+    assert traced.events == expected.events
