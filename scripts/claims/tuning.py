@@ -9,8 +9,9 @@ grid. Combinations that are not exact count for the grid's time, not for its bes
 
 With `--keep N` every combination runs at the best size of the start and at four times that, and the
 N fastest of them at every size; what the others took is scaled up to all sizes. Compiling is left
-out of both, unless `--compile` is given. Exit status 1 if a ratio is below 0.95, a tuning took more
-than a fifth of its grid, or image_cnn or slow_loader gained less than 1.5.
+out of both, unless `--compile` is given, and so is other precision without `--allow precision`.
+Exit status 1 if a ratio is below 0.95, a tuning took more than a fifth of its grid, or image_cnn or
+slow_loader gained less than 1.5.
 
     python -m scripts.claims.tuning [--keep 8] [--rounds 3] [image_cnn deep_gpt ...]
 """
@@ -68,10 +69,14 @@ class Cell:
 class Bench:
     """Tunes one workload and runs its grid."""
 
-    def __init__(self, target: str, limit: str | None, *, compiles: bool) -> None:
+    def __init__(
+        self, target: str, limit: str | None, *, compiles: bool, allowed: tuple[str, ...] = ()
+    ) -> None:
         limit_bytes = None if limit is None else parse_bytes(limit)
         self.settings = Settings(memory_limit_bytes=limit_bytes, device="cpu")
-        self.asked = TuneSettings(skipped=() if compiles else ("compile",), time_limit_s=None)
+        self.asked = TuneSettings(
+            skipped=() if compiles else ("compile",), allowed=allowed, time_limit_s=None
+        )
         self.activity = PlainActivity(sys.stderr)
         self.opener = TargetOpener(target, self.settings)
         self.measurer = Measurer(self.opener, self.settings, self.asked, self.activity)
@@ -134,6 +139,7 @@ def main() -> int:
     parser.add_argument("--keep", type=int)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--allow", choices=["precision"], action="append", default=[])
     arguments = parser.parse_args()
     rows, is_met = [], True
     with tempfile.TemporaryDirectory() as folder:
@@ -141,7 +147,12 @@ def main() -> int:
         deep.write_text(_DEEP_GPT.format(folder=str(Path(example_path("char_gpt")).parent)))
         for name in arguments.examples:
             target = str(deep) if name == "deep_gpt" else example_path(name)
-            bench = Bench(target, _LIMITS[name], compiles=arguments.compile)
+            bench = Bench(
+                target,
+                _LIMITS[name],
+                compiles=arguments.compile,
+                allowed=tuple(arguments.allow),
+            )
             row, is_good = compare(name, bench, arguments.keep, arguments.rounds)
             rows.append(row)
             is_met &= is_good
