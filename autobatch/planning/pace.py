@@ -11,6 +11,9 @@ from autobatch.prediction.step_time import estimate_step_s, scale_of
 from autobatch.prediction.tracing.tracer import Tracer
 from autobatch.records import Finding, Settings
 
+# What of the settings changes the traced step.
+_TRACED = ("precision", "gradient_accumulation_steps", "variables")
+
 
 class Pace:
     """Estimates the throughput of one training.
@@ -51,9 +54,11 @@ class Pace:
             card: The card.
             finding: Of the probe.
         """
-        mine = self._target, self._settings.precision
+        is_same = finding.target == self._target and all(
+            getattr(finding.settings, name) == getattr(self._settings, name) for name in _TRACED
+        )
         try:
-            if (finding.target, finding.settings.precision) == mine:
+            if is_same:
                 self._scales |= _measure_scale(self._tracer, card, finding)
                 return
             with Tracer(finding.target, finding.settings) as tracer:

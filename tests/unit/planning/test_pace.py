@@ -149,7 +149,12 @@ def test_a_probe_of_another_target_is_traced_by_itself(
         settings = replace(finding.settings, precision=precision)
         made.calibrate(A100, replace(finding, target=target, settings=settings))
         assert made.samples_per_s(A100, 64) == pytest.approx(64 / (1.7 * step_s(64, A100)))
-    assert opened == [("other.py", Precision.FP32), ("model.py", Precision.BF16)]
+    make(Settings(gradient_accumulation_steps=4)).calibrate(A100, finding)
+    assert opened == [
+        ("other.py", Precision.FP32),
+        ("model.py", Precision.BF16),
+        ("model.py", Precision.FP32),
+    ]
 
 
 def test_a_probe_of_what_is_not_here_tells_memory_alone(
