@@ -19,8 +19,8 @@ from autobatch.prediction.work import Operation, WorkKind
 #: milabench at batch size 1.
 _LAUNCH_S = 5e-6
 
-# The fit of 2026-11-29 to 60 models forward and 60 in training, timed by timm, and four trainings of
-# milabench; docs/plan.md has its errors.
+# Fitted on 2026-11-29 to 60 models forward and 60 in training, timed by timm, and four trainings
+# of milabench; docs/plan.md has the errors.
 _NARROW = (WorkKind.GROUPED, WorkKind.GROUPED_GRADIENT, WorkKind.DEPTHWISE)
 _FACTORS = {
     WorkKind.PRODUCT: 0.71,
