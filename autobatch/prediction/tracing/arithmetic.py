@@ -92,8 +92,8 @@ def count_convolution_flops(name: str, args: Any, result: Any) -> int:
     else:
         output, data, weight = args[:3]
         is_transposed, passes = args[7], sum(args[10][:2])
-    places = data if is_transposed else output
-    return int(2 * passes * places.numel() * math.prod(weight.shape[1:]))
+    positions = data if is_transposed else output
+    return int(2 * passes * positions.numel() * math.prod(weight.shape[1:]))
 
 
 def _kind_of(func: Any, name: str, args: Any) -> WorkKind:
