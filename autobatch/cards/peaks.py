@@ -26,12 +26,13 @@ _USUAL_FP32_CORES = 128
 _FIRST_WITH_TF32 = (8, 0)
 
 
-def peak_flops_per_s(card: Card, units: Units) -> float | None:
+def peaks_of(card: Card) -> dict[Units, float] | None:
     """Multiplications and additions in a second; ``None`` if the card's clock is not known.
+
+    TF32 on a card without it is done in single precision.
 
     Args:
         card: The card.
-        units: What multiplies. TF32 on a card without it is done in single precision.
     """
     if card.boost_hz is None:
         return None
@@ -39,5 +40,9 @@ def peak_flops_per_s(card: Card, units: Units) -> float | None:
     single = 2 * _FP32_CORES.get(capability, _USUAL_FP32_CORES)
     half = _HALF_FLOPS_PER_CLOCK.get(capability, 2 * single)
     tf32 = half / 2 if capability >= _FIRST_WITH_TF32 else single
-    per_clock = {Units.HALF: half, Units.TF32: tf32, Units.SINGLE: single}[units]
-    return card.num_sms * card.boost_hz * per_clock
+    clocks_per_s = card.num_sms * card.boost_hz
+    return {
+        Units.HALF: half * clocks_per_s,
+        Units.TF32: tf32 * clocks_per_s,
+        Units.SINGLE: single * clocks_per_s,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from contextlib import nullcontext
 
 from autobatch.cards import Card
 from autobatch.errors import AutobatchError
@@ -58,10 +59,9 @@ class Pace:
             getattr(finding.settings, name) == getattr(self._settings, name) for name in _TRACED
         )
         try:
-            if is_same:
-                self._scales |= _measure_scale(self._tracer, card, finding)
-                return
-            with Tracer(finding.target, finding.settings) as tracer:
+            with (
+                nullcontext(self._tracer) if is_same else Tracer(finding.target, finding.settings)
+            ) as tracer:
                 self._scales |= _measure_scale(tracer, card, finding)
         except AutobatchError:  # the file or the catalogue is not here: memory is planned without
             return
@@ -89,7 +89,7 @@ def _estimate_step_s(
         return None
     passes = settings.gradient_accumulation_steps
     operations = tracer.operations_at(batch_size, card.compute_capability)
-    return estimate_step_s(operations, card, passes=passes / min(2, passes))
+    return estimate_step_s(operations, card, passes=passes / tracer.num_passes)
 
 
 def _explain_missing(tracer: Tracer, settings: Settings, card: Card) -> str:

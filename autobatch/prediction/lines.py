@@ -35,6 +35,7 @@ class TraceLine:
         return replace(
             self.large,
             batch_size=batch_size,
+            operations=(),  # ``operations_at`` has them, for the few who ask
             storages=tuple(
                 self._storage_at(batch_size, one, other) if one != other else other
                 for one, other in zip(self.small.storages, self.large.storages, strict=True)

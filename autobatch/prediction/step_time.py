@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from autobatch.cards import Card
-from autobatch.cards.peaks import Units, peak_flops_per_s
+from autobatch.cards.peaks import peaks_of
 from autobatch.prediction.work import Operation, WorkKind
 
 #: What launching an operator from Python takes at the least: 4.8 to 5.5 microseconds, from rows of
@@ -78,14 +78,12 @@ def bounds_of(operations: Iterable[Operation], card: Card) -> dict[WorkKind, flo
         operations: They.
         card: The card; one whose clock or bandwidth is unknown has none.
     """
-    peaks = {units: peak_flops_per_s(card, units) for units in Units}
-    bandwidth = card.bandwidth_bytes_per_s
-    if bandwidth is None or None in peaks.values():
+    peaks, bandwidth = peaks_of(card), card.bandwidth_bytes_per_s
+    if peaks is None or bandwidth is None:
         return None
     bounds_s = dict.fromkeys(WorkKind, 0.0)
     for each in operations:
         # What a group has to multiply is too little for a tensor core: memory bounds it.
         num_flops = 0 if each.kind in _NARROW else each.num_flops
-        flops_per_s = peaks[each.units] or 1.0
-        bounds_s[each.kind] += max(num_flops / flops_per_s, each.num_bytes / bandwidth)
+        bounds_s[each.kind] += max(num_flops / peaks[each.units], each.num_bytes / bandwidth)
     return bounds_s

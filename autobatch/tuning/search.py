@@ -71,7 +71,8 @@ class Search:
         gaining = [each for each in fastest_first if _gains(self.ladder[0], each)]
         for each in gaining:
             self._add(each.changes)
-        self._replace_by([each for each in gaining if not self._has(each.changes)])
+        taken = self.best.changes.items()
+        self._replace_by([each for each in gaining if not each.changes.items() <= taken])
         if gaining:
             self._add_others([each for each in fastest_first if each not in gaining])
         for pair in PAIRS:
@@ -91,9 +92,6 @@ class Search:
         finally:  # also where time runs out
             if not _gains(before[-1], self.best):
                 self.ladder = before
-
-    def _has(self, changes: Changes) -> bool:
-        return changes.items() <= self.best.changes.items()
 
     def _add_others(self, others: Sequence[Attempt]) -> None:
         now, first = self.best.batch_size or 1, self.ladder[0].batch_size or 1

@@ -29,7 +29,7 @@ from autobatch.prediction.step_time import bounds_of, estimate_step_s, scale_of
 from autobatch.prediction.work import WorkKind
 from scripts.plan.loops import Loop, line_of
 from scripts.plan.milabench import CARDS, TORCH, loop_of
-from scripts.plan.timm_models import RTX_3090, make_timm_step
+from scripts.plan.timm_models import RTX_3090, make_timm_step, trace_or_report
 from scripts.plan.verdict import Row, percentile, row_of_errors
 from scripts.workbench import make_parser, print_table, report
 
@@ -278,15 +278,10 @@ def _trace_all(steps: Sequence[list[Timed]]) -> Iterator[tuple[TraceLine, Timed]
     for each in steps:
         first = each[0]
         make = make_timm_step if first.is_training else _make_forward_pass
-        try:
-            line = line_of(
-                partial(make, first.model, first.image_size), RTX_3090, torch_version=(2, 9)
-            )
-        except RuntimeError as error:
-            report("not traced", f"{first.model}: {error}"[:300])
-            continue
-        report("traced", first.model)
-        yield from ((line, step) for step in each)
+        line = trace_or_report(partial(make, first.model, first.image_size), RTX_3090, (2, 9))
+        if line is not None:
+            report("traced", first.model)
+            yield from ((line, step) for step in each)
 
 
 def _make_forward_pass(name: str, image_size: int, batch_size: int) -> Loop:

@@ -59,7 +59,9 @@ def check_largest(folder: Path) -> Iterator[Row]:
     """Is the predicted limit between the size that ran and the next one?"""
     details, wrong_refusals, wrong_acceptances = [], 0, 0
     for each in _even(_read_brackets(folder), _MODELS_ON_RTX_3090):
-        line = _trace(partial(make_timm_step, each.model, each.image_size), RTX_3090, (1, 12))
+        line = trace_or_report(
+            partial(make_timm_step, each.model, each.image_size), RTX_3090, (1, 12)
+        )
         if line is None:
             continue
         fits = _fits(line, each.ran)
@@ -89,7 +91,7 @@ def check_gpumemnet(folder: Path) -> Iterator[Row]:
     measured = _read_gpumemnet(folder)
     models = set()
     for model in _even(sorted(measured), _MODELS_ON_A100):
-        line = _trace(partial(_make_plain_step, model), _A100, (2, 1))
+        line = trace_or_report(partial(_make_plain_step, model), _A100, (2, 1))
         if line is None:
             continue
         models.add(model)
@@ -113,7 +115,7 @@ def _fits(line: TraceLine, batch_size: int) -> bool:
     return predict(line.at(batch_size), RTX_3090, allocator).fits
 
 
-def _trace(
+def trace_or_report(
     make: Callable[[int], Loop], card: PlainFacts, torch_version: tuple[int, int]
 ) -> TraceLine | None:
     """The traces of a model; ``None``, with a line that says so, where it cannot be traced."""

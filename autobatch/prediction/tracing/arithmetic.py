@@ -10,26 +10,13 @@ import torch
 from torch.utils.flop_counter import flop_registry
 
 from autobatch.cards.peaks import Units
+from autobatch.prediction.tracing.workspaces import SUMS
 from autobatch.prediction.work import Operation, WorkKind
 
 _DEVICE = "cuda"
 _HALF = (torch.float16, torch.bfloat16)
 _CONVOLUTIONS = ("convolution", "convolution_backward")
-_REDUCTIONS = frozenset(
-    {
-        "sum",
-        "mean",
-        "amax",
-        "amin",
-        "max",
-        "min",
-        "prod",
-        "any",
-        "all",
-        "cumsum",
-        "nll_loss_forward",
-    }
-)
+_REDUCTIONS = SUMS | {"max", "min", "cumsum", "nll_loss_forward"}
 _REDUCING = ("norm", "softmax", "pool", "var", "argm")
 _COPIES = frozenset(
     {"_to_copy", "clone", "copy_", "cat", "stack", "constant_pad_nd", "roll", "index", "repeat"}
@@ -59,7 +46,7 @@ def describe_operation(
     kind = WorkKind.OPTIMIZER if is_update else _kind_of(func, name, args)
     num_flops = 0
     if name in _CONVOLUTIONS:
-        num_flops = count_convolution_flops(name, args, result)
+        num_flops = _count_convolution_flops(name, args, result)
     elif kind is WorkKind.PRODUCT:
         num_flops = int(flop_registry[func.overloadpacket](*args, **kwargs, out_val=result))
     return Operation(
@@ -70,7 +57,7 @@ def describe_operation(
     )
 
 
-def count_convolution_flops(name: str, args: Any, result: Any) -> int:
+def _count_convolution_flops(name: str, args: Any, result: Any) -> int:
     """Multiplications and additions of a convolution, or of its gradients.
 
     Each gradient takes as many as the forward pass. PyTorch's own counter takes ``groups`` times as

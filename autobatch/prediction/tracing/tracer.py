@@ -152,6 +152,11 @@ class Tracer:
         return line
 
     @property
+    def num_passes(self) -> int:
+        """Passes of a traced step: two tell what more of them would do."""
+        return min(2, self._settings.gradient_accumulation_steps)
+
+    @property
     def reason_for_each(self) -> str:
         """Why each batch size has to be traced by itself; empty if it need not."""
         return self._reason
@@ -174,7 +179,7 @@ class Tracer:
             batch_size=batch_size,
             capability=capability,
             torch_version=self.loaded.torch_version,
-            num_passes=min(2, self._settings.gradient_accumulation_steps),
+            num_passes=self.num_passes,
             keeps_output=self._keeps_output,
             timeout_s=self._timeout_s,
         )

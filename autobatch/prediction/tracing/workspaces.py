@@ -15,7 +15,8 @@ _aten = torch.ops.aten
 _GEMMS = frozenset(
     {"mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "vdot", "_addmm_activation"}
 )
-_SUMS = frozenset({"sum", "mean", "amax", "amin", "prod", "any", "all"})
+#: Operators that reduce, and may stage what several blocks of threads found.
+SUMS = frozenset({"sum", "mean", "amax", "amin", "prod", "any", "all"})
 # Since then the library for a product with a bias keeps a workspace of its own.
 _KEEPS_LT = (2, 9)
 _LT_BYTES = 2**20
@@ -53,7 +54,7 @@ class Workspaces:
         name = func.overloadpacket.__name__
         if name in _GEMMS:
             yield from self._of_product(name, args, is_backward)
-        elif name in _SUMS:
+        elif name in SUMS:
             reduction = describe_reduction(args, results[0])
             if reduction is not None:
                 for workspace in (Workspace.REDUCTION, Workspace.SEMAPHORES):

@@ -33,6 +33,7 @@ class FakeTracer:
             workload=workload, torch_version=(2, 13), libraries={}, is_compiled=compiled
         )
         self.unseen = unseen
+        self.num_passes = 1
 
     def __enter__(self) -> FakeTracer:
         return self
@@ -58,7 +59,9 @@ class FakeTracer:
 def make(make_finding: Callable[..., Finding]) -> Callable[..., Pace]:
     def pace_of(settings: Settings | None = None, *unseen: str, **kind: Any) -> Pace:
         tracer: Any = FakeTracer(make_finding().workload, unseen, **kind)
-        return Pace(tracer, "model.py", settings or Settings())
+        settings = settings or Settings()
+        tracer.num_passes = min(2, settings.gradient_accumulation_steps)
+        return Pace(tracer, "model.py", settings)
 
     return pace_of
 

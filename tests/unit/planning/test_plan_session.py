@@ -27,6 +27,7 @@ class FakeTracer:
     unseen: tuple[str, ...] = ()
     benchmark = False
     reason = ""
+    num_passes = 1
 
     def __init__(self, target: str, settings: Settings, **callbacks: Any) -> None:
         type(self).asked = []

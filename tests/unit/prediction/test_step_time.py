@@ -9,7 +9,7 @@ import pytest
 from fixtures.plans import make_card
 
 from autobatch.cards import find_card, list_cards, read_unlisted
-from autobatch.cards.peaks import Units, peak_flops_per_s
+from autobatch.cards.peaks import Units, peaks_of
 from autobatch.prediction import step_time
 from autobatch.prediction.step_time import bounds_of, estimate_step_s, scale_of
 from autobatch.prediction.work import Operation, WorkKind
@@ -41,11 +41,15 @@ def operation(kind: WorkKind = WorkKind.PRODUCT, **values: Any) -> Operation:
     ],
 )
 def test_peaks_are_those_of_the_data_sheets(name: str, units: Units, tera: float) -> None:
-    assert peak_flops_per_s(find_card(name), units) == pytest.approx(tera * 1e12, rel=0.01)
+    peaks = peaks_of(find_card(name))
+    assert peaks is not None
+    assert peaks[units] == pytest.approx(tera * 1e12, rel=0.01)
 
 
 def test_an_operator_is_bound_by_arithmetic_or_by_memory() -> None:
-    peak = peak_flops_per_s(CARD, Units.HALF)
+    peaks = peaks_of(CARD)
+    assert peaks is not None
+    peak = peaks[Units.HALF]
     assert peak == 100 * 2e9 * 512
     bounds = bounds_of(
         [
