@@ -19,8 +19,8 @@ from autobatch.reporting.activity import Activity
 from autobatch.tuning.asked import TuneSettings
 from autobatch.tuning.jobs import FactsJob, TruthJob
 from autobatch.tuning.levers import loader_value, offer_levers, touches_step
-from autobatch.tuning.probers import Opener, Trainer
-from autobatch.tuning.ratios import mean_of
+from autobatch.tuning.probers import Opener, Trainer, settings_with
+from autobatch.tuning.ratios import LEAST_GAIN_FRACTION, mean_of
 from autobatch.tuning.records import Attempt, AttemptOutcome, Changes, Facts, Start
 from autobatch.tuning.sizes import Limits, Sized, find_size
 
@@ -163,6 +163,45 @@ class Measurer:
                 for each, ratio in sorted(sized.climbed.items())
             ),
             time_s=self._clock() - begin,
+        )
+
+    def resize(self, start: Start, attempt: Attempt, left_s: float | None) -> Attempt:
+        """Search for the batch size of settings anew, as for the start.
+
+        A climb times each size once, which on a busy machine may end it early.
+
+        Args:
+            start: What is known of the workload.
+            attempt: The settings, with the size that a climb found.
+            left_s: Seconds that there are, ``None`` without a limit.
+
+        Returns:
+            The attempt with the size that is fastest, or as it was.
+
+        Raises:
+            AutobatchError: If they cannot be measured; the user's code may raise anything.
+        """
+        begin, changes = self._clock(), attempt.changes
+        settings = settings_with(self._settings, changes)
+        settings = replace(settings, time_limit_s=self._limit_s(changes, left_s))
+        with self._opener.open(changes, start.remedy) as trainer:
+            finding = self._search(trainer, settings)
+        rates = {each.batch_size: each.samples_per_s for each in finding.decision.estimates}
+        own = rates.get(attempt.batch_size or 0)
+        if own is None:
+            return attempt
+        least = (1 - LEAST_GAIN_FRACTION) * max(rates.values())
+        chosen = min(size for size, rate in rates.items() if rate >= least)
+        peaks = {each.batch_size: each.peak_bytes for each in finding.trials}
+        scale = (attempt.samples_per_s or 0.0) / own
+        return replace(
+            attempt,
+            batch_size=chosen,
+            samples_per_s=scale * rates[chosen],
+            peak_bytes=peaks[chosen],
+            ratios=tuple(rates[chosen] / own * each for each in attempt.ratios),
+            sizes=tuple((size, scale * rate, peaks[size]) for size, rate in sorted(rates.items())),
+            time_s=attempt.time_s + self._clock() - begin,
         )
 
     def time_round(

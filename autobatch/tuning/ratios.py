@@ -28,7 +28,7 @@ def is_clear(ratios: Sequence[float], noise_fraction: float) -> bool:
     gain = mean - math.log1p(LEAST_GAIN_FRACTION)
     is_enough = len(ratios) >= _ENOUGH_ROUNDS
     if gain < 0:
-        return is_enough or (len(ratios) > 1 and -gain > _CLEAR * error)
+        return len(ratios) > 1 and -gain > _CLEAR * error
     return is_enough and gain > _CLEAR * error
 
 

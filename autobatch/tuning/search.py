@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from autobatch.tuning.ratios import LEAST_GAIN_FRACTION
+from autobatch.tuning.ratios import LEAST_GAIN_FRACTION, interval_of
 
 if TYPE_CHECKING:
     from autobatch.tuning.records import Attempt, Changes
@@ -43,13 +43,16 @@ class Search:
         offers: Values of each lever.
         attempt: Tries settings, each only once, in turn with others or with the start; ends the
             search by raising.
+        noise_fraction: Standard deviation of the log of a throughput on this machine.
 
     Attributes:
         ladder: What led to the fastest so far, the start first.
     """
 
-    def __init__(self, offers: Mapping[str, Sequence[str]], attempt: Try) -> None:
-        self._offers, self._attempt = offers, attempt
+    def __init__(
+        self, offers: Mapping[str, Sequence[str]], attempt: Try, noise_fraction: float
+    ) -> None:
+        self._offers, self._attempt, self._noise_fraction = offers, attempt, noise_fraction
         self.ladder: list[Attempt] = []
 
     @property
@@ -97,7 +100,7 @@ class Search:
         now, first = self.best.batch_size or 1, self.ladder[0].batch_size or 1
         is_elsewhere = max(now, first) >= _ELSEWHERE_RATIO * min(now, first)
         least = 1 - (_LEAST_ELSEWHERE_FRACTION if is_elsewhere else LEAST_GAIN_FRACTION)
-        others = [each for each in others if each.ratio >= least]
+        others = [each for each in others if each.ratio >= least or self._may_gain(each)]
         if len(others) > 1:
             together = {name: value for each in others for name, value in each.changes.items()}
             tried = self._attempt({**self.best.changes, **together}, self.best)
@@ -105,6 +108,11 @@ class Search:
                 return
         for each in others:
             self._add(each.changes)
+
+    def _may_gain(self, attempt: Attempt) -> bool:
+        if not attempt.ratio:
+            return False
+        return interval_of(attempt.ratios, self._noise_fraction)[1] >= 1 + LEAST_GAIN_FRACTION
 
     def _add(self, changes: Changes) -> None:
         tried = self._attempt({**self.best.changes, **changes}, self.best)

@@ -103,9 +103,11 @@ class _Session:
             self._activity.begin(describe_changes({}))
             self._start, first = self.measurer.start(self._left_s())
         self._keep(first)
-        self._search = Search(self._start.offers, self._attempt)
+        noise = self._start.limits.noise_fraction
+        self._search = Search(self._start.offers, self._attempt, noise)
         try:
             self._search.run()
+            self._resize_best()
             self._hold(self._search.best)
             self._is_complete = True
         except _TimeUpError:
@@ -163,6 +165,22 @@ class _Session:
         self.attempts.append(attempt)
         self._activity.write(describe_attempt(attempt))
         return attempt
+
+    def _resize_best(self) -> None:
+        """Search for the size of the fastest settings as for that of the start."""
+        assert self._start is not None
+        assert self._search is not None
+        best, left_s = self._search.best, self._left_s()
+        if not best.changes or (left_s is not None and left_s < _LEAST_TIME_S):
+            return
+        self._activity.begin(f"the batch size of {describe_changes(best.changes)}")
+        try:
+            resized = self.measurer.resize(self._start, best, left_s)
+        except Exception as error:  # the size of the climb stands
+            self._activity.write(f"not searched: {cause_of(error)}")
+            return
+        self.attempts[self.attempts.index(best)] = self._search.ladder[-1] = resized
+        self._activity.write(describe_attempt(resized))
 
     def _hold(self, best: Attempt) -> None:
         """Run the best and the next against the user's own settings in turn, in fresh processes."""

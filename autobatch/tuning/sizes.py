@@ -16,12 +16,8 @@ from autobatch.probe.protocol import Purpose
 from autobatch.records import Trial
 from autobatch.tuning.ratios import LEAST_GAIN_FRACTION, is_clear, mean_of
 
-# Settings that are slower by this at the size of the start climb only if they free memory.
-_SLOW_FRACTION = 0.1
 _LESS_MEMORY_FRACTION = 0.05
 _MOST_ROUNDS = 5
-# A size that is slower than the best by as many standard deviations of the noise ends the climb.
-_FALLEN = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +71,11 @@ def next_size(
     if len(ratios) == 1:
         peak_bytes = trials[last].peak_bytes or 0
         has_room = peak_bytes < (1 - _LESS_MEMORY_FRACTION) * limits.first_peak_bytes
-        is_slow = best < 1 - _SLOW_FRACTION - _FALLEN * limits.noise_fraction
-        may_rise = (limits.is_bound_by_memory and has_room) or (limits.has_fallen and not is_slow)
+        may_rise = limits.has_fallen or (limits.is_bound_by_memory and has_room)
         return following if best > 1 + LEAST_GAIN_FRACTION or may_rise else None
-    if ratios[last] < best * (1 - _FALLEN * limits.noise_fraction - LEAST_GAIN_FRACTION):
-        return None
     before = [ratios[each] for each in sorted(ratios)[:-2]]
     if before and best <= (1 + LEAST_GAIN_FRACTION) * max(before):
-        return None  # nothing gained over two doublings
+        return None  # nothing gained over two doublings: one may have had a bad moment
     return following
 
 
