@@ -1,19 +1,23 @@
 """Does `autobatch tune` find settings as fast as an exhaustive grid, in a fifth of its time?
 
-For each workload: a tuning, then every combination of the levers that it was offered at every power
-of two that fits, each run once. The fastest three of the grid then run in turn, each in a fresh
-process, and the fastest of those in turn with the chosen settings and the user's own: the best of
-several is above its own truth, so only its later rounds count. Printed are the chosen throughput
-over the best of the grid, over the user's own settings, and the time of the tuning over that of the
-grid. Combinations that are not exact count for the grid's time, not for its best.
+For each workload: a tuning, then every combination of levers at every power of two that fits, each
+run once. The levers are those that the tuning was offered, and every number of workers of a
+`DataLoader` that its search of loader settings knows: a tuning may have ruled them out by measuring
+that nothing waits for data, of which a grid knows nothing.
+The fastest three of the grid then run in turn, each in a fresh process; that counts for the grid's
+time, as the same counts for that of a tuning. The fastest of those runs in turn with the chosen
+settings and the user's own: the best of several is above its own truth, so only its later rounds
+count. Printed are the chosen throughput over the best of the grid, over the user's own settings,
+and the time of the tuning over that of the grid. Combinations that are not exact count for the
+grid's time, not for its best.
 
 With `--keep N` every combination runs at the best size of the start and at four times that, and the
 N fastest of them at every size; what the others took is scaled up to all sizes. Compiling is left
-out of both, unless `--compile` is given, and so is other precision without `--allow precision`.
-Exit status 1 if a ratio is below 0.95, a tuning took more than a fifth of its grid, or image_cnn or
-slow_loader gained less than 1.5.
+out of both without `--compile`, other precision without `--allow precision`; `--skip` leaves out
+more. Exit status 1 if a ratio is below 0.95, a tuning took more than a fifth of its grid, or
+image_cnn or slow_loader gained less than 1.5.
 
-    python -m scripts.claims.tuning [--keep 8] [--rounds 3] [image_cnn deep_gpt ...]
+    python -m scripts.claims.tuning [--keep 8] [--rounds 3] [--compile] [image_cnn deep_gpt ...]
 """
 
 from __future__ import annotations
@@ -22,17 +26,19 @@ import itertools
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic as now
 
 from autobatch.errors import AutobatchError
+from autobatch.loading.choose import list_numbers
 from autobatch.probe.protocol import Purpose
 from autobatch.records import Settings
+from autobatch.records.loading import LoaderSettings
 from autobatch.reporting.activity import PlainActivity
-from autobatch.tuning.asked import TuneSettings
-from autobatch.tuning.levers import touches_step
+from autobatch.tuning.asked import LEVER_NAMES, PRECISION, TuneSettings
+from autobatch.tuning.levers import loader_options, loader_value, touches_step
 from autobatch.tuning.measure import Measurer
 from autobatch.tuning.probers import TargetOpener
 from autobatch.tuning.records import AttemptOutcome, Changes, Tuning
@@ -54,6 +60,7 @@ from char_gpt import *
 char_gpt.NUM_LAYERS = 12
 model = char_gpt.CharGPT()
 """
+_HAVE_LOADERS = ("slow_loader", "sequence_lstm")
 _LIMITS = {"image_cnn": None, "deep_gpt": "700MiB", "slow_loader": None, "sequence_lstm": None}
 
 
@@ -70,12 +77,22 @@ class Bench:
     """Tunes one workload and runs its grid."""
 
     def __init__(
-        self, target: str, limit: str | None, *, compiles: bool, allowed: tuple[str, ...] = ()
+        self,
+        target: str,
+        limit: str | None,
+        *,
+        has_loader: bool,
+        compiles: bool,
+        allowed: Sequence[str] = (),
+        skipped: Sequence[str] = (),
     ) -> None:
+        self.has_loader = has_loader
         limit_bytes = None if limit is None else parse_bytes(limit)
         self.settings = Settings(memory_limit_bytes=limit_bytes, device="cpu")
         self.asked = TuneSettings(
-            skipped=() if compiles else ("compile",), allowed=allowed, time_limit_s=None
+            skipped=(*skipped, *(() if compiles else ("compile",))),
+            allowed=tuple(allowed),
+            time_limit_s=None,
         )
         self.activity = PlainActivity(sys.stderr)
         self.opener = TargetOpener(target, self.settings)
@@ -84,6 +101,21 @@ class Bench:
     def tune(self) -> Tuning:
         """Tune it."""
         return tune(self.opener, self.settings, self.asked, self.activity)
+
+    def list_levers(self, tuning: Tuning) -> dict[str, tuple[str, ...]]:
+        """Values of each lever of the grid."""
+        offers = tuning.start.offers
+        if not self.has_loader or "loader" in self.asked.skipped:
+            return offers
+        ways = {
+            number: LoaderSettings(num_workers=number, prefetch_factor=2, persistent_workers=True)
+            for number in list_numbers(tuning.start.environment.num_cores)
+            if number != tuning.start.workload.num_loader_workers
+        }
+        values = {number: loader_value(way) for number, way in ways.items()}
+        for found in offers.get("loader", ()):
+            values[loader_options(found)["num_workers"]] = found
+        return {**offers, "loader": tuple(values.values())}
 
     def run_grid(
         self, tuning: Tuning, combinations: list[Changes], sizes: list[int]
@@ -100,7 +132,7 @@ class Bench:
         """
         cells, times_s = list[Cell](), dict[str, float]()
         for changes in combinations:
-            best, begin = 0.0, time.monotonic()
+            best, begin = 0.0, now()
             try:
                 with self.opener.open(changes, tuning.start.remedy) as trainer:
                     trainer.load()
@@ -116,7 +148,7 @@ class Bench:
                             break
             except AutobatchError as error:
                 report("grid", describe_changes(changes), str(error).partition("\n")[0])
-            times_s[describe_changes(changes)] = time.monotonic() - begin
+            times_s[describe_changes(changes)] = now() - begin
         return cells, times_s
 
     def hold(self, tuning: Tuning, sides: list[tuple[Changes, int]], rounds: int) -> list[float]:
@@ -139,7 +171,8 @@ def main() -> int:
     parser.add_argument("--keep", type=int)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--allow", choices=["precision"], action="append", default=[])
+    parser.add_argument("--allow", choices=[PRECISION], action="append", default=[])
+    parser.add_argument("--skip", choices=LEVER_NAMES, action="append", default=[])
     arguments = parser.parse_args()
     rows, is_met = [], True
     with tempfile.TemporaryDirectory() as folder:
@@ -150,8 +183,10 @@ def main() -> int:
             bench = Bench(
                 target,
                 _LIMITS[name],
+                has_loader=name in _HAVE_LOADERS,
                 compiles=arguments.compile,
-                allowed=tuple(arguments.allow),
+                allowed=arguments.allow,
+                skipped=arguments.skip,
             )
             row, is_good = compare(name, bench, arguments.keep, arguments.rounds)
             rows.append(row)
@@ -171,8 +206,9 @@ def compare(name: str, bench: Bench, keep: int | None, rounds: int) -> tuple[tup
     combinations, cells, grid_time_s = run_all(bench, tuning, keep)
     for cell in cells[:_NUM_FINALISTS]:
         report("grid", describe_changes(cell.changes), cell.batch_size, cell.samples_per_s)
-    finalists = [(cell.changes, cell.batch_size) for cell in cells[:_NUM_FINALISTS]]
+    finalists, begin = [(each.changes, each.batch_size) for each in cells[:_NUM_FINALISTS]], now()
     held = bench.hold(tuning, finalists, rounds)
+    grid_time_s += now() - begin
     fastest = finalists[held.index(max(held))]
     report("grid", describe_changes(fastest[0]), fastest[1], max(held))
     sides = [({}, tuning.start.own_batch_size), (tuning.changes, tuning.batch_size), fastest]
@@ -199,7 +235,7 @@ def run_all(bench: Bench, tuning: Tuning, keep: int | None) -> tuple[str, list[C
 
     Of each combination only the fastest size is a cell.
     """
-    combinations, limits = [*list_combinations(tuning.start.offers)], tuning.start.limits
+    combinations, limits = [*list_combinations(bench.list_levers(tuning))], tuning.start.limits
     wrong = [each.changes for each in tuning.attempts if each.outcome is AttemptOutcome.NOT_EXACT]
     sizes = [*itertools.takewhile(lambda size: size <= limits.largest, map(_power, range(27)))]
     exact = [each for each in combinations if not any(is_part(part, each) for part in wrong)]
