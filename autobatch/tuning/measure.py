@@ -25,6 +25,8 @@ from autobatch.tuning.records import Attempt, AttemptOutcome, Changes, Facts, St
 from autobatch.tuning.sizes import Limits, Sized, find_size
 
 _COMPILING_RATIO = 3
+# Sizes down to this part of the one of the climb show whether throughput still rises there.
+_NEAR_RATIO = 8
 # By as much a larger size is slower for a reason that a lever may remove, such as page faults.
 _FALLEN_FRACTION = 0.05
 _MEMORY = (StopReason.MEMORY, StopReason.MEMORY_EXPECTED)
@@ -184,6 +186,9 @@ class Measurer:
         begin, changes = self._clock(), attempt.changes
         settings = settings_with(self._settings, changes)
         settings = replace(settings, time_limit_s=self._limit_s(changes, left_s))
+        if "compile" in changes:  # each size is compiled anew
+            near = (attempt.batch_size or 1) // _NEAR_RATIO
+            settings = replace(settings, min_batch_size=max(settings.min_batch_size, near))
         with self._opener.open(changes, start.remedy) as trainer:
             finding = self._search(trainer, settings)
         rates = {each.batch_size: each.samples_per_s for each in finding.decision.estimates}
