@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
-from autobatch.errors import AutobatchError, WorkloadError, cause_of
+from autobatch.errors import WorkloadError
 from autobatch.finder import find
 from autobatch.loading.choose import find_likely
 from autobatch.loading.examine import count_batches, examine_loading
@@ -344,16 +344,3 @@ class Measurer:
             is_bound_by_memory=finding.stop_reason in _MEMORY,
             has_fallen=has_fallen,
         )
-
-
-def failed(changes: Changes, error: Exception) -> Attempt:
-    """The attempt of settings that raised.
-
-    Args:
-        changes: The levers.
-        error: What was raised.
-    """
-    message = (
-        str(error).partition("\n")[0] if isinstance(error, AutobatchError) else cause_of(error)
-    )
-    return Attempt(changes=changes, outcome=AttemptOutcome.FAILED, message=message[:300])

@@ -6,19 +6,25 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from autobatch.errors import NothingFitsError, ResultFormatError, TuningInterrupted, cause_of
+from autobatch.errors import (
+    AutobatchError,
+    NothingFitsError,
+    ResultFormatError,
+    TuningInterrupted,
+    cause_of,
+)
 from autobatch.records import Settings
 from autobatch.reporting.activity import Activity
 from autobatch.tuning.asked import TuneSettings
-from autobatch.tuning.measure import Measurer, failed
+from autobatch.tuning.measure import Measurer
 from autobatch.tuning.probers import Opener
 from autobatch.tuning.ratios import LEAST_GAIN_FRACTION, is_clear
-from autobatch.tuning.records import Attempt, Changes, Held, Start, Tuning
+from autobatch.tuning.records import Attempt, AttemptOutcome, Changes, Held, Start, Tuning
 from autobatch.tuning.report.wording import describe_attempt, describe_changes
 from autobatch.tuning.search import Search, find_runner_up
 
 # Rounds in fresh processes, each of them a final run.
-_FEWEST_ROUNDS, _MOST_ROUNDS = 3, 7
+_FEWEST_ROUNDS, _MOST_ROUNDS = 3, 5
 # Loading a workload and a size or two.
 _LEAST_TIME_S = 5.0
 
@@ -158,7 +164,7 @@ class _Session:
             left_s = self._left_s()
             if left_s is not None and left_s < _LEAST_TIME_S:
                 raise _TimeUpError from error  # it may have failed for want of time
-            tried = replace(failed(changes, error), time_s=self._clock() - begin)
+            tried = replace(_failed(changes, error), time_s=self._clock() - begin)
         return self._keep(tried)
 
     def _keep(self, attempt: Attempt) -> Attempt:
@@ -228,6 +234,13 @@ class _Session:
     def _left_s(self) -> float | None:
         limit_s = self._asked.time_limit_s
         return None if limit_s is None else limit_s - (self._clock() - self._begin)
+
+
+def _failed(changes: Changes, error: Exception) -> Attempt:
+    message = (
+        str(error).partition("\n")[0] if isinstance(error, AutobatchError) else cause_of(error)
+    )
+    return Attempt(changes=changes, outcome=AttemptOutcome.FAILED, message=message[:300])
 
 
 def _find(attempts: Sequence[Attempt], changes: Changes) -> Attempt | None:
