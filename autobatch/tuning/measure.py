@@ -20,7 +20,7 @@ from autobatch.tuning.asked import TuneSettings
 from autobatch.tuning.jobs import FactsJob, TruthJob
 from autobatch.tuning.levers import loader_value, offer_levers, touches_step
 from autobatch.tuning.probers import Opener, Trainer, settings_with
-from autobatch.tuning.ratios import LEAST_GAIN_FRACTION, mean_of
+from autobatch.tuning.ratios import mean_of, smallest_as_fast
 from autobatch.tuning.records import Attempt, AttemptOutcome, Changes, Facts, Start
 from autobatch.tuning.sizes import Limits, Sized, find_size
 
@@ -195,8 +195,7 @@ class Measurer:
         own = rates.get(attempt.batch_size or 0)
         if own is None:
             return attempt
-        least = (1 - LEAST_GAIN_FRACTION) * max(rates.values())
-        chosen = min(size for size, rate in rates.items() if rate >= least)
+        chosen = smallest_as_fast(rates)
         peaks = {each.batch_size: each.peak_bytes for each in finding.trials}
         scale = (attempt.samples_per_s or 0.0) / own
         return replace(

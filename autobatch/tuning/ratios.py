@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from autobatch.decide.rates import NORMAL_90
 
 #: What gains less than this is not worth a setting more.
 LEAST_GAIN_FRACTION = 0.02
-# A gain takes as many rounds: a moment in which others slow one side can look like one. A loss is
-# believed after as many, clear or not, and after two that agree.
-_ENOUGH_ROUNDS = 3
+# A gain takes as many rounds: a moment in which others slow one side can look like one.
+_ROUNDS_OF_GAIN, _ROUNDS_OF_LOSS = 3, 2
 # Standard errors between a ratio and what it is compared with, from which it is clear.
 _CLEAR = 2.0
 
@@ -26,10 +25,18 @@ def is_clear(ratios: Sequence[float], noise_fraction: float) -> bool:
     """
     mean, error = _mean_and_error(ratios, noise_fraction)
     gain = mean - math.log1p(LEAST_GAIN_FRACTION)
-    is_enough = len(ratios) >= _ENOUGH_ROUNDS
-    if gain < 0:
-        return len(ratios) > 1 and -gain > _CLEAR * error
-    return is_enough and gain > _CLEAR * error
+    is_enough = len(ratios) >= (_ROUNDS_OF_LOSS if gain < 0 else _ROUNDS_OF_GAIN)
+    return is_enough and abs(gain) > _CLEAR * error
+
+
+def smallest_as_fast(rates: Mapping[int, float]) -> int:
+    """The smallest size whose throughput is within the least gain of the highest.
+
+    Args:
+        rates: Throughput by batch size, in any unit; at least one.
+    """
+    least = (1 - LEAST_GAIN_FRACTION) * max(rates.values())
+    return min(size for size, rate in rates.items() if rate >= least)
 
 
 def interval_of(ratios: Sequence[float], noise_fraction: float) -> tuple[float, float]:

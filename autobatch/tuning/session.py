@@ -6,13 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from autobatch.errors import (
-    AutobatchError,
-    NothingFitsError,
-    ResultFormatError,
-    TuningInterrupted,
-    cause_of,
-)
+from autobatch.errors import NothingFitsError, ResultFormatError, TuningInterrupted, cause_of
 from autobatch.records import Settings
 from autobatch.reporting.activity import Activity
 from autobatch.tuning.asked import TuneSettings
@@ -164,7 +158,12 @@ class _Session:
             left_s = self._left_s()
             if left_s is not None and left_s < _LEAST_TIME_S:
                 raise _TimeUpError from error  # it may have failed for want of time
-            tried = replace(_failed(changes, error), time_s=self._clock() - begin)
+            tried = Attempt(
+                changes=changes,
+                outcome=AttemptOutcome.FAILED,
+                message=cause_of(error)[:300],
+                time_s=self._clock() - begin,
+            )
         return self._keep(tried)
 
     def _keep(self, attempt: Attempt) -> Attempt:
@@ -234,13 +233,6 @@ class _Session:
     def _left_s(self) -> float | None:
         limit_s = self._asked.time_limit_s
         return None if limit_s is None else limit_s - (self._clock() - self._begin)
-
-
-def _failed(changes: Changes, error: Exception) -> Attempt:
-    message = (
-        str(error).partition("\n")[0] if isinstance(error, AutobatchError) else cause_of(error)
-    )
-    return Attempt(changes=changes, outcome=AttemptOutcome.FAILED, message=message[:300])
 
 
 def _find(attempts: Sequence[Attempt], changes: Changes) -> Attempt | None:

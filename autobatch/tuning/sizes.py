@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from autobatch.errors import NothingFitsError
 from autobatch.probe.protocol import Purpose
 from autobatch.records import Trial
-from autobatch.tuning.ratios import LEAST_GAIN_FRACTION, is_clear, mean_of
+from autobatch.tuning.ratios import LEAST_GAIN_FRACTION, is_clear, mean_of, smallest_as_fast
 
 _LESS_MEMORY_FRACTION = 0.05
 _MOST_ROUNDS = 5
@@ -142,10 +142,7 @@ def find_size(
             f"batch size {last.batch_size} does not fit: {last.message or last.outcome.value}",
             hint="leave this lever out",
         )
-    best = max(ratios.values())
-    chosen = min(
-        each for each, ratio in ratios.items() if ratio >= (1 - LEAST_GAIN_FRACTION) * best
-    )
+    chosen = smallest_as_fast(ratios)
     # The best of several is above its own truth: it is timed again, and those rounds count.
     rounds = [ratios[chosen]] if len(ratios) == 1 else []
     while not rounds or (len(rounds) < _MOST_ROUNDS and not is_over()):
